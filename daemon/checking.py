@@ -1,0 +1,85 @@
+"""Checking a project: definitions, graph and plans, all problems in one pass; an edge that writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.port import JsonValue
+from registry.compiler import CompileOptions, compile_project
+from registry.errors import DefinitionError, DeltakeepError, Problem
+from registry.project import Project, load_project
+from registry.reasons import ReasonCode
+from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """A project that is right: what each view will be kept like.
+
+    `views` and `datasets` are JSON values for clients.
+    """
+
+    project: str
+    datasets: tuple[JsonValue, ...]
+    views: tuple[JsonValue, ...]
+
+    def to_json(self) -> JsonValue:
+        """The report for clients."""
+        return {"project": self.project, "datasets": list(self.datasets), "views": list(self.views), "problems": []}
+
+
+def check_project(root: Path) -> CheckReport:
+    """Load, open the datasets, and plan every view; raises `DefinitionError` with every problem that was found."""
+    project = load_project(root)
+    runtime = build_session_runtime(RuntimeProfile.of(project.engine))
+    datasets, schemas, problems = _open_datasets(runtime, project)
+    compiled = compile_project(runtime, project, None, schemas, CompileOptions(record=False))
+    problems += _view_problems(compiled.problems, problems)
+    if problems:
+        raise DefinitionError(problems)
+    views = []
+    for name in compiled.order:
+        view = compiled.views[name]
+        maintenance = view.bundle.maintenance
+        views.append(
+            {
+                "name": name,
+                "incremental": maintenance.incremental,
+                "reason": maintenance.reason,
+                "hint": _hint(maintenance.reason),
+                "inputs": list(view.inputs),
+                "source": str(view.view.source),
+                "encoding": view.bundle.encoding,
+            }
+        )
+    return CheckReport(project.name, tuple(datasets), tuple(views))
+
+
+def _open_datasets(runtime: SessionRuntime, project: Project) -> tuple[list[JsonValue], dict[str, str], list[Problem]]:
+    found: list[JsonValue] = []
+    schemas: dict[str, str] = {}
+    problems: list[Problem] = []
+    for dataset in project.datasets.values():
+        try:
+            state = runtime.table_state(dataset.table)
+        except DeltakeepError as error:
+            place = dataset.source
+            what = f'dataset "{dataset.name}" cannot be read: {error.message}'
+            problems.append(Problem(place.file, place.line, what, "a Delta table that can be read", error.hint))
+            continue
+        schemas[dataset.name] = state.schema_text
+        found.append({"name": dataset.name, "version": state.version, "columns": len(state.columns)})
+    return found, schemas, problems
+
+
+def _view_problems(found: tuple[Problem, ...], before: list[Problem]) -> list[Problem]:
+    """The problems of views; those that only repeat an unreadable dataset are dropped."""
+    return [problem for problem in found if problem not in before]
+
+
+def _hint(reason: str | None) -> str:
+    try:
+        return ReasonCode(reason).hint if reason else ""
+    except ValueError:
+        return ""

@@ -1,0 +1,79 @@
+"""`daemonctl replan`, `refresh`, `pause`, `resume`: what changes something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from daemon.cli.access import perform
+from daemon.cli.options import output_option
+from daemon.cli.show import show_json, show_line
+from daemon.cli.tables import cycle_failed, show_cycle, show_replanned
+from registry.errors import EXIT_FAILED
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[view] NAME...")
+@output_option
+@click.pass_context
+def replan(ctx: click.Context, words: tuple[str, ...], output: str) -> int:
+    """Plan a view anew from its definition.
+
+    Written `daemonctl replan view NAME`.  The stored plan is not used; what changed against it is told.
+    Rows change only if the new plan has another content key.
+    """
+    views = list(words[1:] if words[0] == "view" and len(words) > 1 else words)
+    report = perform(ctx, "replan", {"views": views}, f"planning {', '.join(views)}")
+    if output == "json":
+        show_json(report)
+        return 0
+    return show_replanned(report)
+
+
+@click.command()
+@click.argument("views", nargs=-1, required=True, metavar="VIEW...")
+@click.option("--recompute", is_flag=True, help="Recompute the whole content, whatever changed.")
+@output_option
+@click.pass_context
+def refresh(ctx: click.Context, views: tuple[str, ...], recompute: bool, output: str) -> int:
+    """Refresh views now, with what they depend on.
+
+    Exit code 1 says that at least one failed.
+    """
+    parameters: dict[str, Any] = {"views": list(views), "recompute": recompute}
+    report = perform(ctx, "refresh", parameters, f"refreshing {', '.join(views)}")
+    if output == "json":
+        show_json(report)
+        return EXIT_FAILED if cycle_failed(report) else 0
+    return show_cycle(report)
+
+
+@click.command()
+@click.argument("view", metavar="VIEW")
+@click.option("--reason", default="", help="Why; shown wherever the view is shown.")
+@output_option
+@click.pass_context
+def pause(ctx: click.Context, view: str, reason: str, output: str) -> None:
+    """Stop refreshing a view until it is resumed.
+
+    Survives restarts.  Readers keep the content that is there; views that read it wait.
+    """
+    report = perform(ctx, "pause", {"view": view, "reason": reason}, f"pausing {view}")
+    if output == "json":
+        show_json(report)
+    else:
+        show_line(f"{view} is paused; `daemonctl resume {view}` refreshes it again")
+
+
+@click.command()
+@click.argument("view", metavar="VIEW")
+@output_option
+@click.pass_context
+def resume(ctx: click.Context, view: str, output: str) -> None:
+    """Refresh a paused view again."""
+    report = perform(ctx, "resume", {"view": view}, f"resuming {view}")
+    if output == "json":
+        show_json(report)
+    else:
+        show_line(f"{view} is refreshed again")

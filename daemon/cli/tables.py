@@ -1,0 +1,300 @@
+"""Tables for people, from the JSON of the operations.
+
+Keys that are missing show as a dash: a daemon of another version must not break the client.
+Each function that shows something gives the exit code that belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daemon.cli.show import (
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    bytes_text,
+    count_text,
+    counted,
+    duration_text,
+    share_text,
+    show_line,
+    show_table,
+)
+from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_OK
+
+Json = Mapping[str, Any]
+FAILED_OUTCOMES = frozenset({"failed", "refused"})
+QUIET_OUTCOMES = frozenset({"skipped", "unchanged", "waiting"})
+SAMPLES_MAX = 5
+BAD_STATES = frozenset({"failed", "refused", "late", "not_planned"})
+CALM_STATES = frozenset({"fresh", "behind", "not_built"})
+
+
+def cycle_failed(report: Json) -> bool:
+    """Whether a view of the cycle failed or was refused."""
+    return any(view.get("outcome") in FAILED_OUTCOMES for view in report.get("views", ()))
+
+
+def show_cycle(report: Json) -> int:
+    """What a cycle did with each view: strategy, why, rows, what was read and what that saved."""
+    views = report.get("views", [])
+    show_table(
+        ["view", "strategy", "outcome", "why", "inserted", "deleted", "read", "recompute", "saved", "time"],
+        [_cycle_row(view) for view in views],
+        right=["inserted", "deleted", "read", "recompute", "saved", "time"],
+    )
+    show_notices(report)
+    for view in views:
+        if view.get("error"):
+            show_line(f"{view.get('view')}: {view['error']}", RED)
+    failed = [str(view.get("view")) for view in views if view.get("outcome") in FAILED_OUTCOMES]
+    read = sum(view.get("bytes_read") or 0 for view in views)
+    whole = sum(view.get("bytes_recompute") or 0 for view in views if view.get("bytes_read") is not None)
+    committed = sum(1 for view in views if view.get("outcome") == "committed")
+    summary = f"{counted(len(views), 'view')}, {committed} refreshed, {bytes_text(read)} read"
+    if whole > read:
+        summary += f" in place of {bytes_text(whole)} ({share_text(read, whole)} saved)"
+    summary += f", {duration_text(report.get('elapsed_ms'))}"
+    if failed:
+        show_line(f"{summary}; failed: {', '.join(failed)}; see `daemonctl why {failed[0]}`", RED)
+        return EXIT_FAILED
+    show_line(summary, GREEN)
+    return EXIT_OK
+
+
+def _cycle_row(view: Json) -> Sequence[Any]:
+    ran = view.get("outcome") not in QUIET_OUTCOMES
+    read, whole = view.get("bytes_read"), view.get("bytes_recompute")
+    return (
+        view.get("view"),
+        view.get("strategy"),
+        view.get("outcome"),
+        view.get("message") or view.get("reason"),
+        count_text(view.get("rows_inserted")) if ran else "–",
+        count_text(view.get("rows_deleted")) if ran else "–",
+        bytes_text(read) if ran else "–",
+        bytes_text(whole) if ran else "–",
+        share_text(read, whole) if ran else "–",
+        duration_text(view.get("elapsed_ms")),
+    )
+
+
+def status_code(status: Json) -> int:
+    """1 if something in a status needs a person, else 0."""
+    daemon = status.get("daemon") or {}
+    live = daemon.get("views", {})
+    states = {_state(view, live.get(view.get("name"), {})) for view in status.get("views", ())}
+    unreadable = any(one.get("error") for one in status.get("datasets", ()))
+    return EXIT_FAILED if states & BAD_STATES or unreadable or daemon.get("definitions_failure") else EXIT_OK
+
+
+def show_status(status: Json) -> int:
+    """How each view is, then the datasets, then what is wrong."""
+    daemon = status.get("daemon")
+    live = (daemon or {}).get("views", {})
+    rows = [_status_row(view, live.get(view.get("name"), {})) for view in status.get("views", ())]
+    show_table(["view", "state", "lag", "target", "version", "rows", "size", "last", "note"], rows, right=_NUMBERS)
+    datasets = status.get("datasets", [])
+    if datasets:
+        show_line("")
+        show_table(
+            ["dataset", "version", "rows", "size", "note"],
+            [
+                (
+                    one.get("name"),
+                    one.get("version"),
+                    count_text(one.get("rows")),
+                    bytes_text(one.get("bytes")),
+                    one.get("error") or one.get("uri"),
+                )
+                for one in datasets
+            ],
+            right=["version", "rows", "size"],
+        )
+    show_line("")
+    show_notices(status)
+    code = status_code(status)
+    _show_status_end(daemon, [str(row[1]) for row in rows], RED if code else GREEN)
+    return code
+
+
+_NUMBERS = ["lag", "target", "version", "rows", "size"]
+
+
+def _status_row(view: Json, live: Json) -> Sequence[Any]:
+    state = _state(view, live)
+    lag_ms = live.get("lag_ms") if live.get("lag_ms") is not None else view.get("lag_ms")
+    note = view.get("paused") if state == "paused" else view.get("message")
+    return (
+        view.get("name"),
+        state,
+        duration_text(lag_ms),
+        duration_text(view.get("target_lag_ms")),
+        view.get("version"),
+        count_text(view.get("rows")),
+        bytes_text(view.get("bytes")),
+        view.get("strategy"),
+        note or "",
+    )
+
+
+def _state(view: Json, live: Json) -> str:
+    """The keeper's word for a view, or the daemon's where it knows better: it runs now, or it is late."""
+    state = str(view.get("state"))
+    return str(live["state"]) if live.get("state") in {"running", "late"} and state in CALM_STATES else state
+
+
+def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) -> None:
+    counts = ", ".join(
+        f"{states.count(state)} {state}"
+        for state in sorted(set(states), key=lambda state: (-states.count(state), state))
+    )
+    broken = (daemon or {}).get("definitions_failure")
+    if broken:
+        for problem in broken.get("problems") or [{"where": "", "what": broken.get("message", "")}]:
+            show_line(f"definitions on disk are broken, the old ones stay: {problem['where']} {problem['what']}", RED)
+    if daemon is None:
+        show_line("no daemon runs; start one with `daemonctl run`", DIM)
+    else:
+        in_hand = daemon.get("in_hand")
+        doing = f", {in_hand['what']} for {duration_text(in_hand['elapsed_ms'])}" if in_hand else ""
+        show_line(
+            f"daemon {daemon.get('state')} (pid {daemon.get('pid')}, version {daemon.get('version')}){doing}", DIM
+        )
+    if daemon is not None and daemon.get("restart_needed"):
+        show_line("[engine] or [daemon] changed on disk: restart the daemon to use it", YELLOW)
+    show_line(f"{counted(len(states), 'view')}: {counts or 'none'}", colour)
+
+
+def show_views(views: Sequence[Json]) -> int:
+    """What each view reads, how it is kept, and why it is not incremental where it is not."""
+    show_table(
+        ["view", "kept", "reads", "target lag", "partitioned by", "source", "why"],
+        [
+            (
+                view.get("name"),
+                "incremental" if view.get("incremental") else "recompute",
+                view.get("inputs"),
+                duration_text(view.get("target_lag_ms")),
+                (view.get("write") or {}).get("partition_by") or "–",
+                view.get("source"),
+                view.get("reason") or "",
+            )
+            for view in views
+        ],
+        right=["target lag"],
+    )
+    incremental = sum(1 for view in views if view.get("incremental"))
+    show_line(f"{counted(len(views), 'view')}, {incremental} incremental")
+    return EXIT_OK
+
+
+def show_history(records: Sequence[Json]) -> int:
+    """The last refreshes, newest first."""
+    from daemon.clock import timestamp_text
+
+    show_table(
+        ["time", "view", "strategy", "outcome", "why", "inserted", "deleted", "read", "saved", "took", "version"],
+        [
+            (
+                timestamp_text(int(one.get("started_ms") or 0))[:19].replace("T", " "),
+                one.get("view"),
+                one.get("strategy"),
+                one.get("outcome"),
+                one.get("error") or one.get("message") or one.get("reason"),
+                count_text(one.get("rows_inserted")),
+                count_text(one.get("rows_deleted")),
+                bytes_text(one.get("bytes_read")),
+                share_text(one.get("bytes_read"), one.get("bytes_recompute")),
+                duration_text(one.get("elapsed_ms")),
+                one.get("version"),
+            )
+            for one in records
+        ],
+        right=["inserted", "deleted", "read", "saved", "took", "version"],
+    )
+    show_line(f"the last {len(records)}, newest first" if records else "nothing was refreshed yet")
+    return EXIT_OK
+
+
+def show_replanned(report: Json) -> int:
+    """What planning anew gave for each view."""
+    views = report.get("views", [])
+    show_table(
+        ["view", "plan", "content", "moved by", "fingerprint"],
+        [
+            (
+                view.get("view"),
+                "same" if view.get("fingerprint_before") == view.get("fingerprint_after") else "changed",
+                "recomputed at the next refresh" if view.get("recompute") else "stays",
+                view.get("moved") or "–",
+                str(view.get("fingerprint_after", ""))[:12],
+            )
+            for view in views
+        ],
+    )
+    show_line(f"{counted(len(views), 'view')} planned anew", GREEN)
+    return EXIT_OK
+
+
+def show_verified(report: Json) -> int:
+    """Whether each view equals its recomputation; 8 where one does not, or was not compared."""
+    views = report.get("views", [])
+    show_table(
+        ["view", "result", "rows", "missing", "unexpected", "version", "pins", "note"],
+        [
+            (
+                view.get("view"),
+                _verdict(view),
+                count_text(view.get("rows")),
+                count_text(view.get("missing")),
+                count_text(view.get("unexpected")),
+                view.get("version"),
+                ", ".join(f"{relation}@{version}" for relation, version in (view.get("pins") or {}).items()),
+                view.get("message") or _approximate(view),
+            )
+            for view in views
+        ],
+        right=["rows", "missing", "unexpected", "version"],
+    )
+    for view in views:
+        for sample in list(view.get("samples", ()))[:SAMPLES_MAX]:
+            show_line(f"  {view.get('view')}: {sample}", DIM)
+    different = [str(view.get("view")) for view in views if _verdict(view) == "different"]
+    if different:
+        show_line(f"not equal: {', '.join(different)}; `daemonctl refresh {different[0]} --recompute` repairs it", RED)
+        return EXIT_CHECK_FAILED
+    unproved = [str(view.get("view")) for view in views if _verdict(view) == "not compared"]
+    if unproved:
+        show_line(f"not compared: {', '.join(unproved)}", YELLOW)
+        return EXIT_CHECK_FAILED
+    show_line(f"{counted(len(views), 'view')} compared: equal to the recomputation at the pins", GREEN)
+    return EXIT_OK
+
+
+def _verdict(view: Json) -> str:
+    if not view.get("checked", True):
+        return "not compared"
+    return "equal" if view.get("equal") else "different"
+
+
+def _approximate(view: Json) -> str:
+    columns = view.get("approximate_columns") or ()
+    return f"to 12 digits: {', '.join(columns)}" if columns else ""
+
+
+def show_rows(result: Json) -> int:
+    """The rows of a query."""
+    columns, rows = result.get("columns", []), result.get("rows", [])
+    show_table([str(column) for column in columns], rows)
+    more = ", and more (raise --limit)" if result.get("truncated") else ""
+    show_line(f"{counted(len(rows), 'row')}{more}", DIM)
+    return EXIT_OK
+
+
+def show_notices(report: Json) -> None:
+    """What a person should know and what stops nothing."""
+    for notice in report.get("notices", ()):
+        show_line(f"{notice.get('subject')}: {notice.get('message')}", YELLOW)

@@ -1,0 +1,182 @@
+"""The metrics of the service: a registry of our own, filled from what the keeper reports.
+
+`python -m daemon.metrics` prints `docs/metrics.md`.
+Invariant: only families of the catalogue exist, and a view or dataset that left the project leaves no series behind.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from daemon.lifecycle import STATE_NAMES
+from daemon.metrics_catalogue import FAMILIES, LOOPS, VIEW_STATES, Family, catalogue_page
+from daemon.port import ViewOutcome
+
+Metric = Counter | Gauge | Histogram | Summary
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LEVELS = ("info", "warning", "error", "critical")
+
+
+class Metrics:
+    """All families of the catalogue, and one method for each thing that happens."""
+
+    def __init__(self, *, process_metrics: bool = True) -> None:
+        """`process_metrics` adds the client's own memory, CPU and garbage collector figures."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._metrics = {family.name: _make(family, self.registry) for family in FAMILIES}
+        self._views: frozenset[str] = frozenset()
+        self._datasets: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self._before_render: list[Callable[[], None]] = []
+        if process_metrics:
+            ProcessCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
+        for loop in LOOPS:
+            self.gauge("last_tick_timestamp_seconds", 0, loop=loop)
+        for result in ("changed", "unchanged", "failed"):
+            self.add("config_reloads_total", 0, result=result)
+        for level in LEVELS:
+            self.add("log_messages_total", 0, level=level)
+        self.lifecycle("starting")
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        for refresh in self._before_render:
+            refresh()
+        with self._lock:
+            return generate_latest(self.registry)
+
+    def before_render(self, refresh: Callable[[], None]) -> None:
+        """Call this before each scrape, for gauges that are read rather than counted."""
+        self._before_render.append(refresh)
+
+    def add(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Counter), name
+        (metric.labels(**labels) if labels else metric).inc(amount)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Gauge), name
+        (metric.labels(**labels) if labels else metric).set(value)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Record a value, in seconds, in a histogram or summary."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Histogram | Summary), name
+        (metric.labels(**labels) if labels else metric).observe(value)
+
+    def build(self, version: str, python_version: str, engine_version: str) -> None:
+        """What is running."""
+        self.gauge("build_info", 1, version=version, python_version=python_version, engine_version=engine_version)
+
+    def lifecycle(self, state: str) -> None:
+        """The service's state changed."""
+        for name in STATE_NAMES:
+            self.gauge("lifecycle_state", 1 if name == state else 0, state=name)
+
+    def tick(self, loop: str, now_ms: int) -> None:
+        """A loop turned."""
+        self.gauge("last_tick_timestamp_seconds", now_ms / 1000, loop=loop)
+
+    def reloaded(self, result: str, now_ms: int) -> None:
+        """Definitions were read again; `result` is changed, unchanged or failed."""
+        self.add("config_reloads_total", result=result)
+        self.gauge("config_last_reload_successful", 0 if result == "failed" else 1)
+        if result != "failed":
+            self.gauge("config_last_reload_success_timestamp_seconds", now_ms / 1000)
+
+    def polled(self, dataset: str, result: str, version: int | None, seconds: float, now_ms: int) -> None:
+        """A dataset was looked at; `result` is new, same or error."""
+        self.add("dataset_polls_total", dataset=dataset, result=result)
+        self.observe("dataset_poll_duration_seconds", seconds)
+        if result != "error":
+            self.gauge("dataset_last_poll_success_timestamp_seconds", now_ms / 1000, dataset=dataset)
+        if version is not None:
+            self.gauge("dataset_version", version, dataset=dataset)
+
+    def refreshed(self, record: ViewOutcome, now_ms: int) -> None:
+        """A view was refreshed, skipped, or failed."""
+        view, strategy = record.view, record.strategy
+        self.add("view_refreshes_total", view=view, strategy=strategy, result="failed" if record.failed else "ok")
+        if record.failed:
+            self.add("view_failures_total", view=view, reason=record.reason)
+            return
+        self.gauge("view_last_refresh_success_timestamp_seconds", now_ms / 1000, view=view)
+        if strategy == "skip":
+            self.add("view_skips_total", view=view, reason=record.reason)
+            return
+        if strategy == "recompute":
+            self.add("view_recomputes_total", view=view, reason=record.reason)
+        self.observe("view_refresh_duration_seconds", record.elapsed_ms / 1000, view=view)
+        self.observe("refresh_duration_seconds", record.elapsed_ms / 1000, strategy=strategy)
+        self.add("view_rows_total", record.rows_inserted, view=view, change="inserted")
+        self.add("view_rows_total", record.rows_deleted, view=view, change="deleted")
+        self.add("view_read_bytes_total", record.bytes_read, view=view)
+        self.add("view_read_files_total", record.files_read, view=view)
+        self.add("view_written_bytes_total", record.bytes_written, view=view)
+        self.add("view_recompute_bytes_total", record.bytes_recompute, view=view)
+        if record.outcome == "conflict":
+            self.add("commit_conflicts_total", view=view)
+
+    def inventory(self, target_lag_ms: Mapping[str, int], datasets: Iterable[str]) -> None:
+        """The definitions changed: forget the series of what is gone, start those of what is new."""
+        views, sources = frozenset(target_lag_ms), frozenset(datasets)
+        with self._lock:
+            self._forget("view", self._views - views)
+            self._forget("dataset", self._datasets - sources)
+        self._views, self._datasets = views, sources
+        for view, lag_ms in target_lag_ms.items():
+            self.gauge("view_target_lag_seconds", lag_ms / 1000, view=view)
+            self.gauge("view_consecutive_failures", 0, view=view)
+            self.gauge("view_paused", 0, view=view)
+            self.add("view_lag_good_seconds_total", 0, view=view)
+            self.add("view_lag_observed_seconds_total", 0, view=view)
+        for dataset in sources:
+            for result in ("new", "same", "error"):
+                self.add("dataset_polls_total", 0, dataset=dataset, result=result)
+        self.gauge("datasets", len(sources))
+
+    def view_states(self, states: Mapping[str, str]) -> None:
+        """Count the views by state."""
+        for name in VIEW_STATES:
+            self.gauge("views", sum(1 for state in states.values() if state == name), state=name)
+
+    def _forget(self, label: str, gone: Iterable[str]) -> None:
+        for name in gone:
+            for family in FAMILIES:
+                if label in family.labels:
+                    self._metrics[family.name].remove_by_labels({label: name})
+
+
+def _make(family: Family, registry: CollectorRegistry) -> Metric:
+    match family.kind:
+        case "counter":
+            return Counter(family.full_name, family.help, family.labels, registry=registry)
+        case "gauge":
+            return Gauge(family.full_name, family.help, family.labels, registry=registry)
+        case "histogram":
+            return Histogram(family.full_name, family.help, family.labels, registry=registry, buckets=family.buckets)
+        case "summary":
+            return Summary(family.full_name, family.help, family.labels, registry=registry)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(catalogue_page())

@@ -1,0 +1,171 @@
+"""What the daemon needs of a keeper.
+
+`daemon.live_keeper` gives it over `incremental.keeper.Keeper`; the tests give it by a fake.
+A keeper is used by one thread at a time; only `cancel` may be called from another one.
+Values for clients are plain JSON values, the rest is reduced to what scheduling, metrics and logs need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from daemon.topology import Topology
+
+JsonValue = Any
+Observer = Callable[[Mapping[str, JsonValue]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a dataset: `version` is the newest one, `moved` says that it differs from the look before."""
+
+    dataset: str
+    version: int | None
+    moved: bool
+    elapsed_ms: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOutcome:
+    """What a cycle did for one view.
+
+    `waiting`: it was left alone because something that it depends on is not ready.
+    """
+
+    view: str
+    strategy: str
+    reason: str
+    outcome: str
+    message: str = ""
+    version: int | None = None
+    rows_inserted: int = 0
+    rows_deleted: int = 0
+    files_read: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bytes_recompute: int = 0
+    elapsed_ms: int = 0
+    failed: bool = False
+    waiting: bool = False
+    paused: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CycleOutcome:
+    """A cycle's end: the views that it covered, and its report as it goes to clients."""
+
+    views: tuple[ViewOutcome, ...]
+    report: JsonValue
+
+    def to_json(self) -> JsonValue:
+        """The report for clients."""
+        return self.report
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadOutcome:
+    """Definitions that were taken over; `changed` are the views that have to be looked at."""
+
+    changed: tuple[str, ...]
+    report: JsonValue
+
+    def to_json(self) -> JsonValue:
+        """The report for clients."""
+        return self.report
+
+
+class KeeperPort(Protocol):
+    """The keeper, as the operations and the service use it."""
+
+    def topology(self) -> Topology:
+        """Views, datasets and edges of the definitions in use."""
+        ...
+
+    def look(self, datasets: Iterable[str]) -> Sequence[Look]:
+        """The cheapest look at datasets; a dataset that cannot be read is reported, not raised."""
+        ...
+
+    def run_cycle(
+        self, views: Sequence[str] | None, *, cause: str, force: str | None, observer: Observer
+    ) -> CycleOutcome:
+        """Bring views (all: None) and what they depend on up to date; `force` may be `recompute`."""
+        ...
+
+    def reload(self) -> ReloadOutcome:
+        """Read the definitions again; raises `DefinitionError` and changes nothing where they are broken."""
+        ...
+
+    def paused(self) -> frozenset[str]:
+        """The views that are paused."""
+        ...
+
+    def status(self) -> JsonValue:
+        """How each view and dataset is."""
+        ...
+
+    def views(self) -> JsonValue:
+        """What each view reads and how it is kept."""
+        ...
+
+    def preview(self, request: Mapping[str, JsonValue]) -> JsonValue:
+        """What pending, hypothetical or edited changes would do."""
+        ...
+
+    def why(self, view: str) -> JsonValue:
+        """The facts behind the last decision."""
+        ...
+
+    def explain(self, view: str) -> JsonValue:
+        """Plan and maintenance of a view."""
+        ...
+
+    def lineage(self, view: str | None) -> JsonValue:
+        """Columns of a view, or the graph of relations."""
+        ...
+
+    def history(self, view: str | None, limit: int) -> JsonValue:
+        """The last refreshes, newest first."""
+        ...
+
+    def verify(self, views: Sequence[str] | None) -> JsonValue:
+        """Compare views (all: None) with their recomputation."""
+        ...
+
+    def query(self, sql: str, limit: int) -> JsonValue:
+        """`{"columns": […], "rows": [[…]], "truncated": bool}`."""
+        ...
+
+    def replan(self, views: Sequence[str]) -> JsonValue:
+        """Compile views anew."""
+        ...
+
+    def pause(self, view: str, reason: str) -> JsonValue:
+        """Stop refreshing a view."""
+        ...
+
+    def resume(self, view: str) -> JsonValue:
+        """Refresh a view again."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the engine and its parts."""
+        ...
+
+    def housekeeping(self) -> None:
+        """Compact and clean what is ours."""
+        ...
+
+    def cancel(self) -> None:
+        """Interrupt what the engine does now; callable from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held; what is committed stays committed."""
+        ...
+
+
+KeeperFactory = Callable[[], KeeperPort]

@@ -1,0 +1,550 @@
+"""The service: loops around one keeper, and the state machine that starts and ends them.
+
+The loops only decide *when*; `Keeper.run_cycle` decides what.
+Invariants: the keeper is used by one thread; every loop can be cancelled at any await; nothing that is remembered here
+is needed after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from daemon import lifecycle
+from daemon.clock import Clock
+from daemon.control import (
+    HttpServer,
+    bind_control_socket,
+    bind_public_socket,
+    control_application,
+    public_application,
+)
+from daemon.failure import Failure, failure_of
+from daemon.keeping import Keeping
+from daemon.log import logger
+from daemon.metrics import Metrics
+from daemon.notify import ServiceNotifier
+from daemon.operations import answer, find_operation
+from daemon.place import settings_at_start
+from daemon.port import JsonValue, KeeperFactory, KeeperPort, Observer
+from daemon.schedule import Wait
+from daemon.watch import existing_folders, watch_definitions, watch_logs
+from daemon.worker import Priority, Worker
+from registry.errors import DeltakeepError, RetryLater
+
+TICK_S = 1.0
+RECONCILE_MS = 60_000
+HOUSEKEEPING_S = 60
+STALLED_MS = 60_000
+STATUS_PATIENCE_S = 1.0
+DRAIN_LOOK_S = 0.05
+JITTER_SHARE = 0.1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """Where to listen, and how patient to be; `listen` None serves no TCP."""
+
+    root: Path
+    socket: Path
+    listen: str | None
+    drain_ms: int = lifecycle.DRAIN_MS
+    reconcile_ms: int = RECONCILE_MS
+    handle_signals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How the service ended; `abandoned` says that its thread still works and the process has to be ended hard."""
+
+    exit_code: int
+    abandoned: bool
+    failure: Failure | None
+
+
+class Service:
+    """Keeps the views of one project until told to stop."""
+
+    def __init__(
+        self,
+        options: ServiceOptions,
+        *,
+        clock: Clock,
+        open_keeper: KeeperFactory,
+        notifier: ServiceNotifier,
+        metrics: Metrics,
+        identity: Mapping[str, JsonValue],
+    ) -> None:
+        """`identity` is what the control socket tells about this process: pid, version."""
+        self._options = options
+        self._clock = clock
+        self._open_keeper = open_keeper
+        self._notifier = notifier
+        self._metrics = metrics
+        self._identity = dict(identity)
+        self._log = logger("service")
+        self._state: lifecycle.State = lifecycle.Starting()
+        self._keeping = Keeping(clock, metrics)
+        self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
+        self._keeper: KeeperPort | None = None
+        self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._wake = asyncio.Event()
+        self._watched: frozenset[str] = frozenset()
+        self._ticked_ms = clock.monotonic_ms()
+        self._watchdog_ms = 0
+        self._start_failure: Failure | None = None
+        self._status: JsonValue = None
+        self._reloading = asyncio.Lock()
+        self._settings = _settings(options.root)
+        self.public_address: tuple[str, int] | None = None
+        metrics.before_render(self._read_gauges)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Left:
+        """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
+        control = bind_control_socket(self._options.socket)
+        try:
+            public = None if self._options.listen is None else bind_public_socket(self._options.listen)
+        except BaseException:
+            control.close()
+            self._options.socket.unlink(missing_ok=True)
+            raise
+        servers = [HttpServer(control_application(self), control)]
+        if public is not None:
+            self.public_address = public.getsockname()[:2]
+            servers.append(HttpServer(public_application(self), public))
+        self._listen_to_signals()
+        working = asyncio.create_task(self._worker.run(), name="worker")
+        serving = [asyncio.create_task(server.serve(), name="http") for server in servers]
+        ticking = asyncio.create_task(self._tick_loop(), name="tick")
+        self._spawn(self._open())
+        try:
+            exit_code = await self._left
+        finally:
+            abandoned = self._worker.in_hand is not None
+            for server, task in zip(servers, serving, strict=True):
+                await server.stop(task)
+            if self._keeper is not None and not abandoned:
+                await self._close_keeper(self._keeper)
+            await _cancel([ticking, working, *serving, *self._loops.values(), *self._tasks])
+            self._worker.close()
+            self._options.socket.unlink(missing_ok=True)
+            self._forget_signals()
+        self._log.info("stopped", exit_code=exit_code, abandoned_work=abandoned)
+        return Left(exit_code, abandoned, self._start_failure)
+
+    def dispatch(self, event: lifecycle.Event) -> None:
+        """Move the state machine and carry out what it says."""
+        before = lifecycle.state_name(self._state)
+        self._state, actions = lifecycle.transition(self._state, event, self._options.drain_ms)
+        after = lifecycle.state_name(self._state)
+        if after != before:
+            self._metrics.lifecycle(after)
+            self._log.info("state changed", before=before, after=after)
+        for action in actions:
+            match action:
+                case lifecycle.StartLoops():
+                    self._start_loops()
+                case lifecycle.StopLoops():
+                    self._stop_loops()
+                case lifecycle.ReloadDefinitions():
+                    self._spawn(self._reload_quietly())
+                case lifecycle.CancelWork():
+                    if self._keeper is not None:
+                        self._keeper.cancel()
+                case lifecycle.Leave(exit_code):
+                    if not self._left.done():
+                        self._left.set_result(exit_code)
+                case _:
+                    assert_never(action)
+
+    async def _open(self) -> None:
+        self._log.info("opening", project=str(self._options.root))
+        try:
+            self._keeper = await self._worker.submit(Priority.RELOAD, "open the project", self._open_keeper)
+            topology = await self._worker.submit(Priority.RELOAD, "read the project", self._keeper.topology)
+            paused = await self._worker.submit(Priority.RELOAD, "read the project", self._keeper.paused)
+            self._metrics.build(
+                str(self._identity.get("version", "")),
+                str(self._identity.get("python", "")),
+                self._keeper.versions().get("engine_version", ""),
+            )
+        except Exception as error:  # noqa: BLE001 - reported; the loops go on
+            failure = failure_of(error)
+            self._start_failure = failure
+            self._log.error("cannot start", **failure.to_json())
+            self.dispatch(lifecycle.OpenFailed(failure.exit_code))
+            return
+        self._keeping.defined(topology, paused)
+        self._metrics.reloaded("changed", self._clock.now_ms())
+        self.dispatch(lifecycle.Opened())
+
+    def _start_loops(self) -> None:
+        self._keeping.notice_all("start", urgent=True)
+        for name, loop in (
+            ("schedule", self._schedule_loop()),
+            ("definitions", watch_definitions(self._options.root, self._definitions_changed)),
+        ):
+            self._loops[name] = asyncio.create_task(loop, name=name)
+        self._watch_logs()
+        self._plan_polling()
+        self._scheduler.start()
+        self._notifier.ready(self._keeping.summary())
+        views, datasets = self._keeping.counts()
+        self._log.info("running", views=views, datasets=datasets, socket=str(self._options.socket))
+
+    def _stop_loops(self) -> None:
+        self._notifier.stopping("draining")
+        # A cycle in hand finishes in its thread; its loop need not be there for it.
+        for task in self._loops.values():
+            task.cancel()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        self._worker.refuse_waiting("the daemon is stopping")
+        self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        while isinstance(self._state, lifecycle.Draining):
+            if self._worker.idle:
+                self.dispatch(lifecycle.WorkDone())
+                return
+            self.dispatch(lifecycle.Ticked(self._clock.monotonic_ms()))
+            await asyncio.sleep(DRAIN_LOOK_S)
+
+    async def _close_keeper(self, keeper: KeeperPort) -> None:
+        try:
+            await asyncio.wait_for(self._worker.submit(Priority.REQUEST, "close", keeper.close), timeout=5.0)
+        except Exception as error:  # noqa: BLE001 - reported; the loops go on
+            self._log.warning("closing failed", error=str(error))
+
+    # --- loops --------------------------------------------------------------------------------------------------------
+
+    async def _schedule_loop(self) -> None:
+        """Run due cycles, the most urgent first, one at a time."""
+        while True:
+            self._wake.clear()
+            self._metrics.tick("schedule", self._clock.now_ms())
+            due = self._keeping.next_due()
+            if isinstance(due, Wait):
+                timeout = None if due.until_ms is None else max(0, due.until_ms - self._clock.monotonic_ms()) / 1000
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), timeout)
+                continue
+            await self._cycle(due.views, due.cause)
+
+    async def _cycle(self, views: tuple[str, ...], cause: str) -> None:
+        keeper = self._keeper
+        assert keeper is not None
+        started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
+        observer = self._across_threads(self._keeping.took_event)
+
+        def call() -> Any:
+            return keeper.run_cycle(views, cause=cause, force=None, observer=observer)
+
+        try:
+            outcome = await self._worker.submit(Priority.CYCLE, f"cycle over {len(views)} views", call)
+        except Exception as error:  # noqa: BLE001 - reported; the loops go on
+            self._keeping.cycle_failed(views, cause, started_ms, failure_of(error))
+        else:
+            self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
+        self._metrics.tick("cycle", self._clock.now_ms())
+        self._notifier.status(self._keeping.summary())
+
+    def _plan_polling(self) -> None:
+        """One job for each distinct interval, with jitter; a thousand jobs would cost more than their looks."""
+        self._scheduler.remove_all_jobs()
+        for poll_ms, datasets in sorted(self._keeping.poll_groups().items()):
+            seconds = poll_ms / 1000
+            self._scheduler.add_job(
+                self._poll,
+                IntervalTrigger(seconds=seconds, jitter=seconds * JITTER_SHARE, timezone="UTC"),
+                args=(datasets,),
+                id=f"poll-{poll_ms}",
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+        for name, job, seconds in (
+            ("reconcile", self._reconcile, self._options.reconcile_ms / 1000),
+            ("housekeeping", self._housekeeping, HOUSEKEEPING_S),
+        ):
+            self._scheduler.add_job(
+                job,
+                IntervalTrigger(seconds=seconds, jitter=seconds * JITTER_SHARE, timezone="UTC"),
+                id=name,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+
+    async def _poll(self, datasets: tuple[str, ...]) -> None:
+        keeper = self._keeper
+        if keeper is None or not isinstance(self._state, lifecycle.Running):
+            return
+        try:
+            looks = await self._worker.submit(Priority.POLL, "look at datasets", lambda: keeper.look(datasets))
+        except RetryLater:
+            return
+        except Exception as error:  # noqa: BLE001 - reported; the loops go on
+            self._log.warning("looking failed", error=str(error))
+            return
+        if self._keeping.took_looks(looks, self._clock.now_ms()):
+            self._wake.set()
+        self._metrics.tick("poll", self._clock.now_ms())
+
+    async def _reconcile(self) -> None:
+        """Look at everything from time to time: what no event and no poll can tell is found here."""
+        self._keeping.notice_all("reconcile", urgent=False)
+        self._wake.set()
+        self._watch_logs()
+
+    async def _housekeeping(self) -> None:
+        keeper = self._keeper
+        if keeper is None or not isinstance(self._state, lifecycle.Running):
+            return
+        try:
+            await self._worker.submit(Priority.CYCLE, "housekeeping", keeper.housekeeping)
+        except Exception as error:  # noqa: BLE001 - reported; the loops go on
+            self._log.warning("housekeeping failed", error=str(error))
+        self._metrics.tick("housekeeping", self._clock.now_ms())
+
+    async def _tick_loop(self) -> None:
+        while True:
+            self._ticked_ms = self._clock.monotonic_ms()
+            if isinstance(self._state, lifecycle.Running):
+                self._keeping.account_lag()
+            watchdog_ms = self._notifier.watchdog_ms
+            if watchdog_ms is not None and self._ticked_ms - self._watchdog_ms >= watchdog_ms // 3:
+                self._watchdog_ms = self._ticked_ms
+                if self.is_healthy():
+                    self._notifier.alive()
+            await asyncio.sleep(TICK_S)
+
+    # --- watching -----------------------------------------------------------------------------------------------------
+
+    def _watch_logs(self) -> None:
+        """Watch the logs that exist now; called again because tables come and go."""
+        folders = self._keeping.log_folders()
+        existing = existing_folders(folders.values())
+        task = self._loops.get("watch")
+        if existing == self._watched and task is not None and not task.done():
+            return
+        if task is not None:
+            task.cancel()
+        self._watched = existing
+        self._loops["watch"] = asyncio.create_task(watch_logs(folders, self._logs_grew), name="watch")
+
+    def _logs_grew(self, datasets: frozenset[str]) -> None:
+        self._metrics.add("watch_events_total", kind="log")
+        self._metrics.tick("watch", self._clock.now_ms())
+        self._keeping.notice_datasets(datasets, "event")
+        self._wake.set()
+
+    async def _definitions_changed(self) -> None:
+        self._metrics.add("watch_events_total", kind="definition")
+        self.dispatch(lifecycle.ReloadAsked())
+
+    # --- reload -------------------------------------------------------------------------------------------------------
+
+    async def _reload_quietly(self) -> None:
+        """Reload because a file or a signal said so; the error is kept for status, metrics and log."""
+        with contextlib.suppress(Exception):
+            await self._reload()
+
+    async def _reload(self) -> JsonValue:
+        keeper = self._running_keeper()
+        async with self._reloading:
+            self._notifier.reloading(self._clock.monotonic_ms())
+            try:
+                outcome = await self._worker.submit(Priority.RELOAD, "reload", keeper.reload)
+                topology = await self._worker.submit(Priority.RELOAD, "reload", keeper.topology)
+                paused = await self._worker.submit(Priority.RELOAD, "reload", keeper.paused)
+            except Exception as error:
+                failure = failure_of(error)
+                self._keeping.definitions_failure = failure
+                self._metrics.reloaded("failed", self._clock.now_ms())
+                self._log.error("reload failed, the old definitions stay", **failure.to_json())
+                self._notifier.ready(self._keeping.summary())
+                raise
+            self._keeping.definitions_failure = None
+            self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
+            self._log.info("reloaded", changed=list(outcome.changed))
+            self._keeping.restart_needed = _settings(self._options.root) != self._settings
+            if self._keeping.restart_needed:
+                self._log.warning("restart needed", hint="[engine] and [daemon] are read at start only")
+            self._keeping.defined(topology, paused)
+            self._keeping.notice(outcome.changed, "definition", urgent=True)
+            self._plan_polling()
+            self._watch_logs()
+            self._wake.set()
+            self._notifier.ready(self._keeping.summary())
+            return answer(outcome)
+
+    # --- what the servers ask -----------------------------------------------------------------------------------------
+
+    async def perform(self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
+        """Run an operation for a client and count it."""
+        started_ms = self._clock.monotonic_ms()
+        label, result = "unknown", "failed"
+        try:
+            checked = find_operation(operation)
+            label = operation
+            value = await self._perform(operation, checked.check(parameters), observer)
+            result = "ok"
+            return value
+        finally:
+            self._metrics.add("control_requests_total", operation=label, result=result)
+            elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
+            self._metrics.observe("control_request_duration_seconds", elapsed_s)
+
+    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
+        keeper, operation = self._running_keeper(), find_operation(name)
+        if name == "reload":
+            return await self._reload()
+        if name == "status":
+            return await self._perform_status(keeper)
+
+        def forward(event: Mapping[str, JsonValue]) -> None:
+            self._keeping.took_event(event)
+            observer(event)
+
+        across = self._across_threads(forward)
+        started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
+        value = await self._worker.submit(Priority.REQUEST, name, lambda: operation.run(keeper, given, across))
+        if name in {"cycle", "refresh"}:
+            self._keeping.took_cycle(value, "request", started_ms, started_wall_ms)
+        if name in {"pause", "resume"}:
+            self._keeping.paused = await self._worker.submit(Priority.REQUEST, name, keeper.paused)
+        if name in {"replan", "resume"}:
+            views = given.get("views") or [given["view"]] if name == "resume" else given["views"]
+            self._keeping.notice(views, "request", urgent=True)
+            self._wake.set()
+        return answer(value)
+
+    async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
+        """Status never waits for a long cycle: then it shows what was known before, and what runs."""
+        waiting = self._worker.submit(Priority.REQUEST, "status", keeper.status)
+        patience = STATUS_PATIENCE_S if self._status is not None else None
+        with contextlib.suppress(TimeoutError):
+            self._status = await asyncio.wait_for(waiting, patience)
+        status = self._status if isinstance(self._status, dict) else {}
+        return {"daemon": {**self.identity(), **self._keeping.to_json()}, **status}
+
+    def identity(self) -> Mapping[str, JsonValue]:
+        """Process id, version, state, project, and what runs."""
+        in_hand = self._worker.in_hand
+        return {
+            **self._identity,
+            "state": lifecycle.state_name(self._state),
+            "project": str(self._options.root),
+            "in_hand": None
+            if in_hand is None
+            else {"what": in_hand.label, "elapsed_ms": self._clock.monotonic_ms() - in_hand.started_ms},
+        }
+
+    def ready_gates(self) -> Mapping[str, bool]:
+        """Running, and every view was looked at once since the start."""
+        return {
+            "project loaded": isinstance(self._state, lifecycle.Running),
+            "every view looked at": self._keeping.looked_at_all,
+        }
+
+    def is_healthy(self) -> bool:
+        """The event loop turns, and the scheduling loop is alive while it should be."""
+        if self._clock.monotonic_ms() - self._ticked_ms > STALLED_MS:
+            return False
+        schedule = self._loops.get("schedule")
+        return not isinstance(self._state, lifecycle.Running) or (schedule is not None and not schedule.done())
+
+    def request_stop(self) -> None:
+        """Drain and stop."""
+        self.dispatch(lifecycle.StopAsked(self._clock.monotonic_ms()))
+
+    def exposition(self) -> bytes:
+        """The metrics as text."""
+        return self._metrics.render()
+
+    # --- details ------------------------------------------------------------------------------------------------------
+
+    def _running_keeper(self) -> KeeperPort:
+        match self._state:
+            case lifecycle.Running() if self._keeper is not None:
+                return self._keeper
+            case lifecycle.Starting() | lifecycle.Running():
+                raise RetryLater("starting", "the daemon is still opening the project", hint="repeat in a moment")
+            case lifecycle.Draining() | lifecycle.Stopped():
+                raise RetryLater("draining", "the daemon is stopping", hint="repeat when it is up again")
+            case _:
+                assert_never(self._state)
+
+    def _across_threads(self, observer: Observer) -> Observer:
+        """An observer for the worker's thread that hands each event to the event loop."""
+        loop = asyncio.get_running_loop()
+
+        def forward(event: Mapping[str, JsonValue]) -> None:
+            # After the loop has closed nobody is interested in events any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(observer, event)
+
+        return forward
+
+    def _read_gauges(self) -> None:
+        self._metrics.gauge("ready", 1 if all(self.ready_gates().values()) else 0)
+        self._metrics.gauge("workers", 1)
+        self._metrics.gauge("workers_busy", 0 if self._worker.in_hand is None else 1)
+        self._metrics.gauge("queue_length", self._worker.queued, queue="calls")
+        self._keeping.read_gauges()
+
+    def _listen_to_signals(self) -> None:
+        if not self._options.handle_signals:
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.request_stop)
+        loop.add_signal_handler(signal.SIGINT, self.request_stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.dispatch(lifecycle.ReloadAsked()))
+        loop.add_signal_handler(signal.SIGUSR1, self._show_stacks)
+
+    def _forget_signals(self) -> None:
+        if self._options.handle_signals:
+            for number in _SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _show_stacks(self) -> None:
+        self._log.info("stacks follow", **self.identity())
+        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _settings(root: Path) -> Mapping[str, JsonValue]:
+    """What only a start reads; empty where it cannot be read now."""
+    try:
+        return settings_at_start(root)
+    except (DeltakeepError, OSError):
+        return {}
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    current = asyncio.current_task()
+    for task in tasks:
+        if task is not current:
+            task.cancel()
+    await asyncio.gather(*(task for task in tasks if task is not current), return_exceptions=True)

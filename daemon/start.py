@@ -1,0 +1,78 @@
+"""Starting the service from the command line or from systemd: settings, logs, process, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from daemon.build import product_version
+from daemon.clock import Clock, SystemClock
+from daemon.log import LogStyle, configure_logging
+from daemon.metrics import Metrics
+from daemon.notify import ServiceNotifier
+from daemon.place import DEFAULT_LISTEN, daemon_settings, socket_path
+from daemon.port import KeeperPort
+from daemon.service import Left, Service, ServiceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """What the command line says instead of `[daemon]`."""
+
+    socket: Path | None = None
+    listen: str | None = None
+    no_listen: bool = False
+    log: str | None = None
+
+
+def serve(root: Path, options: StartOptions) -> int:
+    """Run the service until it stops; returns the process's exit code.
+
+    Ends the process hard where a cancelled refresh does not return: what it did not commit never happened.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    settings = daemon_settings(root)
+    style = options.log or settings.get("log", "auto")
+    configure_logging(
+        clock, cast("LogStyle", style), on_line=lambda level: metrics.add("log_messages_total", level=level)
+    )
+    listen = options.listen or str(settings.get("listen", DEFAULT_LISTEN))
+    service_options = ServiceOptions(
+        root=root,
+        socket=(options.socket or socket_path(root)).absolute(),
+        listen=None if options.no_listen else listen,
+    )
+    left = asyncio.run(_serve(root, service_options, clock, metrics))
+    if left.failure is not None:
+        from daemon.cli.show import show_failure
+
+        show_failure(left.failure)
+    if left.abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(left.exit_code)
+    return left.exit_code
+
+
+async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics) -> Left:
+    def open_here() -> KeeperPort:
+        # The engine is loaded in the worker's thread, while the control socket answers already.
+        from daemon.live_keeper import open_keeper
+
+        return open_keeper(root, clock)
+
+    identity = {"pid": os.getpid(), "version": product_version(), "python": platform.python_version()}
+    service = Service(
+        options,
+        clock=clock,
+        open_keeper=open_here,
+        notifier=ServiceNotifier(os.environ, os.getpid()),
+        metrics=metrics,
+        identity=identity,
+    )
+    return await service.run()

@@ -1,0 +1,139 @@
+"""The audit: a view recomputed at its frontier and compared with its target, as counted bags; an edge.
+
+It writes nothing.
+A view that somebody else changed is compared too: the report shows what they did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from incremental.frontier import Absent, Broken, Disputed, NotOurs, ViewTarget, frontier_of, read_frontier
+from incremental.memory import ViewMemory
+from incremental.refresh import definition_of
+from registry.bundle import PlanBundle
+from registry.dataset import TableRef
+from registry.errors import DeltakeepError
+from registry.names import RelationName, TableId, ViewName
+from registry.native import PinnedInput, VerifyReport, VerifyRequest
+from registry.reasons import ReasonCode
+from registry.session import SessionRuntime
+from registry.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Whether a view equals its query at its pins.
+
+    `checked` is false where nothing could be compared; `reason` and `message` say why.
+    `approximate_columns` were compared to 12 significant digits.
+    """
+
+    view: ViewName
+    checked: bool
+    equal: bool
+    version: int | None
+    pins: Mapping[RelationName, int]
+    reason: ReasonCode | None = None
+    message: str = ""
+    found: VerifyReport | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        found = self.found
+        return {
+            "view": self.view,
+            "checked": self.checked,
+            "equal": self.equal,
+            "version": self.version,
+            "pins": dict(self.pins),
+            "reason": None if self.reason is None else self.reason.value,
+            "message": self.message,
+            "rows": None if found is None else found.rows,
+            "missing": None if found is None else found.missing,
+            "unexpected": None if found is None else found.unexpected,
+            "samples": [] if found is None else list(found.samples),
+            "approximate_columns": [] if found is None else list(found.approximate_columns),
+        }
+
+
+def audit_view(
+    runtime: SessionRuntime,
+    view: View,
+    bundle: PlanBundle,
+    tables: Mapping[RelationName, TableRef],
+    target: ViewTarget,
+    memory: ViewMemory,
+) -> AuditReport:
+    """Compare a view with its recomputation at the pins of its last commit.
+
+    `tables` are the relations that the view reads.
+    """
+    state = read_frontier(target, definition_of(view, bundle), memory.remembered)
+    match state:
+        case Absent(reason=reason, message=message):
+            return _unchecked(view, target, reason, message)
+        case NotOurs(message=message):
+            return _unchecked(view, target, ReasonCode.NOT_OURS, message)
+        case Disputed(message=message):
+            return _unchecked(view, target, ReasonCode.DEFINITION_CONFLICT, message)
+        case Broken(reason=reason, message=message) if reason is not ReasonCode.TARGET_MODIFIED:
+            return _unchecked(view, target, reason, message)
+        case _:
+            pass
+    inputs = pinned_inputs(runtime, target, tables)
+    if isinstance(inputs, str):
+        return _unchecked(view, target, ReasonCode.TABLE_REPLACED, inputs)
+    pins = {RelationName(one.relation): one.version for one in inputs}
+    assert target.version is not None, "the target exists"
+    request = VerifyRequest(
+        bundle=bundle.document,
+        inputs=inputs,
+        target=view.target,
+        version=target.version,
+        clock_ms=target.details.clock_ms if target.details is not None else None,
+    )
+    try:
+        found = runtime.verify(request)
+    except DeltakeepError as error:
+        if error.code not in _HISTORY:
+            raise
+        return _unchecked(view, target, ReasonCode.HISTORY_GONE, error.message)
+    message = _verdict(found)
+    return AuditReport(view.name, True, found.equal, target.version, pins, None, message, found)
+
+
+_HISTORY = frozenset({"history_gone", "missing_file", "version_not_found", "table_replaced"})
+
+
+def pinned_inputs(
+    runtime: SessionRuntime, target: ViewTarget, tables: Mapping[RelationName, TableRef]
+) -> tuple[PinnedInput, ...] | str:
+    """The inputs at the pins of a target's last commit, or what is in the way."""
+    frontier = frontier_of(target)
+    by_relation = {RelationName(pin.relation): pin for pin in frontier.details.values()}
+    inputs: list[PinnedInput] = []
+    for relation, table in sorted(tables.items()):
+        known = by_relation.get(relation)
+        if known is not None:
+            inputs.append(PinnedInput(relation=relation, table=table, version=known.version, table_id=known.table_id))
+            continue
+        # The details are gone: the transactions still name the table, if it is the same one.
+        table_id = runtime.table_state(table).table_id
+        version = frontier.position(TableId(table_id))
+        if version is None:
+            return f'"{relation}" is another table now than the one that the content was made from.'
+        inputs.append(PinnedInput(relation=relation, table=table, version=version, table_id=table_id))
+    return tuple(inputs)
+
+
+def _unchecked(view: View, target: ViewTarget, reason: ReasonCode, message: str) -> AuditReport:
+    return AuditReport(view.name, False, False, target.version, {}, reason, message)
+
+
+def _verdict(found: VerifyReport) -> str:
+    if found.equal:
+        return f"Equal: {found.rows} rows."
+    return f"Different: {found.missing} rows are missing, {found.unexpected} are not expected."

@@ -1,0 +1,501 @@
+"""The keeper: everything that can be asked of, or done to, one project; an edge.
+
+The daemon and the offline command line both use it, so their answers are the same.
+Used by one thread at a time; only `cancel` may be called from another one.
+Losing all that it remembers costs looks at the logs, never rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from incremental.audit import AuditReport, audit_view
+from incremental.clock import Clock
+from incremental.cycle import Cycle, CycleResult, World, dataset_pins
+from incremental.definitions import (
+    Definitions,
+    columns_used,
+    compare_definitions,
+    compile_definitions,
+    edited_project,
+    require_sound,
+    unknown_view,
+)
+from incremental.events import CycleEvent, EventKind, Observer, ignore
+from incremental.explain import ExplainReport, ReplanReport, explain_view
+from incremental.history import History, unplanned_record
+from incremental.lineage import LineageReport, report_lineage
+from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
+from incremental.observation import Datasets, Observation, Observed
+from incremental.planning import CycleFacts, Planner, Question
+from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
+from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
+from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
+from incremental.view_plan import Action
+from incremental.why import WhyReport, why_decided, why_recorded
+from registry.artifact_rows import Command, RefreshRecord
+from registry.artifacts import ArtifactStore
+from registry.compiler import CompileFailure, CompileOptions, CompileOutcome
+from registry.errors import DefinitionError, Problem
+from registry.names import DatasetName, RelationName, ViewName, did_you_mean
+from registry.project import Project, load_project
+from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
+
+THOROUGH_EVERY_MS: Final = 60_000
+
+Force = Literal["recompute"]
+
+
+class Keeper:
+    """One project, kept right."""
+
+    def __init__(
+        self,
+        project: Project,
+        runtime: SessionRuntime,
+        clock: Clock,
+        new_id: Callable[[], str],
+        durable_after_commits: int = DURABLE_AFTER_COMMITS,
+    ) -> None:
+        """Use `open`; this takes a project that was loaded."""
+        self._runtime = runtime
+        self._clock = clock
+        self._new_id = new_id
+        self._durable_after_commits = durable_after_commits
+        self._artifacts = ArtifactStore(runtime, project.store_table)
+        self._datasets = Datasets(runtime)
+        self._shelf = Shelf()
+        self._history = History(self._artifacts)
+        self._known_schemas: Mapping[str, str] = {}
+        self._thorough_ms: int | None = None
+        observations = self._observe(project, None)
+        self._definitions = self._compile(project, observations)
+        self._paused: dict[ViewName, str] = dict(self._artifacts.paused())
+        self._history.take_hints(self._shelf, self._definitions.compiled.views)
+        self._notices = self._standing_notices()
+
+    @classmethod
+    def open(
+        cls,
+        project_root: Path,
+        *,
+        clock: Clock,
+        runtime: SessionRuntime | None = None,
+        new_id: Callable[[], str] | None = None,
+        durable_after_commits: int = DURABLE_AFTER_COMMITS,
+    ) -> Keeper:
+        """Open a project: read it, look at its datasets, compile its views or load their stored plans.
+
+        Raises `DefinitionError` where the project as a whole is broken; a view that alone is broken has no plan.
+        """
+        project = load_project(project_root)
+        engine = runtime or build_session_runtime(RuntimeProfile.of(project.engine))
+        return cls(project, engine, clock, new_id or (lambda: uuid.uuid4().hex), durable_after_commits)
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> Project:
+        """The project in force."""
+        return self._definitions.project
+
+    @property
+    def world(self) -> World:
+        """The compiled views, their graph, and the datasets."""
+        return self._definitions.world
+
+    @property
+    def runtime(self) -> SessionRuntime:
+        """The session."""
+        return self._runtime
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """The artifact tables."""
+        return self._artifacts
+
+    def paused(self) -> Mapping[ViewName, str]:
+        """The paused views, with the reasons that were given."""
+        return dict(self._paused)
+
+    def failed_views(self) -> Mapping[ViewName, CompileFailure]:
+        """The views without a plan, and why."""
+        return self._definitions.compiled.failed
+
+    def effective_lags(self) -> dict[ViewName, int]:
+        """The lag that each view is held to, in milliseconds."""
+        views = self._definitions.compiled.views
+        return self.world.graph.effective_lags({name: one.view.target_lag_ms for name, one in views.items()})
+
+    def dataset_versions(self, datasets: Iterable[str] | None = None) -> tuple[DatasetStatus, ...]:
+        """Look at datasets (all: None) in the cheapest way; one that cannot be read says so."""
+        names = tuple(self.project.datasets) if datasets is None else tuple(datasets)
+        chosen = [self._definitions.world.datasets[DatasetName(name)] for name in names]
+        found = self._datasets.observe(chosen, self._clock.now_ms())
+        return tuple(dataset_status(dataset, found[dataset.name]) for dataset in chosen)
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    def run_cycle(
+        self,
+        views: Sequence[str] | None = None,
+        *,
+        cause: str,
+        force: Force | None = None,
+        observer: Observer | None = None,
+    ) -> CycleReport:
+        """Bring views (all: None) and what they depend on up to date.
+
+        `force` recomputes the named views (or all) whatever the log says.
+        One view's failure is part of the report; what is raised here concerns the whole project.
+        """
+        observe = observer or ignore
+        cycle_id, started_ms, began_ms = self._new_id(), self._clock.now_ms(), self._clock.monotonic_ms()
+        observations = self._observe_for(views, cycle_id)
+        covered, unplanned = self._covered(views)
+        observe(CycleEvent(EventKind.CYCLE_STARTED, None, {"cycle_id": cycle_id, "cause": cause, "views": covered}))
+        asked = self._named(views) if force == "recompute" else frozenset()
+        facts = self._facts(observations, started_ms, recompute=asked)
+        results = [
+            self._run_component(part, observations, facts, cycle_id, observe)
+            for part in self.world.graph.components(covered)
+        ]
+        failures = [
+            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms) for name in unplanned
+        ]
+        recorded = self._history.record(cycle_id, results, failures)
+        notices = self._history.flush()
+        report = CycleReport(
+            cycle_id=cycle_id,
+            cause=cause,
+            started_ms=started_ms,
+            elapsed_ms=self._clock.monotonic_ms() - began_ms,
+            views=(*(one.record for result in results for one in result.views), *failures),
+            tasks={"components": [result.tasks.to_json() for result in results]},
+            notices=(*self._notices, *notices),
+            recorded=recorded,
+        )
+        if report.failed:
+            # After a failure nothing that is remembered of the tables is taken for granted.
+            self._thorough_ms = None
+        elif facts.thorough and views is None:
+            self._thorough_ms = started_ms
+        observe(CycleEvent(EventKind.CYCLE_FINISHED, None, {"cycle_id": cycle_id, "elapsed_ms": report.elapsed_ms}))
+        return report
+
+    def refresh(self, view: str, *, recompute: bool = False, observer: Observer | None = None) -> CycleReport:
+        """Bring one view and what it depends on up to date, on request."""
+        force: Force | None = "recompute" if recompute else None
+        return self.run_cycle([view], cause="requested", force=force, observer=observer)
+
+    def replan(self, view: str) -> ReplanReport:
+        """Compile a view again, even if its key holds.
+
+        Raises `DefinitionError` where it cannot be compiled or where planning it twice gives two plans.
+        """
+        before = self._definitions.view(view)
+        options = CompileOptions(
+            now_ms=self._clock.now_ms(), cycle_id=self._new_id(), replan=frozenset({before.view.name})
+        )
+        after = compile_definitions(self._runtime, self.project, self._artifacts, self._definitions.schemas, options)
+        compiled = after.view(view)
+        self._definitions = after
+        memory = self._shelf.get(compiled.view.name)
+        # Planning again is what a person does about a dispute: the view may run once more.
+        self._shelf.put(compiled.view.name, replace(memory, stopped=None, content_key=None))
+        self._history.flush()
+        return ReplanReport(
+            view=compiled.view.name,
+            planned=compiled.outcome is CompileOutcome.PLANNED,
+            fingerprint_before=before.bundle.fingerprint,
+            fingerprint_after=compiled.bundle.fingerprint,
+            content_key_before=before.bundle.content_key,
+            content_key_after=compiled.bundle.content_key,
+            moved=compiled.moved,
+        )
+
+    def pause(self, view: str, reason: str) -> None:
+        """Stop refreshing a view until it is resumed, also across restarts."""
+        name = self._known(view)
+        self._artifacts.record_command(Command("pause", name, reason, self._clock.now_ms()))
+        self._paused[name] = reason
+
+    def resume(self, view: str) -> None:
+        """Refresh a view again."""
+        name = self._known(view)
+        self._artifacts.record_command(Command("resume", name, "", self._clock.now_ms()))
+        self._paused.pop(name, None)
+
+    def reload(self) -> ReloadReport:
+        """Read the definitions again; raises `DefinitionError` and changes nothing where they are broken."""
+        project = load_project(self.project.root)
+        observations = self._observe(project, None)
+        after = self._compile(project, observations)
+        require_sound(self._definitions, after)
+        report = compare_definitions(self._definitions, after)
+        for name in report.changed:
+            self._shelf.put(name, replace(self._shelf.get(name), stopped=None, content_key=None))
+        self._shelf.forget(report.removed)
+        self._definitions = after
+        self._notices = self._standing_notices()
+        self._history.flush()
+        return report
+
+    def housekeeping(self) -> None:
+        """Merge the small files of the artifact tables."""
+        self._artifacts.compact_if_needed()
+
+    def cancel(self) -> None:
+        """Interrupt what the engine does now; callable from any thread."""
+        self._runtime.cancel()
+
+    def close(self) -> None:
+        """Write what is still buffered; what is committed stays committed."""
+        self._history.flush()
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> StatusReport:
+        """How each dataset and view is; looks at the logs and writes nothing."""
+        now_ms = self._clock.now_ms()
+        observations = self._observe(self.project, None)
+        surveyed = self._survey(observations, Question(), self.world.graph.views)
+        lags = self.effective_lags()
+        views = [
+            view_status(self._view_facts(name, surveyed, lags), observations, now_ms) for name in self.world.graph.views
+        ]
+        views += [unplanned_status(failure, self._paused.get(name)) for name, failure in self.failed_views().items()]
+        datasets = tuple(dataset_status(one, observations.get(one.name)) for one in self.world.datasets.values())
+        return StatusReport(self.project.name, now_ms, datasets, tuple(views), self._notices)
+
+    def preview(self, request: PreviewRequest) -> PreviewReport:
+        """What the next run would do; writes nothing.
+
+        Raises `DefinitionError` for edited definitions that are broken, and for names that do not exist.
+        """
+        definitions, observations = self._edited(request, self._observe(self.project, None))
+        views = self._previewed(request, definitions)
+        hypothetical: dict[RelationName, str] = {}
+        if request.dataset is not None:
+            if request.dataset not in definitions.world.datasets:
+                raise _unknown_dataset(request.dataset, definitions.world.datasets)
+            hypothetical[RelationName(request.dataset)] = request.where or "true"
+        question = Question(request.exact, hypothetical, with_plans=True)
+        surveyed = self._survey(observations, question, views, definitions.world)
+        present = {name: (one.view, one.bundle) for name, one in self._definitions.compiled.views.items()}
+        orphaned = tuple(name for name in present if name not in definitions.project.views)
+        return PreviewReport(request.kind, preview_of(surveyed, present, definitions.world), orphaned, self._notices)
+
+    def why(self, view: str) -> WhyReport:
+        """The facts behind the last decision: from memory, else from the history, else from a look."""
+        name = self._definitions.view(view).view.name
+        memory = self._shelf.get(name)
+        if memory.plan is not None:
+            return WhyReport(view, "memory", why_decided(memory.plan, self._history.last(name)))
+        recorded = why_recorded(self._artifacts.recent_refreshes(name, 1))
+        if recorded is not None:
+            return WhyReport(view, "history", recorded)
+        observations = self._observe(self.project, None)
+        surveyed = self._survey(observations, Question(), self.world.graph.closure([name]))
+        return WhyReport(view, "look", why_decided(surveyed.plans[name], None))
+
+    def explain(self, view: str) -> ExplainReport:
+        """Plan and maintenance of a view: what would fall back, and what to change."""
+        return explain_view(self._definitions.view(view))
+
+    def verify(self, views: Sequence[str] | None = None) -> tuple[AuditReport, ...]:
+        """Compare views (all: None) with their recomputation at their pins."""
+        planner = Planner(self._runtime, CycleFacts(self._clock.now_ms(), {}, thorough=True))
+        names = (
+            self.world.graph.views if views is None else tuple(self._definitions.view(one).view.name for one in views)
+        )
+        reports: list[AuditReport] = []
+        for name in names:
+            compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
+            tables = {one: self.project.relations[one] for one in self.world.graph.inputs(name)}
+            target = planner.look_at_target(compiled.view, memory)
+            reports.append(audit_view(self._runtime, compiled.view, compiled.bundle, tables, target, memory))
+        return tuple(reports)
+
+    def history(self, view: str | None = None, limit: int = 20) -> tuple[RefreshRecord, ...]:
+        """The last refreshes of a view (all: None), newest first."""
+        if view is not None:
+            self._known(view)
+        return self._artifacts.recent_refreshes(view, limit)
+
+    def lineage(self, view: str | None = None) -> LineageReport:
+        """Who reads whom, above one view or everywhere, and the columns that are used."""
+        views = self._definitions.compiled.views
+        columns = {name: columns_used(one.bundle) for name, one in views.items()}
+        chosen = None if view is None else self._definitions.view(view).view.name
+        outputs = () if chosen is None else tuple(views[chosen].bundle.lineage.get("outputs", ()))
+        return report_lineage(self.world.graph, columns, chosen, outputs)
+
+    def query(self, sql: str, limit: int | None = None) -> pa.RecordBatchReader:
+        """Run a read-only query over datasets, views and the artifact tables (`deltakeep.*`)."""
+        relations = tuple(TableSpec.delta(name, table) for name, table in self.project.relations.items())
+        return self._runtime.query(sql, limit, (*relations, *self._artifacts.tables()))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _observe(self, project: Project, views: Iterable[ViewName] | None) -> dict[DatasetName, Observation]:
+        """Look at the datasets of some views (all of the project: None)."""
+        now_ms = self._clock.now_ms()
+        names = set(project.datasets)
+        if views is not None:
+            names = {one for view in views for one in self.world.graph.datasets_of(view)}
+        chosen = [project.datasets[name] for name in sorted(names)]
+        return self._datasets.observe(chosen, now_ms, thorough=self._thorough(now_ms))
+
+    def _observe_for(self, views: Sequence[str] | None, cycle_id: str) -> dict[DatasetName, Observation]:
+        """Look at what a cycle needs, and compile again where a schema moved."""
+        names = None if views is None else [self._known(view) for view in views]
+        planned = None if names is None else [name for name in names if name in self._definitions.compiled.views]
+        # A view without a plan may wait for a dataset, so everything is looked at.
+        closed = planned is None or len(planned) < len(names or ())
+        observations = self._observe(self.project, None if closed else planned)
+        if self._schemas(self.project, observations) != self._definitions.schemas:
+            observations = self._observe(self.project, None)
+            self._definitions = self._compile(self.project, observations, cycle_id)
+            self._notices = self._standing_notices()
+        return observations
+
+    def _thorough(self, now_ms: int) -> bool:
+        last = self._thorough_ms
+        return last is None or now_ms < last or now_ms - last >= THOROUGH_EVERY_MS
+
+    def _schemas(self, project: Project, observations: Mapping[DatasetName, Observation]) -> dict[str, str]:
+        """The schemas to compile with: of a dataset that cannot be read just now, the one that was seen last."""
+        known = self._known_schemas
+        schemas: dict[str, str] = {}
+        for name in project.datasets:
+            seen = observations.get(DatasetName(name))
+            if isinstance(seen, Observed):
+                schemas[name] = seen.schema_text
+            elif name in known:
+                schemas[name] = known[name]
+        return schemas
+
+    def _compile(
+        self, project: Project, observations: Mapping[DatasetName, Observation], cycle_id: str = ""
+    ) -> Definitions:
+        options = CompileOptions(now_ms=self._clock.now_ms(), cycle_id=cycle_id)
+        schemas = self._schemas(project, observations)
+        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
+        self._known_schemas = {**self._known_schemas, **schemas}
+        return definitions
+
+    def _edited(
+        self, request: PreviewRequest, observations: Mapping[DatasetName, Observation]
+    ) -> tuple[Definitions, Mapping[DatasetName, Observation]]:
+        """The definitions that a preview is about, and their datasets; edited ones are compiled and not recorded."""
+        if request.definitions is None and not request.edited:
+            return self._definitions, observations
+        project = edited_project(self.project, request.definitions, request.edited)
+        new = [one for name, one in project.datasets.items() if DatasetName(name) not in observations]
+        observed = {**observations, **self._datasets.observe(new, self._clock.now_ms())}
+        options = CompileOptions(now_ms=self._clock.now_ms(), record=False)
+        schemas = self._schemas(project, observed)
+        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
+        definitions.compiled.require_all()
+        return definitions, observed
+
+    def _previewed(self, request: PreviewRequest, definitions: Definitions) -> tuple[ViewName, ...]:
+        graph = definitions.world.graph
+        if request.views is None:
+            return graph.views
+        return graph.closure([definitions.view(name).view.name for name in request.views])
+
+    def _facts(
+        self,
+        observations: Mapping[DatasetName, Observation],
+        clock_ms: int,
+        recompute: frozenset[ViewName] = frozenset(),
+    ) -> CycleFacts:
+        return CycleFacts(
+            clock_ms=clock_ms,
+            pins=dataset_pins(observations),
+            paused=dict(self._paused),
+            recompute=recompute,
+            lags_ms=self.effective_lags(),
+            properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
+            thorough=self._thorough(clock_ms),
+            durable_after_commits=self._durable_after_commits,
+        )
+
+    def _survey(
+        self,
+        observations: Mapping[DatasetName, Observation],
+        question: Question,
+        views: tuple[ViewName, ...],
+        world: World | None = None,
+    ) -> Survey:
+        facts = self._facts(observations, self._clock.now_ms())
+        return survey(self._runtime, world or self.world, observations, facts, self._shelf, question, views)
+
+    def _run_component(
+        self,
+        views: tuple[ViewName, ...],
+        observations: Mapping[DatasetName, Observation],
+        facts: CycleFacts,
+        cycle_id: str,
+        observer: Observer,
+    ) -> CycleResult:
+        needed = {one for view in views for one in self.world.graph.datasets_of(view)}
+        seen = {name: observations[name] for name in needed}
+        cycle = Cycle(self._runtime, self.world, seen, facts, self._shelf, self._clock, cycle_id, observer)
+        return cycle.run(views, self.project.engine.concurrency)
+
+    def _standing_notices(self) -> tuple[Notice, ...]:
+        """What a person should know as long as the definitions are what they are."""
+        moved = tuple(
+            Notice(reason, name, f'The plan of view "{name}" is another one now: {reason.text}.')
+            for name, reason in self._definitions.compiled.moved.items()
+        )
+        return (*moved, *self._history.orphans(self.project))
+
+    def _covered(self, views: Sequence[str] | None) -> tuple[tuple[ViewName, ...], tuple[ViewName, ...]]:
+        """The views that a cycle covers, in topological order, and those among the wanted that have no plan."""
+        compiled = self._definitions.compiled
+        if views is None:
+            return self.world.graph.views, tuple(compiled.failed)
+        names = [self._known(view) for view in views]
+        planned = [name for name in names if name in compiled.views]
+        return self.world.graph.closure(planned), tuple(name for name in names if name in compiled.failed)
+
+    def _named(self, views: Sequence[str] | None) -> frozenset[ViewName]:
+        return frozenset(self.world.graph.views if views is None else (self._known(view) for view in views))
+
+    def _known(self, view: str) -> ViewName:
+        if view not in self.project.views:
+            raise unknown_view(view, self.project)
+        return ViewName(view)
+
+    def _view_facts(self, name: ViewName, surveyed: Survey, lags: Mapping[ViewName, int]) -> ViewFacts:
+        compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
+        plan = surveyed.plans[name]
+        vector = plan.frontier.vector if plan.frontier is not None else None
+        if plan.action is Action.SKIP and plan.vector is not None:
+            vector = plan.vector
+        return ViewFacts(
+            view=compiled.view,
+            bundle=compiled.bundle,
+            inputs=self.world.graph.inputs(name),
+            datasets=self.world.graph.datasets_of(name),
+            plan=plan,
+            memory=replace(memory, target=plan.target),
+            vector=vector,
+            effective_lag_ms=lags[name],
+            paused=self._paused.get(name),
+        )
+
+
+def _unknown_dataset(name: str, datasets: Iterable[str]) -> DefinitionError:
+    problem = Problem("deltakeep.toml", None, f'there is no dataset "{name}"', hint=did_you_mean(name, datasets))
+    return DefinitionError([problem], code="not_found")

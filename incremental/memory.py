@@ -1,0 +1,150 @@
+"""What a keeper remembers of each view between cycles; losing it costs looks, never rows.
+
+Values are frozen; the shelf that holds them is filled by one cycle at a time, each view by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from incremental.frontier import Frontier, Remembered, ViewTarget, frontier_of
+from incremental.strategy import CORRECTION_SAMPLES, Estimate
+from incremental.view_plan import ViewPlan
+from registry.names import ContentKey, Version, ViewName
+from registry.native import DeltaInputPin
+
+DURABLE_AFTER_COMMITS: Final = 1_000
+"""After how many skipped commits of an input the effective frontier is committed."""
+
+_DAY_MS: Final = 86_400_000
+LOG_RETENTION_MS: Final = 30 * _DAY_MS
+FILE_RETENTION_MS: Final = 7 * _DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class ViewMemory:
+    """What is known of one view.
+
+    `target` is the target as last read (None: read it again), `seen_version` the newest version of it ever seen,
+    `effective` the frontier moved on by proofs since the commit `own_version`, `tried_durable` the one that was last
+    offered for a commit without files.
+    `hint` are the pins that the history says were proved or committed last, at `hint_ms`.
+    `plan` is the last decision, `estimates` belong to the last incremental refreshes, `stopped` says why a person has
+    to act, `failures` counts failures in a row.
+    """
+
+    target: ViewTarget | None = None
+    seen_version: Version | None = None
+    own_version: Version | None = None
+    effective: Frontier | None = None
+    content_key: ContentKey | None = None
+    plan: ViewPlan | None = None
+    estimates: tuple[Estimate, ...] = ()
+    stopped: str | None = None
+    failures: int = 0
+    tried_durable: Frontier | None = None
+    hint: tuple[DeltaInputPin, ...] = ()
+    hint_ms: int = 0
+
+    @property
+    def remembered(self) -> Remembered:
+        """What reading the target's log has to know of the past."""
+        return Remembered(self.seen_version, self.content_key)
+
+    def frontier(self, target: ViewTarget) -> Frontier:
+        """The frontier to start looking from: the effective one if it belongs to the target's newest commit of ours."""
+        if self.effective is not None and self.own_version == target.own_version:
+            return self.effective
+        return self._hinted(frontier_of(target), target)
+
+    def _hinted(self, durable: Frontier, target: ViewTarget) -> Frontier:
+        """The durable frontier moved on by what the history says was proved after the target's newest commit.
+
+        A hint counts only for the very tables of the frontier, and never takes it back; its commit hashes let the next
+        look notice a table that was replaced since.
+        """
+        known = {pin.table_id for pin in self.hint} <= durable.pins.keys()
+        if not self.hint or not known or (target.timestamp_ms or 0) > self.hint_ms:
+            return durable
+        return durable.advanced(self.hint, None)
+
+    def seen(self, target: ViewTarget) -> ViewMemory:
+        """With the target as it was just read."""
+        version = self.seen_version if target.version is None else Version(target.version)
+        return replace(self, target=target, seen_version=version)
+
+    def estimated(self, estimate: Estimate) -> ViewMemory:
+        """With one more incremental refresh to learn from."""
+        return replace(self, estimates=(*self.estimates, estimate)[-CORRECTION_SAMPLES:])
+
+
+class Shelf:
+    """The memories of all views."""
+
+    def __init__(self) -> None:
+        self._views: dict[ViewName, ViewMemory] = {}
+
+    def get(self, view: ViewName) -> ViewMemory:
+        """What is known of a view; an empty memory for one that was never looked at."""
+        return self._views.get(view) or ViewMemory()
+
+    def put(self, view: ViewName, memory: ViewMemory) -> None:
+        """Remember."""
+        self._views[view] = memory
+
+    def forget(self, views: Iterable[ViewName]) -> None:
+        """Forget views altogether."""
+        for view in views:
+            self._views.pop(view, None)
+
+
+def due_for_commit(
+    durable: Frontier, effective: Frontier, properties: Mapping[str, Mapping[str, str]], after_commits: int
+) -> bool:
+    """Whether the effective frontier should be made durable.
+
+    `properties` are the table properties of the inputs by table id.
+    It is due when an input skipped `after_commits` commits, or half of the time for which it keeps its log or files.
+    """
+    for table_id, version in effective.pins.items():
+        old = durable.position(table_id)
+        if old is None or old == version:
+            continue
+        if version - old >= after_commits:
+            return True
+        before, now = durable.details.get(table_id), effective.details.get(table_id)
+        if before is None or now is None:
+            return True
+        if now.timestamp_ms - before.timestamp_ms >= retention_ms(properties.get(table_id, {})) // 2:
+            return True
+    return False
+
+
+def retention_ms(properties: Mapping[str, str]) -> int:
+    """For how long a table keeps what a frontier needs: the shorter of log and file retention, in milliseconds."""
+    return min(
+        _interval_ms(properties.get("delta.logRetentionDuration"), LOG_RETENTION_MS),
+        _interval_ms(properties.get("delta.deletedFileRetentionDuration"), FILE_RETENTION_MS),
+    )
+
+
+_UNITS_MS: Final = {
+    "millisecond": 1,
+    "second": 1_000,
+    "minute": 60_000,
+    "hour": 3_600_000,
+    "day": _DAY_MS,
+    "week": 7 * _DAY_MS,
+    "month": 30 * _DAY_MS,
+}
+
+
+def _interval_ms(text: str | None, default: int) -> int:
+    """Read Delta's `interval 7 days`; what is not understood counts as the default."""
+    words = (text or "").lower().split()
+    if len(words) != 3 or words[0] != "interval" or not words[1].isdigit():
+        return default
+    unit = _UNITS_MS.get(words[2].removesuffix("s"))
+    return default if unit is None else int(words[1]) * unit

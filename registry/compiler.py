@@ -1,0 +1,322 @@
+"""Compiling a project: every view becomes a bundle, inputs first, and what is stored is not planned again.
+
+A view that cannot be compiled takes only its dependants with it: `Compiled.failed` says why, the others have bundles.
+Mistakes in the graph itself (circles, unknown names) concern the project and raise `DefinitionError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from registry.artifact_rows import PlanRecord
+from registry.artifacts import ArtifactStore
+from registry.bundle import PlanBundle
+from registry.errors import DefinitionError, DeltakeepError, Problem, RetryLater
+from registry.functions import incompatibilities
+from registry.names import CompileKey, RelationName, ViewName, did_you_mean
+from registry.native import CompileRequest, InputSchema
+from registry.project import Project
+from registry.python_views import WorkerLimits, plan_python_view, python_compile_key
+from registry.reasons import ReasonCode
+from registry.session import SessionRuntime
+from registry.view import PythonDefinition, SqlDefinition, View
+from registry.view_graph import ViewGraph, order_views
+
+_SQL_PLACE: Final = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
+
+
+class CompileOutcome(StrEnum):
+    """Where a bundle came from."""
+
+    PLANNED = "planned"
+    REUSED = "reused"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledView:
+    """A view with its bundle.
+
+    `moved` says why the fingerprint is not that of the view's last stored plan: `definition_changed`,
+    `function_changed` or, under an equal content key, `engine_upgrade`; None where it did not move.
+    """
+
+    view: View
+    bundle: PlanBundle
+    compile_key: CompileKey
+    inputs: tuple[RelationName, ...]
+    outcome: CompileOutcome
+    moved: ReasonCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompileFailure:
+    """A view without a bundle, and why."""
+
+    view: View
+    reason: ReasonCode
+    problems: tuple[Problem, ...]
+
+    @property
+    def message(self) -> str:
+        """Give the problems as one text."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled project; `order` has the views with bundles, inputs first."""
+
+    order: tuple[ViewName, ...]
+    views: Mapping[ViewName, CompiledView]
+    failed: Mapping[ViewName, CompileFailure] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Give the problems of all views that failed by themselves."""
+        own = (one for one in self.failed.values() if one.reason is not ReasonCode.UPSTREAM_FAILED)
+        return tuple(problem for failure in own for problem in failure.problems)
+
+    @property
+    def planned(self) -> tuple[ViewName, ...]:
+        """Give the views that were planned."""
+        return tuple(name for name in self.order if self.views[name].outcome is CompileOutcome.PLANNED)
+
+    @property
+    def reused(self) -> tuple[ViewName, ...]:
+        """Give the views whose stored bundles were used."""
+        return tuple(name for name in self.order if self.views[name].outcome is CompileOutcome.REUSED)
+
+    @property
+    def moved(self) -> Mapping[ViewName, ReasonCode]:
+        """Give the views whose fingerprints moved, with the reasons."""
+        found = ((name, self.views[name].moved) for name in self.order)
+        return {name: reason for name, reason in found if reason is not None}
+
+    def require_all(self) -> None:
+        """Raise `DefinitionError` with all problems unless every view has a bundle."""
+        if self.problems:
+            raise DefinitionError(self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """How to compile: the time to record, views to plan even if they are stored, and limits of Python views."""
+
+    now_ms: int = 0
+    cycle_id: str = ""
+    replan: frozenset[ViewName] = frozenset()
+    record: bool = True
+    worker_limits: WorkerLimits = field(default_factory=WorkerLimits)
+
+
+def view_relations(runtime: SessionRuntime, view: View) -> tuple[str, ...]:
+    """Give the names of the relations that a view reads.
+
+    Raises `DefinitionError` for SQL that does not parse, with the line in the view's file.
+    """
+    match view.definition:
+        case PythonDefinition(parameters=parameters):
+            return parameters
+        case SqlDefinition(text=text):
+            try:
+                return runtime.relations(text)
+            except RetryLater:
+                raise
+            except DeltakeepError as error:
+                raise DefinitionError([_problem(view, error)]) from error
+
+
+def project_graph(runtime: SessionRuntime, project: Project) -> tuple[ViewGraph, dict[ViewName, CompileFailure]]:
+    """Give the views in order, and those whose queries do not parse.
+
+    Raises `DefinitionError` for circles and unknown names.
+    """
+    inputs: dict[ViewName, tuple[str, ...]] = {}
+    failed: dict[ViewName, CompileFailure] = {}
+    for view in project.views.values():
+        try:
+            inputs[view.name] = view_relations(runtime, view)
+        except DefinitionError as error:
+            failed[view.name] = CompileFailure(view, ReasonCode.REFRESH_FAILED, error.problems)
+    sources = {view.name: view.source for view in project.views.values()}
+    graph = order_views(inputs, project.datasets, sources, failed)
+    if graph.problems:
+        unparsed = [problem for failure in failed.values() for problem in failure.problems]
+        raise DefinitionError([*unparsed, *graph.problems])
+    return graph, failed
+
+
+def compile_project(
+    runtime: SessionRuntime,
+    project: Project,
+    artifacts: ArtifactStore | None,
+    input_schemas: Mapping[str, str],
+    options: CompileOptions | None = None,
+) -> Compiled:
+    """Compile all views of a project.
+
+    `input_schemas` maps datasets to Delta schema strings; a dataset that is not in it does not exist, and the views
+    that read it fail with `input_missing`. Plans that are new are recorded in `artifacts` (not yet flushed).
+    """
+    options = options or CompileOptions()
+    graph, failed = project_graph(runtime, project)
+    stored = artifacts.load_bundles() if artifacts is not None else {}
+    latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
+    schemas: dict[str, str] = dict(input_schemas)
+    done: dict[ViewName, CompiledView] = {}
+    for name in graph.order:
+        view, inputs = project.views[name], graph.inputs[name]
+        missing = _missing(view, inputs, schemas, failed, project)
+        if missing is not None:
+            failed[name] = missing
+            continue
+        wanted: dict[str, str] = {relation: schemas[relation] for relation in inputs}
+        try:
+            compiled = _compile_view(runtime, view, wanted, {} if name in options.replan else stored, options)
+            compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
+        except DefinitionError as error:
+            deterministic = error.code != ReasonCode.PLAN_NOT_DETERMINISTIC
+            reason = ReasonCode.REFRESH_FAILED if deterministic else ReasonCode.PLAN_NOT_DETERMINISTIC
+            failed[name] = CompileFailure(view, reason, error.problems)
+            continue
+        done[name] = compiled
+        schemas[name] = compiled.bundle.table_schema or ""
+        # A plan that is used again is recorded again, so that the newest record is the plan in force.
+        new = compiled.outcome is CompileOutcome.PLANNED or compiled.moved is not None
+        if artifacts is not None and options.record and new:
+            _record(runtime, artifacts, compiled, options)
+    order = tuple(name for name in graph.order if name in done)
+    return Compiled(order, done, failed)
+
+
+# --- one view ---------------------------------------------------------------------------------------------------------
+
+
+def _missing(
+    view: View,
+    inputs: Iterable[RelationName],
+    schemas: Mapping[str, str],
+    failed: Mapping[ViewName, CompileFailure],
+    project: Project,
+) -> CompileFailure | None:
+    """Say why a view cannot be compiled because of what it reads."""
+    for relation in inputs:
+        if relation in schemas:
+            continue
+        file, line = view.source.file, view.source.line
+        if ViewName(relation) in failed:
+            what = f'view "{view.name}" reads view "{relation}", which has no plan'
+            problem = Problem(file, line, what, hint=f'mend "{relation}" first')
+            return CompileFailure(view, ReasonCode.UPSTREAM_FAILED, (problem,))
+        uri = project.datasets[relation].table.uri
+        what = f'view "{view.name}" reads dataset "{relation}", which has no Delta table at {uri}'
+        hint = ReasonCode.INPUT_MISSING.hint
+        return CompileFailure(view, ReasonCode.INPUT_MISSING, (Problem(file, line, what, "a Delta table", hint),))
+    return None
+
+
+def _compile_view(
+    runtime: SessionRuntime,
+    view: View,
+    schemas: Mapping[str, str],
+    stored: Mapping[CompileKey, PlanBundle],
+    options: CompileOptions,
+) -> CompiledView:
+    inputs = tuple(RelationName(relation) for relation in schemas)
+    definition = view.definition
+    sql = definition.text if isinstance(definition, SqlDefinition) else None
+    request = CompileRequest(
+        name=view.name,
+        sql=sql,
+        inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
+    )
+    try:
+        if isinstance(definition, PythonDefinition):
+            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings)
+        else:
+            key = CompileKey(runtime.compile_key(request))
+        found = stored.get(key)
+        if found is not None and not incompatibilities(found, runtime.functions):
+            return CompiledView(view, found, key, inputs, CompileOutcome.REUSED)
+        plan = plan_python_view(view, schemas, options.worker_limits) if sql is None else None
+        bundle = runtime.compile(request, plan)
+    except (DefinitionError, RetryLater):
+        raise
+    except DeltakeepError as error:
+        raise DefinitionError([_problem(view, error)]) from error
+    problems = _check_columns(view, bundle)
+    if problems:
+        raise DefinitionError(problems)
+    return CompiledView(view, bundle, key, inputs, CompileOutcome.PLANNED)
+
+
+def _check_columns(view: View, bundle: PlanBundle) -> list[Problem]:
+    """Check what the options say about the view's columns."""
+    columns = [column.name for column in bundle.output_schema]
+    problems = []
+    for name in view.partition_by:
+        if columns and name not in columns:
+            what = f'view "{view.name}" is partitioned by "{name}", which it does not return'
+            expected = f"one of {', '.join(columns)}"
+            problems.append(Problem(view.source.file, view.source.line, what, expected, did_you_mean(name, columns)))
+    if columns and set(view.partition_by) >= set(columns):
+        what = f'view "{view.name}" is partitioned by all of its columns'
+        problems.append(Problem(view.source.file, view.source.line, what, "a column that is not in partition_by"))
+    return problems
+
+
+def _compare(compiled: CompiledView, twin: PlanBundle | None, latest: PlanBundle | None) -> CompiledView:
+    """Say whether and why the fingerprint moved since `latest`, the view's last plan.
+
+    `twin` is the stored plan with the same compile key: raises `DefinitionError` (`plan_not_deterministic`) where it
+    has another fingerprint, since nothing that planning depends on had changed.
+    """
+    new, position = compiled.bundle, compiled.view.source
+    if twin is not None and twin.fingerprint != new.fingerprint:
+        what = f'view "{new.name}" was planned twice and has two plans: {twin.fingerprint}, {new.fingerprint}'
+        problem = Problem(position.file, position.line, what, hint=ReasonCode.PLAN_NOT_DETERMINISTIC.hint)
+        raise DefinitionError([problem], ReasonCode.PLAN_NOT_DETERMINISTIC)
+    if latest is None or latest.fingerprint == new.fingerprint:
+        return compiled
+    if latest.content_key == new.content_key:
+        moved = ReasonCode.ENGINE_UPGRADE
+    else:
+        shared = latest.functions_used.keys() & new.functions_used.keys()
+        changed = any(latest.functions_used[one] != new.functions_used[one] for one in shared)
+        moved = ReasonCode.FUNCTION_CHANGED if changed else ReasonCode.DEFINITION_CHANGED
+    return replace(compiled, moved=moved)
+
+
+def _record(runtime: SessionRuntime, artifacts: ArtifactStore, compiled: CompiledView, options: CompileOptions) -> None:
+    view = compiled.view
+    details = {
+        "language": view.language,
+        "source": str(view.source),
+        "inputs": list(compiled.inputs),
+        "moved": compiled.moved,
+    }
+    artifacts.record_plan(
+        PlanRecord(
+            bundle=compiled.bundle,
+            compile_key=compiled.compile_key,
+            recorded_ms=options.now_ms,
+            cycle_id=options.cycle_id,
+            incompatibilities=incompatibilities(compiled.bundle, runtime.functions),
+            details=details,
+        )
+    )
+
+
+def _problem(view: View, error: DeltakeepError) -> Problem:
+    """Give an error of planning as a problem; a place in the query becomes a line of the file."""
+    line = view.source.line
+    place = _SQL_PLACE.search(error.message)
+    message = error.message
+    if place is not None and isinstance(view.definition, SqlDefinition):
+        line = view.definition.line + int(place[1]) - 1
+        message = message.replace(place[0], f"line {line}, column {place[2]}")
+    return Problem(view.source.file, line, f'view "{view.name}": {message}', hint=error.hint)

@@ -1,0 +1,86 @@
+"""Where tables are: absolute uris, the options of their stores, and whether two places overlap.
+
+A place is compared by its normalised uri; a local path and its `file://` uri are the same place.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from registry.dataset import TableRef
+from registry.toml_document import Section, Unexpected, text_map
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ENVIRONMENT: Final = "env:"
+
+
+def absolute_uri(root: Path, text: str) -> str:
+    """Give the uri of a place that is written as a uri, or as a path that counts from the project's root.
+
+    >>> absolute_uri(Path("/p"), "lake/../lake/orders/")
+    'file:///p/lake/orders'
+    >>> absolute_uri(Path("/p"), "s3://bucket/orders/")
+    's3://bucket/orders'
+    """
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    if _SCHEME.match(text):
+        return text.rstrip("/")
+    return Path(os.path.normpath(root / Path(text).expanduser())).as_uri()
+
+
+def join_uri(uri: str, name: str) -> str:
+    """Give the uri of a folder beneath another."""
+    return f"{uri.rstrip('/')}/{name}"
+
+
+def local_path(uri: str) -> Path | None:
+    """Give the path of a local uri, or None for another store."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def is_inside(inner: str, outer: str) -> bool:
+    """Say whether a place is another one or lies beneath it; symbolic links of local paths are followed.
+
+    >>> is_inside("s3://b/t/x", "s3://b/t"), is_inside("s3://b/t2", "s3://b/t")
+    (True, False)
+    """
+    return (_real(inner) + "/").startswith(_real(outer) + "/")
+
+
+def _real(uri: str) -> str:
+    path = local_path(uri)
+    return uri if path is None else Path(os.path.realpath(path)).as_uri()
+
+
+def storage_options(section: Section, environment: Mapping[str, str]) -> dict[str, str]:
+    """Read `storage_options`; `env:NAME` stands for an environment variable, and no value is ever shown.
+
+    A variable that is not set is a problem.
+    """
+
+    def resolve(value: object) -> dict[str, str]:
+        found = text_map(value)
+        for key, one in found.items():
+            if one.startswith(_ENVIRONMENT):
+                variable = one.removeprefix(_ENVIRONMENT)
+                if variable not in environment:
+                    raise Unexpected(
+                        f'the environment variable "{variable}" for the option "{key}"',
+                        f"set {variable} where the daemon and the commands run",
+                    )
+                found[key] = environment[variable]
+        return found
+
+    return section.take("storage_options", resolve, {})
+
+
+def table_ref(root: Path, uri: str, options: Mapping[str, str]) -> TableRef:
+    """Give the reference of a table that is written in a project."""
+    return TableRef(uri=absolute_uri(root, uri), options=dict(options))

@@ -1,0 +1,289 @@
+"""The session: the one place that constructs the native engine and the only one that registers tables.
+
+`SessionRuntime` gives each call of the engine with typed values and with errors of `registry.errors`. Planning needs
+the function platform: a runtime without it cannot be built.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+import datafusion_ext
+from registry.bundle import PlanBundle
+from registry.dataset import TableRef
+from registry.errors import MustStop, from_native
+from registry.functions import UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
+from registry.native import (
+    AppendRequest,
+    ChangeSummary,
+    CompileRequest,
+    ExamineRequest,
+    QueryRequest,
+    QueryTable,
+    RefreshPlan,
+    RefreshRequest,
+    RefreshResult,
+    TableIdentity,
+    TableState,
+    TargetState,
+    VerifyReport,
+    VerifyRequest,
+)
+from registry.project import EngineSettings
+
+TableKind = Literal["delta", "listing", "memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeProfile:
+    """What a session is made from; equal profiles plan equal queries to equal plans on any machine."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    memory_limit_bytes: int | None = None
+    spill_directory: str | None = None
+    target_partitions: int | None = None
+    durable: bool = True
+
+    @classmethod
+    def of(cls, engine: EngineSettings) -> RuntimeProfile:
+        """Make the profile of a project's `[engine]`."""
+        return cls(
+            settings=dict(engine.settings),
+            memory_limit_bytes=engine.memory_bytes,
+            spill_directory=str(engine.spill),
+            target_partitions=engine.target_partitions,
+            durable=engine.durable,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """How a table is registered: the only way for a name to get into a session's catalogue.
+
+    `name` may be `schema.name`; `version` None means the newest one at the time of each query.
+    """
+
+    name: str
+    kind: TableKind
+    uri: str
+    version: int | None = None
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def delta(cls, name: str, table: TableRef, version: int | None = None) -> TableSpec:
+        """Make the specification of a Delta table."""
+        return cls(name, "delta", table.uri, version, dict(table.options))
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a registration was: the specification and the functions that were installed at that time."""
+
+    name: str
+    kind: TableKind
+    uri: str
+    version: int | None
+    function_snapshot_hash: str
+
+
+class Catalog:
+    """The names that queries may use; changed only by `register_table_spec` and `deregister_table`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._specs: dict[str, TableSpec] = {}
+
+    def put(self, spec: TableSpec) -> bool:
+        """Register a table, replacing what had its name; say whether that changed anything."""
+        with self._lock:
+            changed = self._specs.get(spec.name) != spec
+            self._specs[spec.name] = spec
+        return changed
+
+    def remove(self, name: str) -> None:
+        """Forget a name; one that is not there is no error."""
+        with self._lock:
+            self._specs.pop(name, None)
+
+    def specs(self) -> tuple[TableSpec, ...]:
+        """Give all registered tables in the order of their names."""
+        with self._lock:
+            return tuple(self._specs[name] for name in sorted(self._specs))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRuntime:
+    """The authoritative surface for planning and running: the engine with the identity of what it plans with."""
+
+    engine: datafusion_ext.Engine
+    profile: RuntimeProfile
+    functions: UdfPlanningSnapshot
+    rewrite_tags: tuple[str, ...]
+    domain_planner_names: tuple[str, ...]
+    settings: Mapping[str, str]
+    catalog: Catalog = field(default_factory=Catalog)
+
+    @property
+    def function_snapshot_hash(self) -> str:
+        """Give the hash of the installed functions, their tags and planners."""
+        return self.functions.snapshot_hash
+
+    # --- the lake ---
+
+    def table_state(self, table: TableRef, version: int | None = None) -> TableState:
+        """Give a version of a table (default: the newest) as its log tells."""
+        with native_errors():
+            return TableState.from_text(self.engine.table_state(table.to_json_text(), version))
+
+    def next_version_exists(self, table: TableRef, after: int) -> bool:
+        """Say whether version `after + 1` exists: one look at one object."""
+        with native_errors():
+            return self.engine.next_version_exists(table.to_json_text(), after)
+
+    def latest_version(self, table: TableRef, at_least: int | None = None) -> int:
+        """Give the newest version of a table, found by listing its log."""
+        with native_errors():
+            return self.engine.latest_version(table.to_json_text(), at_least)
+
+    def identity(self, table: TableRef, version: int) -> TableIdentity:
+        """Give what makes a version of a table that very version."""
+        with native_errors():
+            return TableIdentity.from_text(self.engine.identity(table.to_json_text(), version))
+
+    def examine(self, request: ExamineRequest) -> ChangeSummary:
+        """Say what happened to a table in a range of versions."""
+        with native_errors():
+            return ChangeSummary.from_text(self.engine.examine(request.to_json_text()))
+
+    def target_state(self, table: TableRef, view_id: str) -> TargetState:
+        """Say whose a target is, what it reflects, and what others did to it."""
+        with native_errors():
+            return TargetState.from_text(self.engine.target_state(table.to_json_text(), view_id))
+
+    # --- plans ---
+
+    def relations(self, sql: str) -> tuple[str, ...]:
+        """Give the names of the tables that a query reads."""
+        with native_errors():
+            return tuple(json.loads(self.engine.relations(sql)))
+
+    def compile(self, request: CompileRequest, plan: bytes | None = None) -> PlanBundle:
+        """Plan a view."""
+        with native_errors():
+            return PlanBundle.from_text(self.engine.compile(request.to_json_text(), plan))
+
+    def compile_key(self, request: CompileRequest, plan: bytes | None = None) -> str:
+        """Give the identity of everything that planning a view depends on, without planning."""
+        with native_errors():
+            return self.engine.compile_key(request.to_json_text(), plan)
+
+    # --- refreshes ---
+
+    def plan_refresh(self, request: RefreshRequest) -> RefreshPlan:
+        """Say what a refresh would read and write; writes nothing."""
+        with native_errors():
+            return RefreshPlan.from_text(self.engine.plan_refresh(request.to_json_text()))
+
+    def refresh(self, request: RefreshRequest, observer: Callable[[str], None] | None = None) -> RefreshResult:
+        """Refresh a view; `observer` gets the name of each step before it is taken."""
+        with native_errors():
+            return RefreshResult.from_text(self.engine.refresh(request.to_json_text(), observer))
+
+    def verify(self, request: VerifyRequest) -> VerifyReport:
+        """Compare a target with its view at its pins, as bags."""
+        with native_errors():
+            return VerifyReport.from_text(self.engine.verify(request.to_json_text()))
+
+    # --- rows ---
+
+    def query(
+        self, sql: str, limit: int | None = None, tables: tuple[TableSpec, ...] | None = None
+    ) -> pa.RecordBatchReader:
+        """Run a read-only query over the registered tables, or over `tables` alone."""
+        specs = self.catalog.specs() if tables is None else tables
+        named = tuple(
+            QueryTable(name=spec.name, uri=spec.uri, options=dict(spec.storage_options), version=spec.version)
+            for spec in specs
+        )
+        with native_errors():
+            stream = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
+            return pa.RecordBatchReader.from_stream(stream)
+
+    def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
+        """Append rows to a table, which is created where it does not exist; gives the version made."""
+        with native_errors():
+            return self.engine.append(request.to_json_text(), data)
+
+    def compact(self, table: TableRef, target_file_size: int | None = None) -> int | None:
+        """Merge small files of a table without changing data; gives the version made, None where nothing was to do."""
+        with native_errors():
+            return self.engine.compact(table.to_json_text(), target_file_size)
+
+    def cancel(self) -> None:
+        """Interrupt what the engine is doing in other threads."""
+        self.engine.cancel()
+
+
+def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine | None = None) -> SessionRuntime:
+    """Build the session; `engine` is given only where a test brings its own.
+
+    Raises `MustStop` where settings or functions cannot be installed.
+    """
+    with native_errors():
+        built = engine or datafusion_ext.Engine(
+            settings=dict(profile.settings),
+            memory_limit_bytes=profile.memory_limit_bytes,
+            spill_directory=profile.spill_directory,
+            target_partitions=profile.target_partitions,
+            durable=profile.durable,
+        )
+        functions = UdfPlanningSnapshot.from_text(built.function_snapshot())
+        settings = json.loads(built.settings())
+    if not functions.snapshot_hash:
+        raise MustStop("platform_missing", "the session has no function platform", "reinstall deltakeep")
+    return SessionRuntime(
+        engine=built,
+        profile=profile,
+        functions=functions,
+        rewrite_tags=tuple(rewrite_tag_index(functions.functions)),
+        domain_planner_names=domain_planner_names_from_snapshot(functions),
+        settings=settings,
+    )
+
+
+def register_table_spec(runtime: SessionRuntime, spec: TableSpec) -> Registration:
+    """Register a table under a name, replacing what had the name.
+
+    Raises `MustStop` for a Delta version that does not exist, and for kinds that the engine cannot open by name.
+    """
+    if spec.kind != "delta":
+        message = f'table "{spec.name}" has kind "{spec.kind}", which the engine cannot open'
+        raise MustStop("unsupported_kind", message, "write the data to a Delta table and register that")
+    if spec.version is not None:
+        table = TableRef(uri=spec.uri, options=spec.storage_options)
+        with native_errors():
+            runtime.engine.identity(table.to_json_text(), spec.version)
+    runtime.catalog.put(spec)
+    return Registration(spec.name, spec.kind, spec.uri, spec.version, runtime.function_snapshot_hash)
+
+
+def deregister_table(runtime: SessionRuntime, name: str) -> None:
+    """Forget a registered name."""
+    runtime.catalog.remove(name)
+
+
+@contextmanager
+def native_errors() -> Iterator[None]:
+    """Turn errors of the engine into those of `registry.errors`."""
+    try:
+        yield
+    except datafusion_ext.DeltakeepError as error:
+        code, message = error.args
+        raise from_native(code, message) from error

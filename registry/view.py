@@ -1,0 +1,130 @@
+"""Views: a name, a query, a target, and how the target is kept.
+
+A view's identity is its id; its definition is only the query, so that changing an option recomputes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from registry.dataset import SourcePosition, TableRef
+from registry.names import ViewName
+
+
+class RefreshPolicy(StrEnum):
+    """Which strategies a view allows."""
+
+    AUTO = "auto"
+    """Incremental where it is right and cheaper, else recompute."""
+    INCREMENTAL = "incremental"
+    """Fail with the reason rather than recompute."""
+    RECOMPUTE = "recompute"
+    """Always recompute; the only policy for plans that cannot be made deterministic."""
+
+
+class RecomputeWrites(StrEnum):
+    """What a recompute writes."""
+
+    REPLACE = "replace"
+    """Replace all files."""
+    DIFFERENCE = "difference"
+    """Write only the rows that differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlDefinition:
+    """A query in SQL: the text after the header, and the line of the file where it starts."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class PythonDefinition:
+    """A function in a Python file; `parameters` are the names of the relations that it reads.
+
+    `path` is absolute, `source_digest` is the SHA-256 of all Python files beneath `views/`, since the function may
+    use any of them.
+    """
+
+    path: str
+    function: str
+    parameters: tuple[str, ...]
+    source_digest: str
+    line: int
+
+
+ViewDefinition = SqlDefinition | PythonDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaWriteSpec:
+    """How the files and the table of a target are written."""
+
+    partition_by: tuple[str, ...] = ()
+    target_file_size: int | None = None
+    change_data_feed: bool = True
+    deletion_vectors: bool = False
+    recompute_writes: RecomputeWrites = RecomputeWrites.REPLACE
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def table_properties(self) -> dict[str, str]:
+        """Give the table properties of the target: the declared ones and those that the options stand for."""
+        found = dict(self.properties)
+        found["delta.enableChangeDataFeed"] = "true" if self.change_data_feed else "false"
+        if self.deletion_vectors:
+            found["delta.enableDeletionVectors"] = "true"
+        if self.target_file_size is not None:
+            found["delta.targetFileSize"] = str(self.target_file_size)
+        return dict(sorted(found.items()))
+
+    def to_json(self) -> dict[str, object]:
+        """Give the `write` part of a refresh request."""
+        return {
+            "partition_by": list(self.partition_by),
+            "target_file_size": self.target_file_size,
+            "properties": self.table_properties(),
+            "change_data_feed": self.change_data_feed,
+            "recompute_difference": self.recompute_writes is RecomputeWrites.DIFFERENCE,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A Delta table that we write."""
+
+    name: ViewName
+    id: str
+    definition: ViewDefinition
+    target: TableRef
+    target_lag_ms: int
+    refresh: RefreshPolicy
+    write: DeltaWriteSpec
+    source: SourcePosition
+    description: str = ""
+
+    @property
+    def partition_by(self) -> tuple[str, ...]:
+        """Give the columns by which the target is partitioned."""
+        return self.write.partition_by
+
+    @property
+    def language(self) -> str:
+        """Give `sql` or `python`."""
+        return "sql" if isinstance(self.definition, SqlDefinition) else "python"
+
+    def to_json(self) -> dict[str, object]:
+        """Give the view as plain JSON values, without the values of its store's options."""
+        return {
+            "name": self.name,
+            "id": self.id,
+            "language": self.language,
+            "target": self.target.model_dump(mode="json"),
+            "target_lag_ms": self.target_lag_ms,
+            "refresh": self.refresh.value,
+            "write": self.write.to_json(),
+            "source": str(self.source),
+            "description": self.description,
+        }

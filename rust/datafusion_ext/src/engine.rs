@@ -1,0 +1,216 @@
+//! The engine as Python sees it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatchIterator, RecordBatchReader};
+use arrow::ffi_stream::ArrowArrayStreamReader;
+use arrow::record_batch::RecordBatch;
+use arrow_pyarrow::{IntoPyArrow, PyArrowType};
+use engine::compile::Definition;
+use engine::request::CompileRequest;
+use engine::{EngineError, EngineOptions, EngineSession};
+use lake::TableLocation;
+use pyo3::prelude::*;
+
+use crate::error::{from_json, raised, to_json};
+use crate::runtime::Tasks;
+
+/// One engine: threads, memory pool, caches and stores of a process.
+///
+/// Requests and answers are JSON text; `registry/native.py` has their models.
+#[pyclass(frozen, module = "datafusion_ext")]
+pub struct Engine {
+    tasks: Tasks,
+    session: EngineSession,
+}
+
+#[pymethods]
+impl Engine {
+    /// Make an engine.
+    ///
+    /// `settings` are DataFusion's, by full name.  Without `memory_limit_bytes` the pool has no limit; without
+    /// `spill_directory` data is spilled to the system's temporary folder.  Without `durable` a commit is not forced to
+    /// the disk.
+    #[new]
+    #[pyo3(signature = (*, settings=None, memory_limit_bytes=None, spill_directory=None, target_partitions=None, durable=true))]
+    fn new(
+        settings: Option<BTreeMap<String, String>>,
+        memory_limit_bytes: Option<u64>,
+        spill_directory: Option<PathBuf>,
+        target_partitions: Option<usize>,
+        durable: bool,
+    ) -> PyResult<Self> {
+        let options = EngineOptions {
+            settings: settings.unwrap_or_default(),
+            memory_limit_bytes,
+            spill_directory,
+            target_partitions,
+            durable,
+            ..EngineOptions::default()
+        };
+        let session = EngineSession::new(options).map_err(|error| raised(&error))?;
+        Ok(Self { tasks: Tasks::new()?, session })
+    }
+
+    /// Every setting of the session by name.
+    fn settings(&self) -> PyResult<String> {
+        to_json(self.session.settings())
+    }
+
+    /// The functions that are installed, with their hash, tags and domain planners.
+    fn function_snapshot(&self) -> PyResult<String> {
+        to_json(self.session.platform())
+    }
+
+    /// Bytes that running work holds in the memory pool.
+    fn reserved_bytes(&self) -> usize {
+        self.session.reserved_bytes()
+    }
+
+    /// The state of a table at a version, or at its newest one.
+    #[pyo3(signature = (table, version=None))]
+    fn table_state(&self, py: Python<'_>, table: &str, version: Option<u64>) -> PyResult<String> {
+        let table: TableLocation = from_json(table)?;
+        let state = self.tasks.wait(py, engine::observe::table_state(&self.session, &table, version))?;
+        to_json(&state)
+    }
+
+    /// Whether the version after `after` is there: one request, nothing is opened.
+    fn next_version_exists(&self, py: Python<'_>, table: &str, after: u64) -> PyResult<bool> {
+        let table: TableLocation = from_json(table)?;
+        self.tasks.wait(py, async { Ok(self.session.lake().next_version_exists(&table, after).await?) })
+    }
+
+    /// The newest version, by a listing that starts at `at_least`.
+    #[pyo3(signature = (table, at_least=None))]
+    fn latest_version(&self, py: Python<'_>, table: &str, at_least: Option<u64>) -> PyResult<u64> {
+        let table: TableLocation = from_json(table)?;
+        self.tasks.wait(py, async { Ok(self.session.lake().latest_version(&table, at_least).await?) })
+    }
+
+    /// What tells the table at `version` from another one at the same place.
+    fn identity(&self, py: Python<'_>, table: &str, version: u64) -> PyResult<String> {
+        let table: TableLocation = from_json(table)?;
+        let identity =
+            self.tasks.wait(py, async { Ok(self.session.lake().identity(&table, version).await?) })?;
+        to_json(&identity)
+    }
+
+    /// What happened to a table in a range of versions, and how much of it a view can see.
+    fn examine(&self, py: Python<'_>, request: &str) -> PyResult<String> {
+        let request = from_json(request)?;
+        let summary = self.tasks.wait(py, engine::observe::examine(&self.session, &request))?;
+        to_json(&summary)
+    }
+
+    /// What a view's target says of itself: frontier, content key, foreign commits.
+    fn target_state(&self, py: Python<'_>, table: &str, view_id: &str) -> PyResult<String> {
+        let table: TableLocation = from_json(table)?;
+        let state = self.tasks.wait(py, engine::observe::target_state(&self.session, &table, view_id))?;
+        to_json(&state)
+    }
+
+    /// The relations that a query names, without its own common table expressions, sorted; JSON list.
+    fn relations(&self, sql: &str) -> PyResult<String> {
+        let names = engine::sql::relations(&self.session, "query", sql).map_err(|error| raised(&error))?;
+        to_json(&names)
+    }
+
+    /// Compile a view: its SQL text in the request, or a plan of the PyPI package `datafusion` as bytes.
+    #[pyo3(signature = (request, plan=None))]
+    fn compile(&self, py: Python<'_>, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
+        let (request, definition) = definition(request, plan)?;
+        let bundle = self.tasks.wait(py, async {
+            let inputs = request.input_schemas()?;
+            engine::compile::compile(&self.session, &request.name, &definition, &inputs)
+        })?;
+        to_json(&bundle)
+    }
+
+    /// The key that is equal as long as compiling again would give the same bundle.
+    #[pyo3(signature = (request, plan=None))]
+    fn compile_key(&self, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
+        let (request, definition) = definition(request, plan)?;
+        let inputs = request.input_schemas().map_err(|error| raised(&error))?;
+        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs).map_err(|error| raised(&error))
+    }
+
+    /// What a refresh would read and write; nothing is written.
+    fn plan_refresh(&self, py: Python<'_>, request: &str) -> PyResult<String> {
+        let request = from_json(request)?;
+        let plan = self.tasks.wait(py, engine::planning::plan_refresh(&self.session, &request))?;
+        to_json(&plan)
+    }
+
+    /// Refresh a view.  `observer` is called with the name of each step before it is taken.
+    #[pyo3(signature = (request, observer=None))]
+    fn refresh(&self, py: Python<'_>, request: &str, observer: Option<Py<PyAny>>) -> PyResult<String> {
+        let request = from_json(request)?;
+        let tell = |step: &str| {
+            if let Some(observer) = &observer {
+                Python::attach(|py| {
+                    if let Err(error) = observer.call1(py, (step,)) {
+                        // A failing observer must not decide over a commit that may be made already.
+                        error.write_unraisable(py, None);
+                    }
+                });
+            }
+        };
+        let result = self.tasks.wait(py, engine::refresh::refresh(&self.session, &request, &tell))?;
+        to_json(&result)
+    }
+
+    /// Compare a view's target with its query at the pins, as counted bags.
+    fn verify(&self, py: Python<'_>, request: &str) -> PyResult<String> {
+        let request = from_json(request)?;
+        let report = self.tasks.wait(py, engine::audit::verify(&self.session, &request))?;
+        to_json(&report)
+    }
+
+    /// Run a query that only reads; the answer is a `pyarrow.RecordBatchReader`.
+    fn query<'py>(&self, py: Python<'py>, request: &str) -> PyResult<Bound<'py, PyAny>> {
+        let request = from_json(request)?;
+        let rows = self.tasks.wait(py, engine::query::query(&self.session, &request))?;
+        let reader: Box<dyn RecordBatchReader + Send> =
+            Box::new(RecordBatchIterator::new(rows.batches.into_iter().map(Ok), Arc::clone(&rows.schema)));
+        reader.into_pyarrow(py)
+    }
+
+    /// Append rows to a table of records, which is created if it is not there; the version made.
+    fn append(&self, py: Python<'_>, request: &str, data: PyArrowType<ArrowArrayStreamReader>) -> PyResult<u64> {
+        let request = from_json(request)?;
+        let reader = data.0;
+        let schema = reader.schema();
+        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| {
+            raised(&EngineError::InvalidArgument { message: format!("the rows cannot be read: {error}") })
+        })?;
+        self.tasks.wait(py, engine::records::append(&self.session, &request, schema, batches))
+    }
+
+    /// Merge small files of a table; the version made, or none if there was nothing to do.
+    #[pyo3(signature = (table, target_file_size=None))]
+    fn compact(&self, py: Python<'_>, table: &str, target_file_size: Option<u64>) -> PyResult<Option<u64>> {
+        let table: TableLocation = from_json(table)?;
+        self.tasks.wait(py, async { Ok(lake::compact(self.session.lake(), &table, target_file_size).await?) })
+    }
+
+    /// End every call that is running now with the code `cancelled`.
+    fn cancel(&self) {
+        self.tasks.cancel();
+    }
+}
+
+fn definition(request: &str, plan: Option<Vec<u8>>) -> PyResult<(CompileRequest, Definition)> {
+    let request: CompileRequest = from_json(request)?;
+    let definition = match (&request.sql, plan) {
+        (Some(sql), None) => Definition::Sql(sql.clone()),
+        (None, Some(plan)) => Definition::Proto(plan),
+        _ => {
+            let message = "a view is either SQL text or the bytes of a plan".to_owned();
+            return Err(raised(&EngineError::InvalidArgument { message }));
+        }
+    };
+    Ok((request, definition))
+}

@@ -1,0 +1,261 @@
+//! Compiling: the definition of a view in, its bundle out.
+//!
+//! Promise: compiling reads nothing and runs nothing, and equal definitions over equal schemas give equal bytes in
+//! every process.  `now()` stays a call, because a plan must not depend on when it was made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableScan, TableScanBuilder};
+use datafusion::physical_plan::displayable;
+use futures::executor::block_on;
+
+use crate::bundle::{Displays, InputSchema, InputUse, PlanBundle, engine_version};
+use crate::canonical::{encode, register};
+use crate::error::{EngineError, Result};
+use crate::identity::{compile_key, content_key, fingerprint, input_use};
+use crate::lineage::{self, FunctionUse, Lineage};
+use crate::output_types::{column_types, storable, target_schema};
+use crate::relation_source::{RelationTable, planning_schema};
+use crate::session::EngineSession;
+use crate::{dataframe_plan, sql};
+
+/// What a view is defined by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Definition {
+    /// One SQL query.
+    Sql(String),
+    /// The optimized plan of a DataFrame, as DataFusion's messages, over Parquet registrations named like relations.
+    Proto(Vec<u8>),
+}
+
+/// Compiles a view over inputs with the given schemas.
+///
+/// # Errors
+/// `invalid_query`, `unknown_relation`, `unsupported_type`, `schema_mismatch`: fix the definition.
+/// `engine_defect`: a plan that cannot be stored faithfully.
+pub fn compile(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+) -> Result<PlanBundle> {
+    let subject = format!("view \"{name}\"");
+    let state = session.planning_state();
+    session.require_platform(&state)?;
+    let relations: Vec<Arc<RelationTable>> = inputs
+        .iter()
+        .map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema)))
+        .collect();
+    register(&state, &relations).map_err(|error| EngineError::planning(&subject, error))?;
+
+    let (logical, meaning) = match definition {
+        Definition::Sql(text) => sql::plan(&state, &subject, text, inputs)?,
+        Definition::Proto(bytes) => dataframe_plan::plan(&state, &subject, bytes, &relations)?,
+    };
+    let logical = storable(&subject, without_order(logical))?;
+    let optimized = optimize(&state, &subject, &logical)?;
+    let (plan, used) = narrow(&subject, &optimized, inputs)?;
+    let relations: Vec<Arc<RelationTable>> = used
+        .iter()
+        .map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema)))
+        .collect();
+    let encoded = encode(session, &subject, &plan, &relations)?;
+
+    let mut lineage = lineage::extract(&plan);
+    let functions_used = function_hashes(session, &subject, &lineage)?;
+    require_tags(session, &mut lineage);
+    let inputs_used: BTreeMap<String, InputUse> = used
+        .iter()
+        .map(|input| Ok((input.relation.clone(), input_use(&input.relation, &input.schema)?)))
+        .collect::<Result<_>>()?;
+    let target = target_schema(&subject, &plan)?;
+    let platform = session.platform();
+    Ok(PlanBundle {
+        name: name.to_owned(),
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition)?, inputs)?,
+        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &functions_used, &inputs_used),
+        content_key: content_key(session, &meaning, &functions_used, &inputs_used),
+        output_schema: column_types(&subject, &target)?,
+        table_schema: lake::delta_schema_json(&subject, &target)?,
+        required_functions: lineage.required_functions.clone(),
+        required_rewrite_tags: lineage.required_rewrite_tags.clone(),
+        function_snapshot_hash: platform.functions.snapshot_hash.clone(),
+        function_registry_hash: platform.registry_hash.clone(),
+        functions_used,
+        domain_planners: platform.functions.domain_planners.clone(),
+        settings: session.settings().clone(),
+        displays: displays(&state, &logical, &plan),
+        // What will run is what was decoded, so that is what is analyzed.
+        maintenance: maintenance::analyze(&encoded.plan),
+        lineage,
+        inputs: inputs_used,
+        engine_version: engine_version(),
+        encoding: encoded.encoding,
+        encoding_reason: encoded.reason,
+        plan_bytes: encoded.bytes,
+    })
+}
+
+/// The compile key of a definition: known without planning.
+///
+/// # Errors
+/// `corrupt_bundle` if the bytes of a DataFrame plan cannot be read.
+pub fn definition_key(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+) -> Result<String> {
+    let bytes = definition_bytes(session, &format!("view \"{name}\""), definition)?;
+    compile_key(session, &bytes, inputs)
+}
+
+fn definition_bytes(session: &EngineSession, subject: &str, definition: &Definition) -> Result<Vec<u8>> {
+    match definition {
+        Definition::Sql(text) => Ok(text.as_bytes().to_vec()),
+        Definition::Proto(bytes) => dataframe_plan::without_paths(&session.planning_state(), subject, bytes),
+    }
+}
+
+fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
+    // The state has no query start time, so calls of the clock are not folded.
+    state
+        .optimize(plan)
+        .map_err(|error| EngineError::planning(subject, error))
+}
+
+/// The plan without an ORDER BY at its top: a view is a bag of rows.
+fn without_order(plan: LogicalPlan) -> LogicalPlan {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => without_order(Arc::unwrap_or_clone(sort.input)),
+        LogicalPlan::Projection(mut projection)
+            if matches!(projection.input.as_ref(), LogicalPlan::Sort(sort) if sort.fetch.is_none()) =>
+        {
+            // A sort has the schema of its input, so the projection stays valid.
+            projection.input = Arc::new(without_order(Arc::unwrap_or_clone(projection.input)));
+            LogicalPlan::Projection(projection)
+        }
+        other => other,
+    }
+}
+
+/// Reduces the relations of a plan to the columns that it reads.
+///
+/// A column that is added to a table and that the view does not read then changes neither bytes nor identities.
+fn narrow(subject: &str, plan: &LogicalPlan, inputs: &[InputSchema]) -> Result<(LogicalPlan, Vec<InputSchema>)> {
+    let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && is_relation(scan)
+        {
+            let read = columns.entry(scan.table_name.table().to_owned()).or_default();
+            read.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
+            for filter in &scan.filters {
+                read.extend(filter.column_refs().into_iter().map(|column| column.name.clone()));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|error| EngineError::planning(subject, error))?;
+    let mut used = Vec::with_capacity(columns.len());
+    for (relation, read) in &columns {
+        let input = inputs
+            .iter()
+            .find(|input| input.relation == *relation)
+            .ok_or_else(|| unknown_relation(subject, relation, inputs))?;
+        used.push(input.select(read));
+    }
+    let narrowed = plan
+        .clone()
+        .transform_down_with_subqueries(|node| match node {
+            LogicalPlan::TableScan(scan) if is_relation(&scan) => {
+                let Some(input) = used.iter().find(|input| input.relation == scan.table_name.table()) else {
+                    return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+                };
+                let source = RelationTable::new(&input.relation, &input.schema);
+                let schema = planning_schema(&input.schema);
+                let projection: Vec<usize> = scan
+                    .projected_schema
+                    .fields()
+                    .iter()
+                    .map(|field| schema.index_of(field.name()))
+                    .collect::<std::result::Result<_, _>>()?;
+                let scan = TableScanBuilder::new(scan.table_name, provider_as_source(Arc::new(source)))
+                    .with_projection(Some(projection))
+                    .with_filters(scan.filters)
+                    .with_fetch(scan.fetch)
+                    .build()?;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+        .map_err(|error| EngineError::planning(subject, error))?;
+    Ok((narrowed.data, used))
+}
+
+/// Whether a scan reads a relation, and not the work table of a recursive query.
+pub fn is_relation(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source).is_ok_and(|provider| provider.downcast_ref::<RelationTable>().is_some())
+}
+
+/// The error for a name that no input has.
+pub fn unknown_relation(subject: &str, relation: &str, inputs: &[InputSchema]) -> EngineError {
+    let mut known: Vec<String> = inputs.iter().map(|input| format!("\"{}\"", input.relation)).collect();
+    known.sort();
+    EngineError::UnknownRelation {
+        subject: subject.to_owned(),
+        relation: relation.to_owned(),
+        known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+    }
+}
+
+fn function_hashes(session: &EngineSession, subject: &str, lineage: &Lineage) -> Result<BTreeMap<String, String>> {
+    lineage
+        .functions
+        .iter()
+        .map(|FunctionUse { kind, name }| {
+            let hash = session.platform().function_hash(kind, name).ok_or_else(|| {
+                EngineError::invalid_query(
+                    subject,
+                    format!("{kind} function \"{name}\" is not registered in this engine"),
+                )
+            })?;
+            Ok((format!("{kind}:{name}"), hash.to_owned()))
+        })
+        .collect()
+}
+
+/// Adds to a lineage which functions of the platform it needs, and their tags.
+fn require_tags(session: &EngineSession, lineage: &mut Lineage) {
+    let mut functions = BTreeSet::new();
+    let mut tags = BTreeSet::new();
+    for function in &session.platform().functions.functions {
+        let called = lineage
+            .functions
+            .iter()
+            .any(|used| used.kind == function.kind && used.name == function.name);
+        if called {
+            functions.insert(function.name.clone());
+            tags.extend(function.rewrite_tags.iter().cloned());
+        }
+    }
+    lineage.required_functions = functions.into_iter().collect();
+    lineage.required_rewrite_tags = tags.into_iter().collect();
+}
+
+fn displays(state: &SessionState, logical: &LogicalPlan, plan: &LogicalPlan) -> Displays {
+    let physical = block_on(state.query_planner().create_physical_plan(plan, state));
+    Displays {
+        logical: logical.display_indent().to_string(),
+        optimized: plan.display_indent().to_string(),
+        physical: physical
+            .ok()
+            .map(|plan| displayable(plan.as_ref()).indent(false).to_string()),
+        graphviz: plan.display_graphviz().to_string(),
+        pgjson: plan.display_pg_json().to_string(),
+    }
+}

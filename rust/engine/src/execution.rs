@@ -1,0 +1,111 @@
+//! Running a logical plan with a pinned clock, and counting what it read.
+
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::TryStreamExt;
+
+use crate::error::EngineError;
+use crate::request::FileWork;
+use crate::session::EngineSession;
+
+/// One session state with one clock: what a refresh plans and runs in.
+pub struct Execution {
+    state: SessionState,
+}
+
+impl Execution {
+    /// A fresh state of `session` in which `now()` is `clock_ms`.
+    pub fn new(session: &EngineSession, clock_ms: i64) -> Result<Self> {
+        Ok(Self { state: session.execution_state(clock_ms)? })
+    }
+
+    /// A function of the platform, as it is installed.
+    pub fn function(&self, name: &str) -> Result<Arc<ScalarUDF>> {
+        self.state.udf(name)
+    }
+
+    /// The optimized form of a plan.
+    pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.state.optimize(plan)
+    }
+
+    /// The physical form of an optimized plan.
+    pub async fn physical(&self, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.state.query_planner().create_physical_plan(optimized, &self.state).await
+    }
+
+    /// Start a physical plan; its partitions are merged.
+    pub fn stream(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        execute_stream(Arc::clone(plan), self.state.task_ctx())
+    }
+
+    /// Run a plan and hold its rows, at most `budget` bytes of them.
+    ///
+    /// Fails with `budget_exceeded` when there is more, or when the pool has no room.
+    pub async fn collect(&self, plan: &LogicalPlan, budget: u64) -> Result<Collected> {
+        let optimized = self.optimize(plan)?;
+        let physical = self.physical(&optimized).await?;
+        let mut reservation = self.reserve("change set");
+        let mut batches = Vec::new();
+        let mut rows = 0;
+        let mut stream = self.stream(&physical)?;
+        while let Some(batch) = stream.try_next().await? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            rows += batch.num_rows() as u64;
+            grow(&mut reservation, batch.get_array_memory_size(), budget)?;
+            batches.push(batch);
+        }
+        let read = scanned(&physical);
+        Ok(Collected { batches, rows, read, reservation, optimized })
+    }
+
+    /// An empty claim on the memory pool.
+    pub fn reserve(&self, name: &str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.state.runtime_env().memory_pool)
+    }
+}
+
+/// Rows held in memory, charged to the pool until they are dropped.
+pub struct Collected {
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// How many.
+    pub rows: u64,
+    /// What was read for them.
+    pub read: FileWork,
+    /// The claim on the pool.
+    pub reservation: MemoryReservation,
+    /// The plan that ran.
+    pub optimized: LogicalPlan,
+}
+
+/// Claim `bytes` more; `budget_exceeded` when that is above the budget or the pool is full.
+pub fn grow(reservation: &mut MemoryReservation, bytes: usize, budget: u64) -> Result<()> {
+    if (reservation.size() + bytes) as u64 > budget {
+        return Err(EngineError::BudgetExceeded { bytes: budget }.into());
+    }
+    let held = reservation.size() as u64;
+    reservation.try_grow(bytes).map_err(|_| EngineError::BudgetExceeded { bytes: held }.into())
+}
+
+/// What the scans of a plan that ran have read: files opened, bytes fetched, rows decoded.
+pub fn scanned(plan: &Arc<dyn ExecutionPlan>) -> FileWork {
+    let mut work = FileWork::default();
+    if plan.downcast_ref::<DataSourceExec>().is_some()
+        && let Some(metrics) = plan.metrics()
+    {
+        let sum = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize() as u64);
+        work = FileWork { files: sum("files_opened"), bytes: sum("bytes_scanned"), rows: sum("output_rows") };
+    }
+    plan.children().into_iter().fold(work, |total, child| total.plus(scanned(child)))
+}

@@ -1,0 +1,45 @@
+//! Sessions, bundles, lineage, scan planning, running a refresh.
+//!
+//! A view goes through here once when its definition changes ([`compile::compile`]: text or bytes in, a
+//! [`bundle::PlanBundle`] out) and then, bundle and pins in hand, once for every refresh.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod audit;
+pub mod binding;
+pub mod bundle;
+pub mod canonical;
+mod changes;
+mod commit;
+pub mod compile;
+mod dataframe_plan;
+mod difference;
+pub mod error;
+mod execution;
+pub mod identity;
+mod inputs;
+pub mod lineage;
+pub mod observe;
+pub mod output_types;
+mod plan_shape;
+pub mod planning;
+pub mod query;
+pub mod records;
+pub mod refresh;
+pub mod relation_source;
+pub mod request;
+mod scan_units;
+pub mod session;
+pub mod sql;
+
+#[cfg(test)]
+mod compile_tests;
+#[cfg(test)]
+mod tpch;
+mod target;
+
+pub use bundle::{InputSchema, PlanBundle, PlanEncoding, decode_plan};
+pub use compile::{Definition, compile};
+pub use error::{EngineError, Result};
+pub use lineage::Lineage;
+pub use session::{EngineOptions, EngineSession};

@@ -1,0 +1,492 @@
+//! One refresh: pinned inputs in, one Delta commit out.
+//!
+//! Invariant: after a commit the target equals the view's query at the pinned inputs, as a bag; before it nothing of
+//! the target has changed.  A [`RefreshRequest`] holds all that is needed, so running it twice gives the same rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake::{ChangeFeed, DataFile, WrittenFile};
+use maintenance::ChangePlan;
+
+use crate::binding::{Side, leaf_needs};
+use crate::changes::{self, ChangeSets};
+use crate::commit::{self, Commitment};
+use crate::difference::{Deletions, Matching, RowCounts};
+use crate::error::EngineError;
+use crate::execution::{Execution, scanned};
+use crate::inputs::Inputs;
+use crate::request::{FileWork, Outcome, RefreshRequest, RefreshResult, RowCount, ScanUnit, Strategy};
+use crate::session::EngineSession;
+use crate::target::{Among, Target, change_records, followed_by, repeated};
+
+/// What stands for the size of a pool without a limit.
+const DEFAULT_POOL_BYTES: u64 = 4 << 30;
+
+/// Told of each step of a refresh, by name, before it is taken.
+pub type Observer<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Refresh a view.
+///
+/// An incremental refresh that cannot be done right ends as `fell_back` with its reason and has written nothing.
+pub async fn refresh(
+    session: &EngineSession,
+    request: &RefreshRequest,
+    observer: Observer<'_>,
+) -> Result<RefreshResult, EngineError> {
+    Run::new(session, request, observer, false).finish().await
+}
+
+/// Compute a refresh up to the point where the first file would be written.
+pub(crate) async fn dry_run(session: &EngineSession, request: &RefreshRequest) -> Result<RefreshResult, EngineError> {
+    Run::new(session, request, &|_| {}, true).finish().await
+}
+
+/// Whether a recomputation is the right answer to an error of the incremental path.
+fn gives_up(error: &EngineError) -> bool {
+    matches!(
+        error.code(),
+        "budget_exceeded" | "target_mismatch" | "history_gone" | "schema_changed" | "out_of_memory" | "missing_file"
+    )
+}
+
+/// The reason for a recomputation that stands behind an error of the incremental path.
+fn reason(code: &'static str) -> &'static str {
+    match code {
+        "missing_file" => "history_gone",
+        "out_of_memory" => "budget_exceeded",
+        other => other,
+    }
+}
+
+/// How a refresh ended.
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) version: Option<u64>,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) winner: Option<u64>,
+    pub(crate) reason: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) target_rows: Option<u64>,
+}
+
+impl Default for Ended {
+    fn default() -> Self {
+        Self {
+            outcome: Outcome::Unchanged,
+            version: None,
+            timestamp_ms: None,
+            winner: None,
+            reason: None,
+            message: None,
+            target_rows: None,
+        }
+    }
+}
+
+/// What a refresh has done so far.
+#[derive(Default)]
+struct Progress {
+    rows: RowCount,
+    change_rows: BTreeMap<String, u64>,
+    read: FileWork,
+    written: FileWork,
+    removed_files: u64,
+    scan_units: Vec<ScanUnit>,
+    elapsed_ms: BTreeMap<String, f64>,
+}
+
+impl Progress {
+    fn result(self, ended: Ended) -> RefreshResult {
+        RefreshResult {
+            outcome: ended.outcome,
+            version: ended.version,
+            timestamp_ms: ended.timestamp_ms,
+            winner: ended.winner,
+            reason: ended.reason,
+            message: ended.message,
+            rows: self.rows,
+            target_rows: ended.target_rows,
+            change_rows: self.change_rows,
+            read: self.read,
+            written: self.written,
+            removed_files: self.removed_files,
+            scan_units: self.scan_units,
+            elapsed_ms: self.elapsed_ms,
+        }
+    }
+
+    fn timed(&mut self, phase: &str, since: Instant) {
+        *self.elapsed_ms.entry(phase.to_owned()).or_default() += since.elapsed().as_secs_f64() * 1000.0;
+    }
+}
+
+struct Run<'a> {
+    session: &'a EngineSession,
+    request: &'a RefreshRequest,
+    observer: Observer<'a>,
+    /// Count the changed rows and stop.
+    dry: bool,
+    progress: Progress,
+}
+
+impl<'a> Run<'a> {
+    fn new(session: &'a EngineSession, request: &'a RefreshRequest, observer: Observer<'a>, dry: bool) -> Self {
+        Self { session, request, observer, dry, progress: Progress::default() }
+    }
+
+    async fn finish(mut self) -> Result<RefreshResult, EngineError> {
+        let outcome = match self.request.strategy {
+            Strategy::Recompute => self.recompute().await,
+            Strategy::Incremental => self.incremental().await,
+        };
+        let subject = format!("view \"{}\"", self.request.view.name);
+        match outcome.map_err(|error| EngineError::execution(&subject, error)) {
+            Ok(ended) => Ok(self.progress.result(ended)),
+            Err(error) if self.request.strategy == Strategy::Incremental && gives_up(&error) => {
+                let ended = Ended {
+                    outcome: Outcome::FellBack,
+                    reason: Some(reason(error.code()).to_owned()),
+                    message: Some(error.message()),
+                    ..Ended::default()
+                };
+                Ok(self.progress.result(ended))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replace the whole content, or write the exact difference to it where that was asked for.
+    async fn recompute(&mut self) -> Result<Ended> {
+        let started = Instant::now();
+        (self.observer)("planning");
+        let inputs = Inputs::open(self.session, &self.request.inputs, false).await?;
+        let execution = Execution::new(self.session, self.request.clock_ms)?;
+        let optimized = execution.optimize(&inputs.now_plan(self.session, &self.request.bundle)?)?;
+        self.progress.scan_units = inputs.scan_units(&optimized)?;
+        let physical = execution.physical(&optimized).await?;
+        self.progress.timed("plan", started);
+        let target = self.target().await?;
+        if self.request.write.recompute_difference && !self.request.replace_definition {
+            if let Some(target) = &target {
+                return self.write_difference(&inputs, &execution, target, &physical).await;
+            }
+        }
+        let schema = self.output_schema()?;
+        let started = Instant::now();
+        (self.observer)("computing");
+        let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
+        let added = self.write(physical_stream(&execution, &physical)?, &schema).await?;
+        self.progress.read = self.progress.read.plus(scanned(&physical));
+        self.progress.timed("compute", started);
+        self.progress.rows = RowCount {
+            inserted: rows_of(&added),
+            deleted: removed.iter().filter_map(DataFile::live_rows).sum(),
+        };
+        let commitment = Commitment { add: added, remove: removed, change_files: vec![], replaces_all: true };
+        self.commit(&inputs, target.as_ref(), commitment).await
+    }
+
+    async fn write_difference(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        target: &Target,
+        physical: &Arc<dyn ExecutionPlan>,
+    ) -> Result<Ended> {
+        let budget = self.budget();
+        let mut bag = RowCounts::new(target.schema(), execution.reserve("recomputed rows"), budget)?;
+        let mut stream = execution.stream(physical)?;
+        while let Some(batch) = stream.try_next().await? {
+            bag.add(&batch, None)?;
+        }
+        self.progress.read = self.progress.read.plus(scanned(physical));
+        self.apply(inputs, execution, target, bag, Matching::Replace, Among::All).await
+    }
+
+    /// Bring the target from the old pins to the new ones by the changes between them.
+    async fn incremental(&mut self) -> Result<Ended> {
+        let started = Instant::now();
+        (self.observer)("planning");
+        let inputs = Inputs::open(self.session, &self.request.inputs, true).await?;
+        let feeds = inputs.feeds(self.session).await?;
+        let shapes = inputs.shapes(&feeds);
+        let plan = inputs.plan(self.session, &self.request.bundle)?;
+        let change = match maintenance::change_plan(&plan, &shapes) {
+            Ok(change) => change,
+            Err(reason) => {
+                return Ok(Ended {
+                    outcome: Outcome::FellBack,
+                    reason: Some(reason.code().to_owned()),
+                    message: Some(reason.message()),
+                    ..Ended::default()
+                });
+            }
+        };
+        let execution = Execution::new(self.session, self.request.clock_ms)?;
+        self.progress.timed("plan", started);
+        let target = self.target().await?.ok_or_else(|| {
+            EngineError::defect("incremental refresh", "the target does not exist; only a recomputation can make it")
+        })?;
+        let insert_only = shapes.values().all(|shape| shape.insert_only);
+        match change {
+            ChangePlan::Rows { changes } => {
+                let Some(sets) = self.read_changes(&inputs, &execution, &feeds, &changes).await? else {
+                    return Ok(Ended::default());
+                };
+                let bound = inputs.bind_sides(self.session, &changes, &sets)?;
+                self.apply_rows(&inputs, &execution, &target, bound, insert_only).await
+            }
+            ChangePlan::Groups { keys, key_columns, .. } => {
+                let Some(sets) = self.read_changes(&inputs, &execution, &feeds, &keys).await? else {
+                    return Ok(Ended::default());
+                };
+                let budget = self.budget();
+                let keys = execution.optimize(&inputs.bind_sides(self.session, &keys, &sets)?)?;
+                self.progress.scan_units.extend(inputs.scan_units(&keys)?);
+                let affected = execution.collect(&keys, budget).await?;
+                self.progress.read = self.progress.read.plus(affected.read);
+                if affected.rows == 0 {
+                    return Ok(Ended::default());
+                }
+                let schema = Arc::new(keys.schema().as_arrow().clone());
+                let batches = retyped(&schema, &affected.batches)?;
+                let affected: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![batches])?);
+                let bound = inputs.bind_group_rows(self.session, &plan, &shapes, &sets, &affected)?;
+                let optimized = execution.optimize(&bound)?;
+                self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
+                let started = Instant::now();
+                (self.observer)("computing");
+                let physical = execution.physical(&optimized).await?;
+                let mut bag = RowCounts::new(target.schema(), execution.reserve("rows of affected groups"), budget)?;
+                let mut stream = execution.stream(&physical)?;
+                while let Some(batch) = stream.try_next().await? {
+                    bag.add(&batch, None)?;
+                }
+                self.progress.read = self.progress.read.plus(scanned(&physical));
+                self.progress.timed("compute", started);
+                let columns = key_columns
+                    .iter()
+                    .map(|index| target.snapshot.schema.field(*index).name().clone())
+                    .collect();
+                let among = Among::Keys { keys: affected, columns };
+                self.apply(&inputs, &execution, &target, bag, Matching::Replace, among).await
+            }
+        }
+    }
+
+    /// The change sets that plans ask for; none where all of them are empty.
+    async fn read_changes(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        feeds: &BTreeMap<String, ChangeFeed>,
+        plan: &LogicalPlan,
+    ) -> Result<Option<ChangeSets>> {
+        let started = Instant::now();
+        (self.observer)("reading_changes");
+        let budget = self.budget();
+        let mut sets = ChangeSets::new();
+        for ((side, relation), need) in leaf_needs(&execution.optimize(plan)?)? {
+            if side != Side::Changes {
+                continue;
+            }
+            let feed = feeds
+                .get(&relation)
+                .ok_or_else(|| EngineError::defect("change plan", format!("\"{relation}\" did not change")))?;
+            let set = changes::read(execution, feed, &need, budget).await?;
+            self.progress.scan_units.push(inputs.change_unit(&relation, feed, &need)?);
+            self.progress.read = self.progress.read.plus(set.read());
+            self.progress.change_rows.insert(relation.clone(), set.rows);
+            sets.insert(relation, set);
+        }
+        self.progress.timed("changes", started);
+        Ok(sets.values().any(|set| set.rows > 0).then_some(sets))
+    }
+
+    async fn apply_rows(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        target: &Target,
+        bound: LogicalPlan,
+        insert_only: bool,
+    ) -> Result<Ended> {
+        let started = Instant::now();
+        (self.observer)("computing");
+        let optimized = execution.optimize(&bound)?;
+        self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
+        let physical = execution.physical(&optimized).await?;
+        let stream = execution.stream(&physical)?;
+        if insert_only && self.dry {
+            let mut rows = repeated(stream, target.schema());
+            while let Some(batch) = rows.try_next().await? {
+                self.progress.rows.inserted += batch.num_rows() as u64;
+            }
+            return Ok(Ended::default());
+        }
+        if insert_only {
+            let added = self.write(repeated(stream, target.schema()), &self.output_schema()?).await?;
+            self.progress.read = self.progress.read.plus(scanned(&physical));
+            self.progress.timed("compute", started);
+            self.progress.rows = RowCount { inserted: rows_of(&added), deleted: 0 };
+            if rows_of(&added) == 0 {
+                return Ok(Ended::default());
+            }
+            let commitment = Commitment { add: added, ..Commitment::default() };
+            return self.commit(inputs, Some(target), commitment).await;
+        }
+        let budget = self.budget();
+        let mut bag = RowCounts::new(target.schema(), execution.reserve("change of the view"), budget)?;
+        let mut stream = stream;
+        while let Some(batch) = stream.try_next().await? {
+            let width = batch.num_columns() - 1;
+            let weights = batch
+                .column(width)
+                .as_primitive_opt::<Int64Type>()
+                .ok_or_else(|| EngineError::defect("change plan", "the weight is not an Int64"))?;
+            bag.add(&batch.project(&(0..width).collect::<Vec<_>>())?, Some(weights))?;
+        }
+        self.progress.read = self.progress.read.plus(scanned(&physical));
+        self.progress.timed("compute", started);
+        let among = Among::ranges(execution, bag.negative()?, budget).await?;
+        self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
+    }
+
+    /// Find what has to go, rewrite the files that hold it, add what is new, commit.
+    async fn apply(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        target: &Target,
+        mut bag: RowCounts,
+        rule: Matching,
+        among: Among,
+    ) -> Result<Ended> {
+        let budget = self.budget();
+        let started = Instant::now();
+        (self.observer)("matching");
+        let deletions = if rule == Matching::Weighted && bag.only_inserts() {
+            Deletions::default()
+        } else {
+            let (deletions, read) = target.matched(execution, &mut bag, rule, among, budget).await?;
+            self.progress.read = self.progress.read.plus(read);
+            deletions
+        };
+        if rule == Matching::Weighted && bag.missing() > 0 {
+            return Err(EngineError::TargetMismatch { rows: bag.missing() }.into());
+        }
+        let inserts = bag.positive()?;
+        self.progress.timed("match", started);
+        let inserted: u64 = inserts.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.progress.rows = RowCount { inserted, deleted: deletions.count };
+        if self.dry || (inserted == 0 && deletions.count == 0) {
+            return Ok(Ended::default());
+        }
+        let started = Instant::now();
+        (self.observer)("writing");
+        let (removed, rest) = target.remaining(execution, &deletions).await?;
+        let schema = self.output_schema()?;
+        let added = self.write(followed_by(rest, inserts.clone(), &target.schema()), &schema).await?;
+        let mut change_files = Vec::new();
+        if self.request.write.change_data_feed && !removed.is_empty() {
+            let (schema, records) = change_records(&target.schema(), &inserts, &deletions.rows)?;
+            let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(records.into_iter().map(Ok)));
+            let spec = commit::write_spec(self.request);
+            change_files =
+                lake::write_change_files(self.session.lake(), &spec, &schema, Box::pin(stream)).await.map_err(lake_error)?;
+            self.count_written(&change_files);
+        }
+        self.progress.timed("write", started);
+        let commitment = Commitment { add: added, remove: removed, change_files, replaces_all: false };
+        self.commit(inputs, Some(target), commitment).await
+    }
+
+    async fn write(&mut self, stream: SendableRecordBatchStream, schema: &SchemaRef) -> Result<Vec<WrittenFile>> {
+        let spec = commit::write_spec(self.request);
+        let files =
+            lake::write_files(self.session.lake(), &spec, schema, stream).await.map_err(lake_error)?;
+        self.count_written(&files);
+        Ok(files)
+    }
+
+    fn count_written(&mut self, files: &[WrittenFile]) {
+        let work = FileWork {
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.size).sum(),
+            rows: rows_of(files),
+        };
+        self.progress.written = self.progress.written.plus(work);
+    }
+
+    async fn commit(&mut self, inputs: &Inputs, target: Option<&Target>, work: Commitment) -> Result<Ended> {
+        let started = Instant::now();
+        (self.observer)("committing");
+        inputs.still_the_same(self.session).await?;
+        self.progress.removed_files = work.remove.len() as u64;
+        let ended = commit::commit(self.session, self.request, target, work, self.progress.rows, self.observer).await?;
+        self.progress.timed("commit", started);
+        Ok(ended)
+    }
+
+    async fn target(&self) -> Result<Option<Target>> {
+        let Some(base) = self.request.target.base else { return Ok(None) };
+        let lake = self.session.lake();
+        self.session.register_store(&self.request.target.table)?;
+        let snapshot = lake.snapshot(&self.request.target.table, Some(base)).await.map_err(lake_error)?;
+        Ok(Some(Target { lake: lake.clone(), snapshot }))
+    }
+
+    fn output_schema(&self) -> Result<SchemaRef> {
+        output_schema(self.request)
+    }
+
+    /// Bytes that the incremental path may hold: a quarter of the pool, or what the request says.
+    fn budget(&self) -> u64 {
+        let pool = match self.session.runtime().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes as u64,
+            MemoryLimit::Infinite | MemoryLimit::Unknown => DEFAULT_POOL_BYTES,
+        };
+        self.request.change_budget_bytes.unwrap_or(pool / 4)
+    }
+}
+
+fn physical_stream(execution: &Execution, physical: &Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+    let stream = execution.stream(physical)?;
+    let schema = stream.schema();
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream.filter(|batch| {
+        let some = batch.as_ref().map_or(true, |batch| batch.num_rows() > 0);
+        async move { some }
+    }))))
+}
+
+fn retyped(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    batches
+        .iter()
+        .map(|batch| Ok(RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())?))
+        .collect()
+}
+
+fn rows_of(files: &[WrittenFile]) -> u64 {
+    files.iter().map(|file| file.rows).sum()
+}
+
+/// Schema of a view's target, in Arrow's types.
+pub(crate) fn output_schema(request: &RefreshRequest) -> Result<SchemaRef> {
+    lake::schema_from_delta_json(&request.target.table.uri, &request.bundle.table_schema).map_err(lake_error)
+}
+
+pub(crate) fn lake_error(error: lake::LakeError) -> datafusion::error::DataFusionError {
+    EngineError::from(error).into()
+}

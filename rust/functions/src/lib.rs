@@ -1,0 +1,252 @@
+//! Functions, tags and planning rules that are installed before anything is planned.
+//!
+//! A family of functions has a file; it lists its members with their tags, and [`families`] lists the families.
+//! Installing a session ([`install`]) registers them, switches on the planning rules that their tags ask for, and
+//! returns a snapshot whose hash is part of the identity of every plan.
+//!
+//! Invariant: equal snapshots mean equal meaning.  Whoever changes what a function returns raises its version.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod change_types;
+pub mod snapshot;
+pub mod tags;
+
+use std::sync::Arc;
+
+use datafusion::common::{plan_datafusion_err, plan_err};
+use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use serde::{Deserialize, Serialize};
+
+pub use snapshot::{FunctionSnapshot, PlatformSnapshot, UdfPlanningSnapshot, registry};
+pub use tags::{DomainPlanner, rewrite_tag_index};
+
+/// A function of the platform, of one of DataFusion's three kinds.
+#[derive(Clone, Debug)]
+pub enum Function {
+    /// A value for each row.
+    Scalar(Arc<ScalarUDF>),
+    /// A value for each group.
+    Aggregate(Arc<AggregateUDF>),
+    /// A value for each row, made from its window.
+    Window(Arc<WindowUDF>),
+}
+
+/// What a function returns when an argument is NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NullBehaviour {
+    /// NULL, whatever the other arguments are.
+    Propagates,
+    /// It ignores rows whose argument is NULL.
+    Skips,
+    /// It treats NULL as a value and says so in its documentation.
+    Handles,
+}
+
+/// A function with what the platform knows beyond DataFusion's own interface.
+#[derive(Clone, Debug)]
+pub struct PlatformFunction {
+    /// The function itself.
+    pub function: Function,
+    /// The tags that rewrites and domain planners go by; never empty.
+    pub tags: &'static [&'static str],
+    /// What it does with NULL.
+    pub null_behaviour: NullBehaviour,
+    /// How its type follows from its arguments, in words.
+    pub return_rule: &'static str,
+    /// Raised with every change of what it returns.
+    pub version: u32,
+}
+
+/// Which parts of the platform are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlatformOptions {
+    /// Register the functions.
+    pub enable_udfs: bool,
+    /// Allow `CREATE FUNCTION` of the families that bring a factory.
+    pub enable_function_factory: bool,
+    /// Switch on the domain planners that the functions' tags ask for.
+    pub enable_expr_planners: bool,
+    /// Refuse functions without documentation, tags or argument names, and names that are taken.
+    pub strict: bool,
+}
+
+impl Default for PlatformOptions {
+    fn default() -> Self {
+        Self {
+            enable_udfs: true,
+            enable_function_factory: true,
+            enable_expr_planners: true,
+            strict: true,
+        }
+    }
+}
+
+/// Every function of the platform, family by family.
+pub fn families() -> Vec<PlatformFunction> {
+    change_types::functions()
+}
+
+/// Installs the platform in a session and returns its snapshot.
+///
+/// # Errors
+/// A planning error if `strict` and a function is incomplete or its name is taken.
+pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<PlatformSnapshot> {
+    let functions = if options.enable_udfs { families() } else { Vec::new() };
+    if options.strict {
+        for function in &functions {
+            require_complete(function)?;
+            require_free(state, function)?;
+        }
+    }
+    for function in &functions {
+        match &function.function {
+            Function::Scalar(function) => {
+                state.register_udf(Arc::clone(function))?;
+            }
+            Function::Aggregate(function) => {
+                state.register_udaf(Arc::clone(function))?;
+            }
+            Function::Window(function) => {
+                state.register_udwf(Arc::clone(function))?;
+            }
+        }
+    }
+    let planners = if options.enable_expr_planners {
+        tags::planners_for(&functions)
+    } else {
+        Vec::new()
+    };
+    Ok(PlatformSnapshot::new(&functions, &planners, state))
+}
+
+/// Fails unless the state has every function of the platform, and exactly as the snapshot has it.
+///
+/// # Errors
+/// The message names the function that is missing or another one.
+pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
+    let expected = UdfPlanningSnapshot::new(&families(), &tags::planners_for(&families()));
+    for function in &expected.functions {
+        if !snapshot.functions.functions.contains(function) {
+            return Err(format!("function \"{}\" was not installed", function.name));
+        }
+    }
+    for planner in &expected.domain_planners {
+        if !snapshot.functions.domain_planners.contains(planner) {
+            return Err(format!("domain planner \"{planner}\" is switched off"));
+        }
+    }
+    let registered = registry(state);
+    for function in &snapshot.functions.functions {
+        let key = format!("{}:{}", function.kind, function.name);
+        match registered.get(&key) {
+            None => return Err(format!("function \"{}\" is missing", function.name)),
+            Some(hash) if Some(hash) != snapshot.registry.get(&key) => {
+                return Err(format!("function \"{}\" was replaced by another one", function.name));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn require_complete(function: &PlatformFunction) -> Result<()> {
+    let name = function.function.name();
+    if function.tags.is_empty() {
+        return plan_err!("function \"{name}\" has no rewrite tags");
+    }
+    if function.function.signature().parameter_names.is_none() {
+        return plan_err!("function \"{name}\" does not name its arguments");
+    }
+    let documentation = function
+        .function
+        .documentation()
+        .ok_or_else(|| plan_datafusion_err!("function \"{name}\" has no documentation"))?;
+    if documentation.sql_example.is_none() || documentation.arguments.is_none() {
+        return plan_err!("the documentation of function \"{name}\" has no example or no arguments");
+    }
+    Ok(())
+}
+
+fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()> {
+    for name in function.function.names() {
+        if state.scalar_functions().contains_key(name)
+            || state.aggregate_functions().contains_key(name)
+            || state.window_functions().contains_key(name)
+        {
+            return plan_err!("function \"{name}\" of the platform has a name that is taken in this session");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::session_state::SessionStateBuilder;
+
+    use super::*;
+
+    fn state() -> SessionState {
+        SessionStateBuilder::new().with_default_features().build()
+    }
+
+    #[test]
+    fn every_function_is_complete() {
+        for function in families() {
+            require_complete(&function).unwrap();
+        }
+    }
+
+    #[test]
+    fn installing_twice_gives_the_same_hashes() {
+        let first = install(&mut state(), &PlatformOptions::default()).unwrap();
+        let second = install(&mut state(), &PlatformOptions::default()).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(first.functions.snapshot_hash.len(), 64);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused() {
+        let mut state = state();
+        install(&mut state, &PlatformOptions::default()).unwrap();
+        let error = install(&mut state, &PlatformOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("cdf_change_rank"), "{error}");
+    }
+
+    #[test]
+    fn a_session_without_functions_is_told_from_one_with_them() {
+        let mut with = state();
+        let snapshot = install(&mut with, &PlatformOptions::default()).unwrap();
+        require_installed(&with, &snapshot).unwrap();
+        let message = require_installed(&state(), &snapshot).unwrap_err();
+        assert!(message.contains("missing"), "{message}");
+
+        let options = PlatformOptions {
+            enable_expr_planners: false,
+            ..PlatformOptions::default()
+        };
+        let mut without_planners = state();
+        let snapshot = install(&mut without_planners, &options).unwrap();
+        assert!(require_installed(&without_planners, &snapshot).is_err());
+    }
+
+    #[test]
+    fn a_replaced_function_is_noticed() {
+        let mut state = state();
+        let snapshot = install(&mut state, &PlatformOptions::default()).unwrap();
+        let other = datafusion::logical_expr::create_udf(
+            "cdf_is_delete",
+            vec![datafusion::arrow::datatypes::DataType::Utf8],
+            datafusion::arrow::datatypes::DataType::Boolean,
+            datafusion::logical_expr::Volatility::Volatile,
+            Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| Ok(arguments[0].clone())),
+        );
+        state.register_udf(Arc::new(other)).unwrap();
+        let message = require_installed(&state, &snapshot).unwrap_err();
+        assert!(message.contains("cdf_is_delete"), "{message}");
+    }
+}

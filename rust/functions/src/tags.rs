@@ -1,0 +1,93 @@
+//! Rewrite tags: what a function is about, and which planning rules that switches on.
+//!
+//! A domain planner is a named set of planning rules.  It is on when a function with one of its tags is installed, so
+//! the snapshot alone tells which rules shaped a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::PlatformFunction;
+use crate::snapshot::FunctionSnapshot;
+
+/// Functions about changes of a table.
+pub const INCREMENTAL: &str = "incremental";
+/// Functions about Delta's change data feed.
+pub const CDF: &str = "cdf";
+/// Functions about Delta tables.
+pub const DELTA: &str = "delta";
+
+/// A named set of planning rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainPlanner {
+    /// Its name, as plans and diagnostics show it.
+    pub name: &'static str,
+    /// The tags that switch it on.
+    pub tags: &'static [&'static str],
+    /// Raised with every change of a rule, because a rule changes plans.
+    pub version: u32,
+}
+
+impl DomainPlanner {
+    /// Name and version, as in `"change_types@1"`.
+    pub fn identity(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
+/// Every domain planner that there is.
+///
+/// `change_types`: calls over literals are folded while planning (`simplify` of that family).
+const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner {
+    name: "change_types",
+    tags: &[CDF],
+    version: 1,
+}];
+
+/// Tags with the names of the functions that carry them, both sorted.
+pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec<String>> {
+    let mut index: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for function in functions {
+        for tag in &function.rewrite_tags {
+            index.entry(tag.clone()).or_default().insert(function.name.clone());
+        }
+    }
+    index
+        .into_iter()
+        .map(|(tag, names)| (tag, names.into_iter().collect()))
+        .collect()
+}
+
+/// The domain planners that the tags of these functions switch on.
+pub fn planners_for(functions: &[PlatformFunction]) -> Vec<DomainPlanner> {
+    DOMAIN_PLANNERS
+        .iter()
+        .filter(|planner| {
+            functions
+                .iter()
+                .any(|function| function.tags.iter().any(|tag| planner.tags.contains(tag)))
+        })
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PlatformOptions, families, install};
+    use datafusion::execution::session_state::SessionStateBuilder;
+
+    #[test]
+    fn the_index_names_functions_by_tag() {
+        let mut state = SessionStateBuilder::new().with_default_features().build();
+        let snapshot = install(&mut state, &PlatformOptions::default()).unwrap();
+        assert_eq!(
+            snapshot.functions.rewrite_tags[CDF],
+            ["cdf_change_rank", "cdf_is_delete", "cdf_is_upsert"]
+        );
+    }
+
+    #[test]
+    fn a_planner_needs_a_function_with_its_tag() {
+        assert_eq!(planners_for(&[]), []);
+        assert_eq!(planners_for(&families())[0].identity(), "change_types@1");
+    }
+}

@@ -1,0 +1,136 @@
+//! Compaction: small files become large ones, and no row changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::prelude::SessionContext;
+use serde_json::{Map, Value};
+
+use crate::commit::{CommitOutcome, CommitRequest, commit};
+use crate::error::{LakeError, Result};
+use crate::lake::Lake;
+use crate::location::TableLocation;
+use crate::pinned_scan::PinnedTable;
+use crate::properties::DeltaWriteSpec;
+use crate::table::{DataFile, TableSnapshot, Version};
+use crate::writer::write_files;
+
+/// Times that a compaction is put on top of a winner that left its files alone.
+const MAX_ATTEMPTS: usize = 5;
+/// Size of compacted files where nothing else is said, in bytes.
+const DEFAULT_FILE_SIZE: u64 = 128 * 1024 * 1024;
+
+/// Rewrites the small files of each partition, and those with deletion vectors, into files of about
+/// `target_file_size` bytes, in one commit with `dataChange = false`.
+///
+/// Returns the version that it made, or `None` if nothing was worth it.
+///
+/// # Errors
+/// `commit_conflict` if a winner touched the same files.
+pub async fn compact(
+    lake: &Lake,
+    location: &TableLocation,
+    target_file_size: Option<u64>,
+) -> Result<Option<Version>> {
+    let mut base = lake.snapshot(location, None).await?;
+    let size = target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1);
+    let chosen = choose(&base, size);
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    let spec = DeltaWriteSpec {
+        location: location.clone(),
+        partition_by: base.partition_columns.clone(),
+        target_file_size: Some(size),
+        properties: BTreeMap::new(),
+        description: None,
+    };
+    let context = SessionContext::new();
+    let (url, store) = lake.object_store(location)?;
+    context.register_object_store(url.as_ref(), store);
+    let table = PinnedTable::new(lake.clone(), Arc::clone(&base)).with_files(chosen.clone());
+    let rows = context
+        .read_table(Arc::new(table))?
+        .execute_stream()
+        .await?;
+    let written = write_files(lake, &spec, &base.schema, rows).await?;
+    for _ in 0..MAX_ATTEMPTS {
+        let request = CommitRequest {
+            location: location.clone(),
+            base: Some(base.version),
+            spec: spec.clone(),
+            schema: Arc::clone(&base.schema),
+            add: written.clone(),
+            remove: chosen.clone(),
+            change_files: Vec::new(),
+            data_change: false,
+            transactions: Vec::new(),
+            metadata_update: false,
+            operation: "OPTIMIZE".to_owned(),
+            info: newest_info(lake, &base).await?,
+            timestamp_ms: now_ms(),
+        };
+        match commit(lake, request, &|_| {}).await? {
+            CommitOutcome::Committed { version, .. } => return Ok(Some(version)),
+            CommitOutcome::Conflict { .. } => base = lake.snapshot(location, None).await?,
+        }
+    }
+    Err(LakeError::CommitConflict {
+        uri: location.uri.clone(),
+        version: base.version,
+        detail: "other writers were faster every time".to_owned(),
+    })
+}
+
+/// Files of partitions in which at least two are small, or one has hidden rows.
+fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
+    let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&DataFile>> =
+        BTreeMap::new();
+    for file in snapshot.files.iter() {
+        // Two files below three quarters of the size are never better apart.
+        if file.deletion_vector.is_some() || file.size < size / 4 * 3 {
+            partitions
+                .entry(file.partition_values.as_ref())
+                .or_default()
+                .push(file);
+        }
+    }
+    partitions
+        .into_values()
+        .filter(|files| {
+            files.len() > 1 || files.iter().any(|file| file.deletion_vector.is_some())
+        })
+        .flatten()
+        .cloned()
+        .collect()
+}
+
+/// The base commit's own details, repeated, so that the newest commit of a target always carries them.
+async fn newest_info(lake: &Lake, base: &TableSnapshot) -> Result<Map<String, Value>> {
+    if base.version == 0 {
+        return Ok(Map::new());
+    }
+    let commits = lake
+        .commits(&base.location, base.version - 1, base.version)
+        .await;
+    match commits {
+        Ok(commits) => Ok(commits
+            .into_iter()
+            .next_back()
+            .and_then(|commit| commit.info.get("deltakeep").and_then(Value::as_object).cloned())
+            .unwrap_or_default()),
+        // A cleaned entry has nothing to repeat.
+        Err(LakeError::HistoryGone { .. }) => Ok(Map::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The only place of this crate that asks the clock: nothing that a view shows depends on when files were merged.
+fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|time| i64::try_from(time.as_millis()).ok())
+        .unwrap_or_default()
+}

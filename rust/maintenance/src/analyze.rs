@@ -1,0 +1,223 @@
+//! Analysis: how each operator of a view is maintained, and why one is not.
+//!
+//! Invariant: a view is incremental here exactly if `change_plan` derives its changes.
+
+use datafusion::common::NullEquality;
+use datafusion::logical_expr::{Join, JoinType, LogicalPlan};
+use serde::{Deserialize, Serialize};
+
+use crate::columns::WEIGHT;
+use crate::expressions::{self, shortened};
+use crate::joins::is_inner;
+use crate::leaves::is_table_function;
+use crate::restriction::{Key, below, group_expressions};
+use crate::{Reason, aggregates};
+
+/// How a view is maintained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// Whether the changes of the inputs can be applied.
+    pub incremental: bool,
+    /// Why not; the first reason from the top of the plan.
+    pub reason: Option<Reason>,
+    /// Every operator of the plan, from the top, inputs from left to right.
+    pub operators: Vec<OperatorMaintenance>,
+}
+
+/// How one operator is maintained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorMaintenance {
+    /// The operator as DataFusion shows it, shortened.
+    pub operator: String,
+    /// `linear`, `join_terms`, `affected_groups` or `recompute`.
+    pub how: String,
+    /// Why it has to be recomputed.
+    pub reason: Option<Reason>,
+}
+
+/// Says for each operator of an optimized plan how it is maintained.
+pub fn analyze(plan: &LogicalPlan) -> Analysis {
+    let mut operators = Vec::new();
+    list(plan, &Place::Top, &mut operators);
+    let reason = operators
+        .iter()
+        .find_map(|operator| operator.reason.clone())
+        .or_else(|| refusal_of_output(plan))
+        .or_else(|| aggregates::grouped(plan).err());
+    Analysis {
+        incremental: reason.is_none(),
+        reason,
+        operators,
+    }
+}
+
+/// The name of an operator in messages.
+pub(crate) fn operator_name(plan: &LogicalPlan) -> String {
+    shortened(&plan.display().to_string())
+}
+
+/// The reason for an operator that no rule covers.
+pub(crate) fn refusal(plan: &LogicalPlan) -> Reason {
+    let name = operator_name(plan);
+    match plan {
+        LogicalPlan::Join(join) => refusal_of_join(join, name),
+        LogicalPlan::Window(_) => Reason::WindowNotIncremental(name),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) | LogicalPlan::TableScan(_) => {
+            Reason::LimitNotIncremental(name)
+        }
+        LogicalPlan::Distinct(_) => Reason::DistinctNotIncremental(name),
+        LogicalPlan::Subquery(_) => Reason::SubqueryNotIncremental(name),
+        LogicalPlan::RecursiveQuery(_) => Reason::RecursionNotIncremental(name),
+        _ => Reason::OperatorNotIncremental(name),
+    }
+}
+
+fn refusal_of_join(join: &Join, name: String) -> Reason {
+    let decorrelated = |input: &LogicalPlan| match input {
+        LogicalPlan::SubqueryAlias(alias) => {
+            let alias = alias.alias.table();
+            alias.starts_with("__scalar_sq") || alias.starts_with("__correlated_sq")
+        }
+        _ => false,
+    };
+    match join.join_type {
+        JoinType::Left | JoinType::Right | JoinType::Full => {
+            if decorrelated(&join.left) || decorrelated(&join.right) {
+                Reason::SubqueryNotIncremental(name)
+            } else {
+                Reason::OuterJoinNotIncremental(name)
+            }
+        }
+        // INTERSECT and EXCEPT are planned as semi and anti joins in which NULL equals NULL.
+        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftAnti | JoinType::RightAnti
+            if join.null_equality == NullEquality::NullEqualsNull =>
+        {
+            Reason::SetOperationNotIncremental(name)
+        }
+        JoinType::LeftSemi
+        | JoinType::RightSemi
+        | JoinType::LeftAnti
+        | JoinType::RightAnti
+        | JoinType::LeftMark
+        | JoinType::RightMark => Reason::SubqueryNotIncremental(name),
+        JoinType::Inner => Reason::OperatorNotIncremental(name),
+    }
+}
+
+/// Where an operator stands, as far as it decides whether a rule covers it.
+enum Place {
+    /// At the top: only projections and conditions above.
+    Top,
+    /// Below a grouped aggregate, whose keys are these here.
+    Grouped(Vec<Key>),
+    /// Below an operator that takes changes and not groups.
+    Inside,
+}
+
+fn list(plan: &LogicalPlan, place: &Place, operators: &mut Vec<OperatorMaintenance>) {
+    let verdict = verdict(plan, place);
+    let (how, reason) = match verdict {
+        Ok(how) => (how, None),
+        Err(reason) => ("recompute", Some(reason)),
+    };
+    operators.push(OperatorMaintenance {
+        operator: operator_name(plan),
+        how: how.to_owned(),
+        reason,
+    });
+    let inside = place_below(plan, place);
+    for input in plan.inputs() {
+        list(input, &inside, operators);
+    }
+}
+
+fn verdict(plan: &LogicalPlan, place: &Place) -> Result<&'static str, Reason> {
+    if let Some(reason) = expressions::refusal(plan) {
+        return Err(reason);
+    }
+    match plan {
+        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
+            if is_table_function(scan) {
+                return Err(Reason::OperatorNotIncremental(operator_name(plan)));
+            }
+            let reserved = scan
+                .source
+                .schema()
+                .fields()
+                .iter()
+                .any(|field| field.name() == WEIGHT);
+            if reserved {
+                Err(Reason::UnsupportedExpression(WEIGHT.to_owned()))
+            } else {
+                Ok("linear")
+            }
+        }
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Repartition(_)
+        | LogicalPlan::EmptyRelation(_)
+        | LogicalPlan::Values(_) => Ok("linear"),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok("linear"),
+        LogicalPlan::Join(join) if is_inner(join) => Ok("join_terms"),
+        LogicalPlan::Aggregate(aggregate) => {
+            if aggregate.group_expr.is_empty() {
+                return Err(Reason::AggregateWithoutGroups);
+            }
+            let covered = group_expressions(aggregate).is_some()
+                && match place {
+                    Place::Top => true,
+                    Place::Grouped(keys) => below(plan, keys).is_some(),
+                    Place::Inside => false,
+                };
+            if covered {
+                Ok("affected_groups")
+            } else {
+                Err(refusal(plan))
+            }
+        }
+        other => Err(refusal(other)),
+    }
+}
+
+/// The place of the inputs of an operator.
+fn place_below(plan: &LogicalPlan, place: &Place) -> Place {
+    match (plan, place) {
+        (LogicalPlan::Aggregate(aggregate), Place::Top) => match group_expressions(aggregate) {
+            Some(expressions) => Place::Grouped(
+                expressions
+                    .into_iter()
+                    .enumerate()
+                    .map(|(number, expression)| Key { expression, number })
+                    .collect(),
+            ),
+            None => Place::Inside,
+        },
+        (
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Repartition(_),
+            Place::Top,
+        ) => Place::Top,
+        (_, Place::Grouped(keys)) => {
+            below(plan, keys).map_or(Place::Inside, |(_, keys)| Place::Grouped(keys))
+        }
+        _ => Place::Inside,
+    }
+}
+
+/// Two output columns of one name cannot be told apart in a table.
+fn refusal_of_output(plan: &LogicalPlan) -> Option<Reason> {
+    let fields = plan.schema().fields();
+    fields.iter().enumerate().find_map(|(position, field)| {
+        let name = field.name();
+        let repeated = fields
+            .iter()
+            .take(position)
+            .any(|earlier| earlier.name() == name);
+        (repeated || name == WEIGHT).then(|| Reason::UnsupportedExpression(name.clone()))
+    })
+}

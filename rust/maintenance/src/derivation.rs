@@ -1,0 +1,128 @@
+//! The recursion: the changes of an operator from the changes of its inputs.
+//!
+//! Invariant: the plan of changes has the qualified columns of the operator, in order, and the weight last, unqualified.
+
+use std::collections::BTreeMap;
+
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::analyze::{operator_name, refusal};
+use crate::columns::{all_columns, named_unqualified, project, weight};
+use crate::consolidate::consolidate;
+use crate::leaves::{Side, rebased, rebased_scan, shape_of};
+use crate::{InputShape, Reason, joins, linear};
+
+/// The change set of one operator.
+pub(crate) struct Changes {
+    /// The operator's columns and the weight.
+    pub plan: LogicalPlan,
+    /// Whether all weights are positive.
+    pub insert_only: bool,
+}
+
+/// The rules, and the inputs that they are applied for.
+#[derive(Clone, Copy)]
+pub(crate) struct Derivation<'a> {
+    pub inputs: &'a BTreeMap<String, InputShape>,
+}
+
+impl Derivation<'_> {
+    /// The changes of a plan; `None` if it reads unchanged inputs only.
+    pub fn changes(self, plan: &LogicalPlan) -> Result<Option<Changes>, Reason> {
+        let lifted = |error| cannot_build(plan, &error);
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let shape = shape_of(scan, self.inputs)?;
+                if !shape.changed {
+                    return Ok(None);
+                }
+                let plan = rebased_scan(scan, Side::Changes).map_err(lifted)?;
+                Ok(Some(Changes {
+                    plan,
+                    insert_only: shape.insert_only,
+                }))
+            }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(None),
+            LogicalPlan::Projection(projection) => {
+                let input = self.changes(&projection.input)?;
+                input
+                    .map(|input| linear::projection(projection, input))
+                    .transpose()
+                    .map_err(lifted)
+            }
+            LogicalPlan::Filter(filter) => {
+                let input = self.changes(&filter.input)?;
+                input
+                    .map(|input| linear::filter(filter, input))
+                    .transpose()
+                    .map_err(lifted)
+            }
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.changes(&alias.input)?;
+                input
+                    .map(|input| linear::alias(alias, input))
+                    .transpose()
+                    .map_err(lifted)
+            }
+            LogicalPlan::Union(union) => {
+                let mut inputs = Vec::new();
+                for input in &union.inputs {
+                    if let Some(changes) = self.changes(input)? {
+                        inputs.push((input.as_ref(), changes));
+                    }
+                }
+                linear::union(union, inputs).map_err(lifted)
+            }
+            // A view is a bag: neither an order nor a partitioning is part of its content.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.changes(&sort.input),
+            LogicalPlan::Repartition(repartition) => self.changes(&repartition.input),
+            LogicalPlan::Join(join) if joins::is_inner(join) => joins::changes(plan, self),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// The plan over the inputs before or now.
+    pub fn at(self, plan: &LogicalPlan, side: Side) -> Result<LogicalPlan, Reason> {
+        rebased(plan, side, self.inputs).map_err(|error| cannot_build(plan, &error))
+    }
+}
+
+/// The change set of a view without groups: its columns without qualifiers, and the weight.
+pub(crate) fn view_changes(
+    plan: &LogicalPlan,
+    inputs: &BTreeMap<String, InputShape>,
+) -> Result<LogicalPlan, Reason> {
+    let changes = Derivation { inputs }.changes(plan)?;
+    let build = || {
+        let (input, settled) = match changes {
+            Some(changes) => (changes.plan, changes.insert_only),
+            None => (linear::no_changes(plan)?, true),
+        };
+        let mut expressions = named_unqualified(all_columns(plan.schema()), plan.schema());
+        expressions.push(weight());
+        let rows = project(expressions, input)?;
+        if settled { Ok(rows) } else { consolidate(rows) }
+    };
+    build().map_err(|error| cannot_build(plan, &error))
+}
+
+/// The view's columns without qualifiers.
+pub(crate) fn view_rows(
+    plan: &LogicalPlan,
+    rows: LogicalPlan,
+) -> Result<LogicalPlan, DataFusionError> {
+    project(
+        named_unqualified(all_columns(plan.schema()), plan.schema()),
+        rows,
+    )
+}
+
+/// The reason for a plan that DataFusion does not let us build: recomputing is always right.
+pub(crate) fn cannot_build(plan: &LogicalPlan, error: &DataFusionError) -> Reason {
+    Reason::OperatorNotIncremental(format!(
+        "{} ({})",
+        operator_name(plan),
+        error.strip_backtrace()
+    ))
+}

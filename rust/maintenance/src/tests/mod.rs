@@ -1,0 +1,7 @@
+//! The change plans against recomputation: `view(now)` equals `view(before)` with the changes, as counted bags.
+
+mod lake;
+mod plans;
+mod random_views;
+mod refusals;
+mod view_shapes;

@@ -1,0 +1,158 @@
+//! Random views of the covered operators, over random bags and random changes.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::lake::{RELATIONS, check, histories, planned, schema_of};
+use crate::analyze;
+
+/// A source of small decisions; it answers 0 when it runs out, so that every text is a view.
+struct Choices(Vec<u8>);
+
+impl Choices {
+    fn below(&mut self, bound: usize) -> usize {
+        usize::from(self.0.pop().unwrap_or_default()) % bound
+    }
+
+    fn of<'a, T>(&mut self, options: &'a [T]) -> &'a T {
+        &options[self.below(options.len())]
+    }
+}
+
+/// The columns of a relation under an alias that are integers, and those that are not.
+fn columns(alias: &str, relation: &str) -> (Vec<String>, Vec<String>) {
+    let schema = schema_of(relation);
+    let (integers, others): (Vec<_>, Vec<_>) = schema
+        .fields()
+        .iter()
+        .partition(|field| field.data_type().is_integer());
+    let qualified = |fields: Vec<&std::sync::Arc<datafusion::arrow::datatypes::Field>>| {
+        fields
+            .into_iter()
+            .map(|field| format!("{alias}.{}", field.name()))
+            .collect()
+    };
+    (qualified(integers), qualified(others))
+}
+
+fn integer(choices: &mut Choices, integers: &[String]) -> String {
+    let column = choices.of(integers).clone();
+    match choices.below(4) {
+        0 => format!("({column} + {})", choices.of(integers)),
+        1 => format!("({column} % 2)"),
+        _ => column,
+    }
+}
+
+fn condition(choices: &mut Choices, integers: &[String]) -> String {
+    let left = integer(choices, integers);
+    match choices.below(5) {
+        0 => format!("{left} IS NOT NULL"),
+        1 => format!("{left} < {}", integer(choices, integers)),
+        2 => format!("({left} = 1 OR {} > 2)", integer(choices, integers)),
+        3 => format!("{left} BETWEEN 0 AND 2"),
+        _ => format!("{left} <> 3"),
+    }
+}
+
+/// A FROM and a WHERE clause with one to three relations, and their columns.
+fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
+    let mut text = String::new();
+    let (mut integers, mut others) = (Vec::new(), Vec::new());
+    for number in 0..=choices.below(3) {
+        let relation = *choices.of(&RELATIONS);
+        let alias = format!("q{number}");
+        let (new_integers, new_others) = columns(&alias, relation);
+        if number == 0 {
+            text = format!(" FROM {relation} {alias}");
+        } else {
+            let on = format!(
+                "({} {} {})",
+                integer(choices, &integers),
+                choices.of(&["=", "=", "IS NOT DISTINCT FROM"]),
+                integer(choices, &new_integers)
+            );
+            match choices.below(6) {
+                0 => text += &format!(" CROSS JOIN {relation} {alias}"),
+                1 => {
+                    text += &format!(
+                        " JOIN {relation} {alias} ON {on} AND {} <= {}",
+                        new_integers[0], integers[0]
+                    )
+                }
+                _ => text += &format!(" JOIN {relation} {alias} ON {on}"),
+            }
+        }
+        integers.extend(new_integers);
+        others.extend(new_others);
+    }
+    if choices.below(2) == 1 {
+        text += &format!(" WHERE {}", condition(choices, &integers));
+    }
+    (text, integers, others)
+}
+
+fn linear(choices: &mut Choices) -> String {
+    let (from, integers, others) = source(choices);
+    let first = integer(choices, &integers);
+    let second = integer(choices, &integers);
+    let third = choices.of(&others);
+    format!("SELECT {first} AS c0, {second} AS c1, CAST({third} AS VARCHAR) AS c2{from}")
+}
+
+fn grouped(choices: &mut Choices) -> String {
+    let (from, integers, others) = source(choices);
+    let first = integer(choices, &integers);
+    let second = choices.of(&others).clone();
+    let (keys, select) = match choices.below(3) {
+        0 => (first.clone(), format!("{first} AS k0")),
+        1 => (second.clone(), format!("{second} AS k0")),
+        _ => (
+            format!("{first}, {second}"),
+            format!("{first} AS k0, {second} AS k1"),
+        ),
+    };
+    let argument = integer(choices, &integers);
+    let aggregate = choices.of(&["sum", "min", "max", "avg", "count"]);
+    let distinct = choices.of(&["", "", "DISTINCT "]);
+    let having = match choices.below(3) {
+        0 => format!(" HAVING count({argument}) > 1"),
+        _ => String::new(),
+    };
+    format!(
+        "SELECT {select}, count(*) AS n, {aggregate}({distinct}{argument}) AS v{from} GROUP BY {keys}{having}"
+    )
+}
+
+fn view(choices: &mut Choices) -> String {
+    match choices.below(7) {
+        0 | 1 => linear(choices),
+        2 => format!("{} UNION ALL {}", linear(choices), linear(choices)),
+        3 => format!(
+            "SELECT c0, count(*) AS n, max(c2) AS v FROM ({} UNION ALL {}) q GROUP BY c0",
+            linear(choices),
+            linear(choices)
+        ),
+        _ => grouped(choices),
+    }
+}
+
+#[test]
+fn random_views_equal_their_recomputation() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let config = ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(choices in vec(any::<u8>(), 60), history in histories())| {
+        let sql = view(&mut Choices(choices));
+        runtime.block_on(async {
+            let analysis = analyze(&planned(&sql).await);
+            assert_eq!(analysis.reason, None, "{sql}");
+            check(&sql, &history).await;
+        });
+    });
+}

@@ -1,0 +1,74 @@
+//! One view for each covered shape, over random bags and random changes.
+
+use super::lake::check_random_cases;
+
+/// The cases for each shape.
+const CASES: u32 = 24;
+
+macro_rules! shapes {
+    ($($name:ident: $sql:literal;)*) => {
+        $(#[test] fn $name() { check_random_cases($sql, CASES); })*
+    };
+}
+
+shapes! {
+    scan: "SELECT * FROM r";
+    projection_with_expressions: "SELECT a + b AS total, upper(s) AS s, x * 2 AS x FROM r";
+    projection_that_tells_the_zeros_apart: "SELECT 1 / x AS inverse, CAST(x AS VARCHAR) AS shown FROM r";
+    constant_column: "SELECT 1 AS one, a FROM r";
+    filter_pushed_into_the_scan: "SELECT b FROM r WHERE a > 1 AND s IS NOT NULL";
+    filter_on_a_computed_column: "SELECT * FROM (SELECT a + b AS total, s FROM r) q WHERE total > 2 OR s = 'p'";
+    filter_on_floats: "SELECT a, x FROM r WHERE x = x AND x >= 0";
+    filter_that_is_never_true: "SELECT a FROM r WHERE 1 = 2";
+    case_and_casts: "SELECT CASE WHEN a > 1 THEN 'many' WHEN a IS NULL THEN NULL ELSE s END AS c, CAST(b AS DOUBLE) AS b FROM r";
+    nested_values: "SELECT a, [b, a] AS pair FROM r";
+    order_is_no_content: "SELECT a, s FROM r ORDER BY a DESC, s";
+    union_all: "SELECT a, s FROM r UNION ALL SELECT c, s FROM t WHERE c > 0";
+    union_all_of_one_table_twice: "SELECT a FROM r WHERE b > 1 UNION ALL SELECT b FROM r";
+    union_all_with_constants: "SELECT a, s FROM r UNION ALL SELECT 7, 'seven' UNION ALL SELECT * FROM (VALUES (1, 'p')) v";
+
+    join_two: "SELECT r.a, r.b, t.c FROM r JOIN t ON r.a = t.a";
+    join_two_columns: "SELECT r.b, t.c FROM r JOIN t ON r.a = t.a AND r.s = t.s";
+    join_with_residual_filter: "SELECT r.a, r.b, t.c FROM r JOIN t ON r.a = t.a AND r.b < t.c";
+    join_on_expressions: "SELECT r.a AS ra, t.a AS ta FROM r JOIN t ON r.a + 1 = t.c - t.a";
+    join_null_safe: "SELECT r.b, t.c FROM r JOIN t ON r.a IS NOT DISTINCT FROM t.a";
+    join_with_both_kinds_of_keys: "SELECT r.b, t.c FROM r JOIN t ON (r.a IS NOT DISTINCT FROM t.a) AND r.s = t.s";
+    join_on_floats: "SELECT p.a, q.b, q.x FROM r p JOIN r q ON p.x = q.x";
+    self_join: "SELECT p.a, p.b AS pb, q.b AS qb FROM r p JOIN r q ON p.a = q.a";
+    self_join_three_times: "SELECT p.a AS pa, q.b AS qb, o.s FROM r p JOIN r q ON p.a = q.b JOIN r o ON q.a = o.b";
+    join_three: "SELECT r.b, t.s, u.m FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c";
+    join_three_in_a_star: "SELECT r.b, t.s, u.m FROM t JOIN r ON r.a = t.a JOIN u ON r.b = u.c AND u.d IS NOT NULL";
+    join_four_with_a_triangle: "SELECT r.s, u.m, o.c FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c AND u.c = r.b JOIN t o ON o.a = r.a";
+    cross_join: "SELECT r.a, t.c FROM r CROSS JOIN t";
+    join_on_an_inequality: "SELECT r.a, t.c FROM r JOIN t ON r.a < t.c";
+    cross_join_without_columns_of_one_side: "SELECT r.a FROM r CROSS JOIN t";
+    join_of_sub_queries: "SELECT p.total, q.c FROM (SELECT a, a + b AS total FROM r WHERE b > 0) p JOIN (SELECT t.a, u.c FROM t JOIN u ON t.c = u.c) q ON p.a = q.a";
+    join_with_columns_of_the_same_name: "SELECT p.s AS left_s, q.s AS right_s FROM (SELECT r.s, t.c FROM r JOIN t ON r.a = t.a) p JOIN (SELECT t.s, r.b FROM t JOIN r ON t.a = r.a) q ON p.c = q.b";
+    join_of_unions: "SELECT p.k, t.c FROM (SELECT a AS k FROM r UNION ALL SELECT b FROM r) p JOIN t ON p.k = t.a";
+    union_of_joins: "SELECT r.b, t.s FROM r JOIN t ON r.a = t.a UNION ALL SELECT u.c, r.s FROM u JOIN r ON u.c = r.b";
+    join_with_constants: "SELECT r.a, v.n FROM r JOIN (VALUES (1, 'one'), (2, 'two')) v(k, n) ON r.a = v.k";
+
+    group_by_one_key: "SELECT a, count(*) AS n, sum(b) AS b, min(x) AS x FROM r GROUP BY a";
+    group_by_text_and_float: "SELECT s, x, count(*) AS n, max(b) AS b FROM r GROUP BY s, x";
+    group_by_expression: "SELECT a % 2 AS parity, avg(b) AS b FROM r GROUP BY a % 2";
+    group_by_without_aggregates: "SELECT a, s FROM r GROUP BY a, s";
+    distinct: "SELECT DISTINCT a, x FROM r WHERE b > 0";
+    union_distinct: "SELECT a, s FROM r UNION SELECT c, s FROM t";
+    having: "SELECT a, count(*) AS n FROM r GROUP BY a HAVING count(*) > 1 AND sum(b) IS NOT NULL";
+    expressions_above_groups: "SELECT n * 10 AS n, key FROM (SELECT a AS key, count(*) AS n, sum(b) AS b FROM r GROUP BY a) q WHERE b > 1";
+    keys_in_another_order: "SELECT count(*) AS n, s, a AS k, s AS again FROM r GROUP BY a, s";
+    count_distinct: "SELECT a, count(DISTINCT b) AS n FROM r GROUP BY a";
+    several_distinct_aggregates: "SELECT a, count(DISTINCT b) AS n, sum(DISTINCT b) AS total, count(s) AS s FROM r GROUP BY a";
+    aggregate_with_filter_and_order: "SELECT a, count(*) FILTER (WHERE b > 1) AS n, string_agg(s, ',' ORDER BY s) AS s FROM r GROUP BY a";
+    stacked_aggregates: "SELECT a, max(n) AS n FROM (SELECT a, b, count(*) AS n FROM r GROUP BY a, b) q GROUP BY a";
+    group_over_join: "SELECT r.a, sum(t.c) AS c, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.a";
+    group_over_join_by_the_other_side: "SELECT t.s, sum(r.b) AS b FROM r JOIN t ON r.a = t.a GROUP BY t.s";
+    group_over_join_by_both_sides: "SELECT r.s AS rs, t.s AS ts, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.s, t.s";
+    group_over_join_by_a_mixed_expression: "SELECT r.b + t.c AS k, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.b + t.c";
+    group_over_join_three: "SELECT u.d, r.s, sum(u.m) AS m FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c GROUP BY u.d, r.s";
+    group_over_self_join: "SELECT p.b, count(*) AS n FROM r p JOIN r q ON p.a = q.a GROUP BY p.b";
+    group_over_cross_join: "SELECT r.a, count(*) AS n FROM r CROSS JOIN t GROUP BY r.a";
+    group_over_union: "SELECT k, count(*) AS n, max(s) AS s FROM (SELECT a AS k, s FROM r UNION ALL SELECT c, s FROM t) q GROUP BY k";
+    group_by_date_and_decimal: "SELECT d, m, count(*) AS n, avg(m) AS mean FROM u GROUP BY d, m";
+    group_by_constant: "SELECT 1 AS one, count(*) AS n FROM r GROUP BY 1";
+}

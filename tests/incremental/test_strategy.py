@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from incremental.frontier import Absent, Broken, Frontier, Held
+from incremental.invalidation import Nothing, Stale, Unusable, Verdict
+from incremental.strategy import (
+    Choice,
+    Demand,
+    Estimate,
+    Forbidden,
+    Recompute,
+    SkipIt,
+    TryIncremental,
+    choose,
+    correction_of,
+    depends_on_clock,
+    known_reason,
+    propose,
+)
+from registry.bundle import MaintenanceAnalysis
+from registry.names import RelationName
+from registry.native import OperatorMaintenance, RefreshPlan
+from registry.reasons import ReasonCode
+from registry.view import RefreshPolicy
+
+HELD = Held(Frontier({}, {}, {}))
+STALE = Stale((RelationName("orders"),))
+IDLE = Nothing(ReasonCode.NO_NEW_VERSIONS, "", False)
+GONE = Unusable(ReasonCode.HISTORY_GONE, "gone")
+GOOD = MaintenanceAnalysis(incremental=True)
+BAD = MaintenanceAnalysis(
+    incremental=False,
+    reason="window_not_incremental",
+    operators=(OperatorMaintenance(operator="WindowAggr", how="recompute", reason="window_not_incremental"),),
+)
+EDITED = Broken(ReasonCode.DEFINITION_CHANGED, "edited")
+MODIFIED = Broken(ReasonCode.TARGET_MODIFIED, "modified")
+AUTO, STRICT, ALWAYS = RefreshPolicy.AUTO, RefreshPolicy.INCREMENTAL, RefreshPolicy.RECOMPUTE
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "maintenance", "policy", "demand", "kind", "reason"),
+    [
+        (Absent(ReasonCode.FIRST_BUILD, ""), None, GOOD, STRICT, Demand(), Recompute, "first_build"),
+        (HELD, IDLE, GOOD, AUTO, Demand(), SkipIt, "no_new_versions"),
+        (HELD, IDLE, GOOD, ALWAYS, Demand(), SkipIt, "no_new_versions"),
+        (HELD, IDLE, GOOD, STRICT, Demand(recompute=True), Recompute, "requested"),
+        (HELD, IDLE, BAD, AUTO, Demand(clock=True), Recompute, "clock_dependent"),
+        (HELD, STALE, GOOD, AUTO, Demand(), TryIncremental, None),
+        (HELD, STALE, GOOD, ALWAYS, Demand(), Recompute, "policy_recompute"),
+        (HELD, STALE, BAD, AUTO, Demand(), Recompute, "window_not_incremental"),
+        (HELD, STALE, BAD, STRICT, Demand(), Forbidden, "window_not_incremental"),
+        (HELD, GONE, GOOD, AUTO, Demand(), Recompute, "history_gone"),
+        (HELD, GONE, GOOD, STRICT, Demand(), Forbidden, "history_gone"),
+        (EDITED, None, GOOD, STRICT, Demand(), Recompute, "definition_changed"),
+        (MODIFIED, None, GOOD, AUTO, Demand(), Recompute, "target_modified"),
+        (MODIFIED, None, GOOD, STRICT, Demand(), Forbidden, "target_modified"),
+    ],
+)
+def test_what_is_proposed(
+    state: Absent | Broken | Held,
+    verdict: Verdict | None,
+    maintenance: MaintenanceAnalysis,
+    policy: RefreshPolicy,
+    demand: Demand,
+    kind: type[object],
+    reason: str | None,
+) -> None:
+    found = propose(state, verdict, maintenance, policy, demand)
+    assert isinstance(found, kind)
+    assert getattr(found, "reason", None) == reason
+
+
+def plan(read: int, write: int, recompute: int) -> RefreshPlan:
+    return RefreshPlan(
+        strategy="incremental", bytes_to_read=read, bytes_to_write_bound=write, recompute_bytes=recompute
+    )
+
+
+def test_the_cheaper_path_is_chosen() -> None:
+    assert choose(plan(10, 0, 1_000), 500, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(9_000, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
+    assert choose(plan(9_000, 500, 1_000), 500, 1.0, STRICT).reason is ReasonCode.INCREMENTAL
+
+
+def test_the_views_own_history_corrects_the_estimate() -> None:
+    assert choose(plan(9_000, 500, 1_000), 500, 0.1, AUTO).reason is ReasonCode.INCREMENTAL
+    assert correction_of([]) == 1.0
+    assert correction_of([Estimate(100, 50), Estimate(100, 40), Estimate(100, 60)]) == 0.5
+    assert correction_of([Estimate(100, 1)]) == 0.1
+    assert correction_of([Estimate(1, 1_000)]) == 4.0
+    assert correction_of([Estimate(0, 10)]) == 1.0
+
+
+def test_what_the_engine_cannot_plan_is_recomputed_or_forbidden() -> None:
+    found = RefreshPlan(strategy="recompute", reason="missing_file", message="vacuumed")
+    assert choose(found, 0, 1.0, AUTO) == Choice("recompute", ReasonCode.HISTORY_GONE, "vacuumed", None)
+    assert choose(found, 0, 1.0, STRICT) == Forbidden(ReasonCode.HISTORY_GONE, "vacuumed")
+
+
+def test_codes_of_the_engine_become_reasons() -> None:
+    assert known_reason("out_of_memory", ReasonCode.REFRESH_FAILED) is ReasonCode.BUDGET_EXCEEDED
+    assert known_reason("table_replaced", ReasonCode.REFRESH_FAILED) is ReasonCode.TABLE_REPLACED
+    assert known_reason("something_new", ReasonCode.REFRESH_FAILED) is ReasonCode.REFRESH_FAILED
+    assert known_reason(None, ReasonCode.REFRESH_FAILED) is ReasonCode.REFRESH_FAILED
+
+
+def test_the_clock_is_an_input_of_some_views() -> None:
+    assert not depends_on_clock(GOOD)
+    assert depends_on_clock(MaintenanceAnalysis(reason="clock_dependent"))

@@ -1,0 +1,274 @@
+"""The registry on the native engine: what the fake one promises is what the real one does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from registry.artifact_rows import ArtifactTable, Command, RefreshRecord
+from registry.artifacts import ArtifactStore
+from registry.compiler import Compiled, CompileOptions, compile_project, view_relations
+from registry.errors import DefinitionError, DeltakeepError
+from registry.names import ViewName
+from registry.native import AppendRequest
+from registry.project import Project, load_project
+from registry.reasons import ReasonCode
+from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime, register_table_spec
+from tests.registry.conftest import WriteProject
+
+DAY = dt.date(2024, 1, 1)
+ROWS = pa.table(
+    {
+        "day": pa.array([DAY, DAY, None], pa.date32()),
+        "amount": pa.array([1, 2, 3], pa.int64()),
+        "who": pa.array(["a", None, "c"], pa.string()),
+        "at": pa.array([0, 1, 2], pa.timestamp("us", "UTC")),
+    }
+)
+DAILY = "SELECT day, sum(amount) AS amount FROM orders GROUP BY day"
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> SessionRuntime:
+    return build_session_runtime(RuntimeProfile(spill_directory=str(tmp_path / "spill"), durable=False))
+
+
+def with_orders(runtime: SessionRuntime, root: Path) -> Project:
+    project = load_project(root)
+    runtime.append(AppendRequest(table=project.datasets["orders"].table, timestamp_ms=1000), ROWS)
+    return project
+
+
+def compiled(runtime: SessionRuntime, project: Project, options: CompileOptions | None = None) -> Compiled:
+    artifacts = ArtifactStore(runtime, project.store_table)
+    schemas: dict[str, str] = {}
+    for name, dataset in project.datasets.items():
+        schemas[name] = runtime.table_state(dataset.table).schema_text
+    found = compile_project(runtime, project, artifacts, schemas, options)
+    artifacts.flush()
+    return found
+
+
+def test_a_session_knows_its_functions_and_settings(native: SessionRuntime) -> None:
+    assert "cdf" in native.rewrite_tags
+    assert {function.name for function in native.functions.functions} >= {"cdf_is_upsert", "cdf_is_delete"}
+    assert native.settings["datafusion.catalog.information_schema"] == "true"
+    assert native.domain_planner_names == ("change_types",)
+
+
+def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, write_project: WriteProject) -> None:
+    orders = with_orders(native, write_project()).datasets["orders"].table
+    assert native.append(AppendRequest(table=orders), ROWS.slice(0, 1)) == 1
+    state = native.table_state(orders)
+    assert (state.version, state.rows, state.files) == (1, 4, 2)
+    assert {column.name: column.type for column in state.columns} == {
+        "day": "date",
+        "amount": "long",
+        "who": "string",
+        "at": "timestamp",
+    }
+    assert native.latest_version(orders) == 1
+    assert native.next_version_exists(orders, 0)
+    assert not native.next_version_exists(orders, 1)
+    assert native.identity(orders, 1) == state.identity
+
+    register_table_spec(native, TableSpec.delta("orders", orders))
+    register_table_spec(native, TableSpec.delta("first.orders", orders, version=0))
+    assert native.query("SELECT sum(amount) AS s FROM orders").read_all().to_pylist() == [{"s": 7}]
+    assert native.query("SELECT sum(amount) AS s FROM first.orders").read_all().to_pylist() == [{"s": 6}]
+    assert native.query("SELECT * FROM orders", limit=2).read_all().num_rows == 2
+
+
+def test_a_table_that_is_not_there_is_not_found(native: SessionRuntime, write_project: WriteProject) -> None:
+    orders = load_project(write_project()).datasets["orders"].table
+    for ask in (native.table_state, native.latest_version):
+        with pytest.raises(DeltakeepError) as caught:
+            ask(orders)
+        assert (caught.value.code, caught.value.exit_code) == ("not_a_table", 5)
+    assert not native.target_state(orders, "id").exists
+
+
+def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_project: WriteProject) -> None:
+    root = write_project(daily_sql=DAILY, top_sql="SELECT max(amount) AS amount FROM daily")
+    project = with_orders(native, root)
+    first = compiled(native, project)
+    first.require_all()
+    assert first.order == ("daily", "top")
+    bundle = first.views[ViewName("daily")].bundle
+    assert [column.name for column in bundle.output_schema] == ["day", "amount"]
+    assert bundle.maintenance.incremental
+    assert bundle.compile_key == first.views[ViewName("daily")].compile_key
+    assert [relation["relation"] for relation in bundle.lineage["relations"]] == ["orders"]
+
+    again = compiled(native, project)
+    assert again.planned == ()
+    assert again.views[ViewName("daily")].bundle == bundle
+    replanned = compiled(native, project, CompileOptions(replan=frozenset(first.order)))
+    assert set(replanned.planned) == {"daily", "top"}
+    assert replanned.moved == {}
+
+
+PYTHON = """\
+from datafusion import DataFrame, col, functions as f
+from registry.authoring import view
+
+
+@view(target_lag="5m")
+def daily(orders: DataFrame) -> DataFrame:
+    return orders.aggregate([col("day")], [f.sum(col("amount")).alias("amount")])
+
+
+@view
+def recent(orders: DataFrame) -> DataFrame:
+    return orders.filter(col("at") < f.now()).select("who")
+"""
+
+
+def test_a_python_view_becomes_a_bundle_like_that_of_its_sql(
+    native: SessionRuntime, write_project: WriteProject
+) -> None:
+    project = with_orders(native, write_project(views_py=PYTHON, same_sql=DAILY))
+    found = compiled(native, project)
+    found.require_all()
+    python, sql = (found.views[ViewName(name)].bundle for name in ("daily", "same"))
+    assert python.output_schema == sql.output_schema
+    assert python.displays.optimized == sql.displays.optimized
+    assert "now()" in (found.views[ViewName("recent")].bundle.displays.optimized or "")
+    assert set(compiled(native, project).reused) == {"daily", "recent", "same"}
+
+
+def test_our_functions_can_be_called_from_python_views(native: SessionRuntime, write_project: WriteProject) -> None:
+    source = (
+        "from datafusion import col, udf\nfrom datafusion.user_defined import ScalarUDF\nimport datafusion_ext\n"
+        "from registry.authoring import view\n\n"
+        "upsert = next(one for one in datafusion_ext.udf_capsules() if one.name == 'cdf_is_upsert')\n\n"
+        "@view\ndef inserted(orders):\n"
+        "    return orders.filter(ScalarUDF.from_pycapsule(upsert)(col('who'))).select('day')\n"
+    )
+    found = compiled(native, with_orders(native, write_project(views_py=source)))
+    found.require_all()
+    assert found.views[ViewName("inserted")].bundle.required_functions == ("cdf_is_upsert",)
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "expected"),
+    [
+        ("/*\n*/\nSELECT\n  FROM FROM orders", 4, "view"),
+        ("/*\n*/\n\nSELECT amount,\n  nope FROM orders", None, "nope"),
+        ("SELECT 1; SELECT 2", 1, "one query"),
+        ("DELETE FROM orders", 1, "one SELECT"),
+    ],
+)
+def test_a_wrong_query_is_explained_with_its_place(
+    native: SessionRuntime, write_project: WriteProject, sql: str, line: int | None, expected: str
+) -> None:
+    found = compiled(native, with_orders(native, write_project(a_sql=sql)))
+    (problem,) = found.problems
+    assert expected in problem.what
+    assert problem.file == "views/a.sql"
+    if line is not None:
+        assert problem.line == line
+
+
+def test_names_of_common_table_expressions_are_no_relations(
+    native: SessionRuntime, write_project: WriteProject
+) -> None:
+    view = load_project(write_project(a_sql="WITH x AS (SELECT 1 FROM orders) SELECT * FROM x")).views["a"]
+    assert view_relations(native, view) == ("orders",)
+
+
+def test_an_unknown_relation_is_suggested(native: SessionRuntime, write_project: WriteProject) -> None:
+    project = with_orders(native, write_project(a_sql="SELECT 1 FROM oders"))
+    with pytest.raises(DefinitionError, match='did you mean "orders"'):
+        compiled(native, project)
+
+
+def test_artifact_tables_are_delta_tables_in_the_catalogue(native: SessionRuntime, write_project: WriteProject) -> None:
+    project = with_orders(native, write_project(daily_sql=DAILY))
+    compiled(native, project)
+    store = ArtifactStore(native, project.store_table)
+    record = RefreshRecord("c1", "daily", "recompute", "first_build", "", "committed", started_ms=5, version=0)
+    store.record_refresh(record)
+    store.record_command(Command("pause", "daily", "it's late", 7))
+    store.flush()
+
+    assert store.recent_refreshes("daily") == (record,)
+    assert ArtifactStore(native, project.store_table).paused() == {"daily": "it's late"}
+    counts = {
+        table.value: native.query(f"SELECT count(*) AS n FROM deltakeep.{table}").read_all().to_pylist()[0]["n"]
+        for table in ArtifactTable
+    }
+    assert counts["plan_artifacts"] == counts["refreshes"] == counts["commands"] == 1
+    assert counts["scan_units"] == 0
+    sql = "SELECT input_column, how FROM deltakeep.lineage WHERE output_column = 'amount'"
+    assert native.query(sql).read_all().to_pylist() == [{"input_column": "amount", "how": "aggregated"}]
+
+
+def test_artifact_tables_can_be_read_by_anybody(native: SessionRuntime, write_project: WriteProject) -> None:
+    from deltalake import DeltaTable
+
+    project = with_orders(native, write_project(daily_sql=DAILY))
+    compiled(native, project)
+    table = DeltaTable(project.store + "/plan_artifacts")
+    assert table.to_pyarrow_table(columns=["view_name"]).to_pylist() == [{"view_name": "daily"}]
+
+
+def test_an_idle_cycle_leaves_the_store_as_it_is(native: SessionRuntime, write_project: WriteProject) -> None:
+    root = write_project(daily_sql=DAILY)
+    project = with_orders(native, root)
+    compiled(native, project)
+    before = sorted(path for path in (root / "state").rglob("*"))
+    compiled(native, project)
+    assert sorted(path for path in (root / "state").rglob("*")) == before
+
+
+def test_records_are_merged_without_loss(native: SessionRuntime, write_project: WriteProject) -> None:
+    project = load_project(write_project())
+    store = ArtifactStore(native, project.store_table)
+    for number in range(70):
+        record = RefreshRecord("c", "a", "skip", ReasonCode.NO_NEW_VERSIONS, "", "skipped", started_ms=number)
+        store.record_refresh(record)
+        store.flush()
+    assert store.compact_if_needed() == (ArtifactTable.REFRESHES,)
+    assert len(store.recent_refreshes("a")) == 70
+    assert native.table_state(store.table(ArtifactTable.REFRESHES)).files < 10
+
+
+FINGERPRINTS = """
+import json, sys
+from pathlib import Path
+from registry.project import load_project
+from registry.compiler import CompileOptions, compile_project
+from registry.session import RuntimeProfile, build_session_runtime
+runtime = build_session_runtime(RuntimeProfile(target_partitions=2))
+project = load_project(Path(sys.argv[1]))
+schemas = {name: runtime.table_state(one.table).schema_text for name, one in project.datasets.items()}
+found = compile_project(runtime, project, None, schemas, CompileOptions())
+found.require_all()
+print(json.dumps({name: [one.bundle.fingerprint, one.compile_key] for name, one in found.views.items()}))
+"""
+
+
+def test_another_process_makes_the_same_identities(native: SessionRuntime, write_project: WriteProject) -> None:
+    root = write_project(
+        daily_sql=DAILY, clock_sql="SELECT who FROM orders WHERE at < now()", p_py=PYTHON.replace("daily", "pdaily")
+    )
+    with_orders(native, root)
+    seen = set()
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", FINGERPRINTS, str(root)],
+            cwd=Path(__file__).parents[2],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen.add(json.dumps(json.loads(done.stdout), sort_keys=True))
+    assert len(seen) == 1

@@ -1,0 +1,34 @@
+"""The documents that are made from code are those in docs/, and what documents refer to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.documents import DOCUMENTS
+from tests.sources import ROOT
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("rust", "registry", "incremental", "daemon", "tests", "examples", "docs", "benchmarks", "systemd", "grafana")
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_a_made_document_is_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == DOCUMENTS[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:rust|registry|incremental|daemon|tests|examples|docs|benchmarks)/[\w./-]+\.\w+)`", page.read_text()
+    )
+    assert not [name for name in named if not (ROOT / name).exists()]

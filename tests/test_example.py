@@ -1,0 +1,52 @@
+"""The example replays real flights, and every view of it is right at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests import oracle
+from tests.sources import ROOT
+
+
+@pytest.fixture(scope="module")
+def replay() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("flights_replay", ROOT / "examples" / "flights" / "replay.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_week_of_flights_ends_with_every_view_proved(replay: ModuleType, tmp_path: Path) -> None:
+    told: list[str] = []
+    summary = replay.main(tmp_path, days=6, on_event=lambda event: told.append(f"{event.kind}: {event.text}"))
+    assert summary.right, told
+    assert len(summary.verified) == 7
+    assert summary.refreshes["incremental"] > 10, told
+    assert summary.bytes_read < summary.bytes_recompute
+    assert any("worst_days: recompute (limit_not_incremental)" in line for line in told), told
+    # The audit is ours; the oracle is not.
+    inputs = {name: oracle.read(tmp_path / "lake" / name) for name in ("flights", "weather", "planes")}
+    query = (tmp_path / "views" / "delays_in_weather.sql").read_text()
+    found = oracle.read(tmp_path / "views_out" / "delays_in_weather")
+    oracle.assert_equal(oracle.recompute(query, inputs), found, about="delays_in_weather")
+
+
+def test_a_directory_that_no_replay_made_is_refused(replay: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="no replay made it"):
+        replay.main(tmp_path, days=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_more_days_than_there_are_is_refused_before_anything_is_written(replay: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="92 days"):
+        replay.main(tmp_path / "new", days=93)
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,102 @@
+"""A project on disk for tests: datasets, views, the keeper over them, and the oracle over the keeper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from incremental.keeper import Keeper
+from registry.artifact_rows import RefreshRecord
+from tests import oracle
+from tests.lake import Rows, SourceTable
+
+
+@dataclass(slots=True)
+class SteppedClock:
+    """A clock that stands still until a test moves it."""
+
+    at_ms: int = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    def monotonic_ms(self) -> int:
+        return self.at_ms
+
+    def step(self, by_ms: int = 60_000) -> None:
+        self.at_ms += by_ms
+
+
+@dataclass(slots=True)
+class Workspace:
+    """A project whose inputs and views a test makes; SQL views only, so that the oracle can run them itself."""
+
+    root: Path
+    clock: SteppedClock = field(default_factory=SteppedClock)
+    datasets: dict[str, SourceTable] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    settings: str = ""
+
+    def dataset(self, name: str, schema: pa.Schema, rows: Rows = (), **options: Any) -> SourceTable:
+        """Create a Delta table and declare it."""
+        self.datasets[name] = SourceTable.create(self.root / "lake" / name, schema, rows, **options)
+        self.configure()
+        return self.datasets[name]
+
+    def view(self, name: str, query: str, header: str = "") -> None:
+        """Write the definition of a view; `header` is TOML."""
+        self.views[name] = query
+        text = f"/*\n{header}\n*/\n{query}\n" if header else f"{query}\n"
+        (self.root / "views").mkdir(parents=True, exist_ok=True)
+        (self.root / "views" / f"{name}.sql").write_text(text)
+
+    def configure(self) -> None:
+        """Write `deltakeep.toml`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lines = ['[project]\nname = "test"\nstore = "state"\ntargets = "views_out"']
+        lines += [f'[datasets.{name}]\nuri = "lake/{name}"' for name in self.datasets]
+        lines.append("[engine]\ndurable = false\ntarget_partitions = 2")
+        (self.root / "deltakeep.toml").write_text("\n\n".join([*lines, self.settings]) + "\n")
+
+    def open(self) -> Keeper:
+        """Open a keeper; the caller closes it."""
+        self.configure()
+        return Keeper.open(self.root, clock=self.clock)
+
+    def cycle(self, keeper: Keeper, views: Sequence[str] | None = None) -> dict[str, RefreshRecord]:
+        """Run one cycle at a later time, and return what was done to each view."""
+        self.clock.step()
+        report = keeper.run_cycle(views, cause="test")
+        return {record.view: record for record in report.views}
+
+    def target(self, view: str) -> Path:
+        return self.root / "views_out" / view
+
+    def targets(self) -> dict[str, SourceTable]:
+        """Return the targets that exist, as a stranger sees them."""
+        folders = {name: self.target(name) for name in self.views}
+        return {name: SourceTable(path, pa.schema([])) for name, path in folders.items() if path.exists()}
+
+    def expected(self, view: str, known: Mapping[str, pa.Table] | None = None) -> pa.Table:
+        """Recompute a view from the latest versions of the datasets, its input views first."""
+        relations = dict(known or {})
+        query = self.views[view]
+        for name in self.inputs_of(view):
+            if name not in relations:
+                relations[name] = self.datasets[name].content() if name in self.datasets else self.expected(name)
+        return oracle.recompute(query, relations)
+
+    def inputs_of(self, view: str) -> list[str]:
+        """Return the relations that a query names."""
+        words = set(re.findall(r"\w+", self.views[view]))
+        return [name for name in (*self.datasets, *self.views) if name in words and name != view]
+
+    def assert_right(self, *, about: str = "") -> None:
+        """Fail unless every view equals its recomputation over the latest versions."""
+        for view in self.views:
+            oracle.assert_equal(self.expected(view), oracle.read(self.target(view)), about=f'view "{view}" {about}')
