@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.port import JsonValue
-from registry.compiler import CompileOptions, compile_project
+from registry.compiler import Compiled, CompileOptions, compile_project
 from registry.errors import DefinitionError, DeltakeepError, Problem
 from registry.project import Project, load_project
 from registry.reasons import ReasonCode
@@ -34,8 +34,11 @@ def check_project(root: Path) -> CheckReport:
     project = load_project(root)
     runtime = build_session_runtime(RuntimeProfile.of(project.engine))
     datasets, schemas, problems = _open_datasets(runtime, project)
-    compiled = compile_project(runtime, project, None, schemas, CompileOptions(record=False))
-    problems += _view_problems(compiled.problems, problems)
+    try:
+        compiled = compile_project(runtime, project, None, schemas, CompileOptions(record=False))
+    except DefinitionError as error:
+        raise DefinitionError([*problems, *error.problems]) from error
+    problems += _view_problems(compiled)
     if problems:
         raise DefinitionError(problems)
     views = []
@@ -73,9 +76,12 @@ def _open_datasets(runtime: SessionRuntime, project: Project) -> tuple[list[Json
     return found, schemas, problems
 
 
-def _view_problems(found: tuple[Problem, ...], before: list[Problem]) -> list[Problem]:
-    """The problems of views; those that only repeat an unreadable dataset are dropped."""
-    return [problem for problem in found if problem not in before]
+def _view_problems(compiled: Compiled) -> list[Problem]:
+    """The problems of the views themselves: a dataset that cannot be read has been told of once already."""
+    told = {ReasonCode.UPSTREAM_FAILED, ReasonCode.INPUT_MISSING}
+    return [
+        problem for failure in compiled.failed.values() if failure.reason not in told for problem in failure.problems
+    ]
 
 
 def _hint(reason: str | None) -> str:

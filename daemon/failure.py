@@ -48,6 +48,19 @@ class Failure:
         }
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a panic of the native engine, which Python does not count among the `Exception`s."""
+    return type(error).__name__ == "PanicException"
+
+
+class EnginePanic(DeltakeepError):
+    """The native engine met a state that it thought impossible; nothing was committed by the call that did."""
+
+    def __init__(self, error: BaseException) -> None:
+        message = f"the native engine gave up: {error}"
+        super().__init__("engine_panic", message, hint="this is a defect; report it with the lines on stderr before")
+
+
 class Failed(Exception):
     """A failure on its way to the person who typed the command."""
 
@@ -61,6 +74,9 @@ def failure_of(error: BaseException) -> Failure:
     match error:
         case Failed(failure=failure):
             return failure
+        case DefinitionError(problems=(only,)) if error.code != "definition_invalid":
+            # A name that does not exist was typed, not declared: there is no place to show.
+            return Failure(error.code, only.what, only.hint, exit_code=error.exit_code)
         case DefinitionError(problems=problems):
             troubles = tuple(Trouble(one.where, one.what, one.expected, one.hint) for one in problems)
             count = f"{len(troubles)} problems" if len(troubles) != 1 else "1 problem"
@@ -69,6 +85,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(error.code, error.message, error.hint, error.where, error.exit_code)
         case KeyboardInterrupt():
             return Failure("interrupted", "interrupted", exit_code=EXIT_INTERRUPTED)
+        case ImportError():
+            return Failure("not_installed", str(error), hint="reinstall deltakeep: a part of it is missing here")
         case MemoryError():
             return Failure("out_of_memory", "not enough memory", hint="lower [engine] memory or concurrency")
         case OSError() if error.filename is not None:

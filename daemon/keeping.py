@@ -259,6 +259,14 @@ class Keeping:
         text = f"views: {', '.join(parts)}" if parts else "no views"
         return f"{text}; definitions on disk are broken" if self.definitions_failure else text
 
+    def bare_status(self) -> dict[str, JsonValue]:
+        """A status from memory alone, for while the keeper is busy and has not been asked yet."""
+        views = [
+            {"name": name, "state": self.state(name), "target_lag_ms": view.target_lag_ms}
+            for name, view in self._topology.views.items()
+        ]
+        return {"views": views, "datasets": [{"name": name} for name in self._topology.datasets], "notices": []}
+
     def to_json(self) -> dict[str, JsonValue]:
         """What status shows beyond the keeper's own view of things."""
         failure = self.definitions_failure

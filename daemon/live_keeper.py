@@ -243,6 +243,8 @@ def _view_outcome(record: RefreshRecord) -> ViewOutcome:
     )
     if record.bytes_read is None:
         return found
+    # A recompute reads what a recompute reads; the planner does not estimate it then.
+    whole = record.bytes_read if record.strategy == "recompute" else 0
     return replace(
         found,
         rows_inserted=record.rows_inserted or 0,
@@ -250,7 +252,7 @@ def _view_outcome(record: RefreshRecord) -> ViewOutcome:
         files_read=record.files_read or 0,
         bytes_read=record.bytes_read,
         bytes_written=record.bytes_written or 0,
-        bytes_recompute=record.bytes_recompute or 0,
+        bytes_recompute=whole if record.bytes_recompute is None else record.bytes_recompute,
     )
 
 

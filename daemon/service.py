@@ -9,16 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
-import signal
-import sys
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 from daemon import lifecycle
 from daemon.clock import Clock
@@ -36,41 +29,20 @@ from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
 from daemon.place import settings_at_start
-from daemon.port import JsonValue, KeeperFactory, KeeperPort, Observer
+from daemon.polling import Polling
+from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
 from daemon.schedule import Wait
+from daemon.service_options import Left, ServiceOptions
+from daemon.signals import signals_answered
 from daemon.watch import existing_folders, watch_definitions, watch_logs
 from daemon.worker import Priority, Worker
 from registry.errors import DeltakeepError, RetryLater
 
 TICK_S = 1.0
-RECONCILE_MS = 60_000
 HOUSEKEEPING_S = 60
 STALLED_MS = 60_000
 STATUS_PATIENCE_S = 1.0
 DRAIN_LOOK_S = 0.05
-JITTER_SHARE = 0.1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceOptions:
-    """Where to listen, and how patient to be; `listen` None serves no TCP."""
-
-    root: Path
-    socket: Path
-    listen: str | None
-    drain_ms: int = lifecycle.DRAIN_MS
-    reconcile_ms: int = RECONCILE_MS
-    handle_signals: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """How the service ended; `abandoned` says that its thread still works and the process has to be ended hard."""
-
-    exit_code: int
-    abandoned: bool
-    failure: Failure | None
 
 
 class Service:
@@ -101,9 +73,15 @@ class Service:
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._polling = Polling(
+            self._poll,
+            (
+                ("reconcile", self._reconcile, options.reconcile_ms / 1000),
+                ("housekeeping", self._housekeeping, HOUSEKEEPING_S),
+            ),
+        )
         self._wake = asyncio.Event()
-        self._watched: frozenset[str] = frozenset()
+        self._watched: frozenset[tuple[str, str]] = frozenset()
         self._ticked_ms = clock.monotonic_ms()
         self._watchdog_ms = 0
         self._start_failure: Failure | None = None
@@ -128,7 +106,10 @@ class Service:
         if public is not None:
             self.public_address = public.getsockname()[:2]
             servers.append(HttpServer(public_application(self), public))
-        self._listen_to_signals()
+        with self._signals():
+            return await self._serve(servers)
+
+    async def _serve(self, servers: list[HttpServer]) -> Left:
         working = asyncio.create_task(self._worker.run(), name="worker")
         serving = [asyncio.create_task(server.serve(), name="http") for server in servers]
         ticking = asyncio.create_task(self._tick_loop(), name="tick")
@@ -144,7 +125,6 @@ class Service:
             await _cancel([ticking, working, *serving, *self._loops.values(), *self._tasks])
             self._worker.close()
             self._options.socket.unlink(missing_ok=True)
-            self._forget_signals()
         self._log.info("stopped", exit_code=exit_code, abandoned_work=abandoned)
         return Left(exit_code, abandoned, self._start_failure)
 
@@ -201,20 +181,25 @@ class Service:
             ("definitions", watch_definitions(self._options.root, self._definitions_changed)),
         ):
             self._loops[name] = asyncio.create_task(loop, name=name)
+            self._loops[name].add_done_callback(self._loop_ended)
         self._watch_logs()
-        self._plan_polling()
-        self._scheduler.start()
+        self._polling.plan(self._keeping.poll_groups())
+        self._polling.start()
         self._notifier.ready(self._keeping.summary())
         views, datasets = self._keeping.counts()
         self._log.info("running", views=views, datasets=datasets, socket=str(self._options.socket))
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        """A loop only ends by being cancelled; otherwise health turns bad and the watchdog restarts the process."""
+        if not task.cancelled():
+            self._log.error("loop ended", loop=task.get_name(), error=str(task.exception()))
 
     def _stop_loops(self) -> None:
         self._notifier.stopping("draining")
         # A cycle in hand finishes in its thread; its loop need not be there for it.
         for task in self._loops.values():
             task.cancel()
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self._polling.stop()
         self._worker.refuse_waiting("the daemon is stopping")
         self._spawn(self._drain())
 
@@ -250,47 +235,25 @@ class Service:
     async def _cycle(self, views: tuple[str, ...], cause: str) -> None:
         keeper = self._keeper
         assert keeper is not None
-        started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
         observer = self._across_threads(self._keeping.took_event)
+        submitted_ms = self._clock.monotonic_ms()
 
-        def call() -> Any:
-            return keeper.run_cycle(views, cause=cause, force=None, observer=observer)
+        def call() -> tuple[CycleOutcome, int, int]:
+            # What is noticed while the call waits for its turn is still seen by this cycle.
+            started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
+            outcome = keeper.run_cycle(views, cause=cause, force=None, observer=observer)
+            return outcome, started_ms, started_wall_ms
 
         try:
-            outcome = await self._worker.submit(Priority.CYCLE, f"cycle over {len(views)} views", call)
+            outcome, started_ms, started_wall_ms = await self._worker.submit(
+                Priority.CYCLE, f"cycle over {len(views)} views", call
+            )
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
-            self._keeping.cycle_failed(views, cause, started_ms, failure_of(error))
+            self._keeping.cycle_failed(views, cause, submitted_ms, failure_of(error))
         else:
             self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
         self._metrics.tick("cycle", self._clock.now_ms())
         self._notifier.status(self._keeping.summary())
-
-    def _plan_polling(self) -> None:
-        """One job for each distinct interval, with jitter; a thousand jobs would cost more than their looks."""
-        self._scheduler.remove_all_jobs()
-        for poll_ms, datasets in sorted(self._keeping.poll_groups().items()):
-            seconds = poll_ms / 1000
-            self._scheduler.add_job(
-                self._poll,
-                IntervalTrigger(seconds=seconds, jitter=seconds * JITTER_SHARE, timezone="UTC"),
-                args=(datasets,),
-                id=f"poll-{poll_ms}",
-                max_instances=1,
-                coalesce=True,
-                misfire_grace_time=None,
-            )
-        for name, job, seconds in (
-            ("reconcile", self._reconcile, self._options.reconcile_ms / 1000),
-            ("housekeeping", self._housekeeping, HOUSEKEEPING_S),
-        ):
-            self._scheduler.add_job(
-                job,
-                IntervalTrigger(seconds=seconds, jitter=seconds * JITTER_SHARE, timezone="UTC"),
-                id=name,
-                max_instances=1,
-                coalesce=True,
-                misfire_grace_time=None,
-            )
 
     async def _poll(self, datasets: tuple[str, ...]) -> None:
         keeper = self._keeper
@@ -340,7 +303,8 @@ class Service:
     def _watch_logs(self) -> None:
         """Watch the logs that exist now; called again because tables come and go."""
         folders = self._keeping.log_folders()
-        existing = existing_folders(folders.values())
+        there = existing_folders(folders.values())
+        existing = frozenset(item for item in folders.items() if item[1] in there)
         task = self._loops.get("watch")
         if existing == self._watched and task is not None and not task.done():
             return
@@ -389,7 +353,7 @@ class Service:
                 self._log.warning("restart needed", hint="[engine] and [daemon] are read at start only")
             self._keeping.defined(topology, paused)
             self._keeping.notice(outcome.changed, "definition", urgent=True)
-            self._plan_polling()
+            self._polling.plan(self._keeping.poll_groups())
             self._watch_logs()
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
@@ -423,6 +387,8 @@ class Service:
             self._keeping.took_event(event)
             observer(event)
 
+        if self._worker.in_hand is not None:
+            observer({"kind": "waiting", "view": None, "what": self._worker.in_hand.label})
         across = self._across_threads(forward)
         started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
         value = await self._worker.submit(Priority.REQUEST, name, lambda: operation.run(keeper, given, across))
@@ -431,7 +397,7 @@ class Service:
         if name in {"pause", "resume"}:
             self._keeping.paused = await self._worker.submit(Priority.REQUEST, name, keeper.paused)
         if name in {"replan", "resume"}:
-            views = given.get("views") or [given["view"]] if name == "resume" else given["views"]
+            views = [given["view"]] if name == "resume" else given["views"]
             self._keeping.notice(views, "request", urgent=True)
             self._wake.set()
         return answer(value)
@@ -439,23 +405,18 @@ class Service:
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
         waiting = self._worker.submit(Priority.REQUEST, "status", keeper.status)
-        patience = STATUS_PATIENCE_S if self._status is not None else None
         with contextlib.suppress(TimeoutError):
-            self._status = await asyncio.wait_for(waiting, patience)
-        status = self._status if isinstance(self._status, dict) else {}
+            self._status = await asyncio.wait_for(waiting, STATUS_PATIENCE_S)
+        status = self._status if isinstance(self._status, dict) else self._keeping.bare_status()
         return {"daemon": {**self.identity(), **self._keeping.to_json()}, **status}
 
     def identity(self) -> Mapping[str, JsonValue]:
         """Process id, version, state, project, and what runs."""
-        in_hand = self._worker.in_hand
-        return {
-            **self._identity,
-            "state": lifecycle.state_name(self._state),
-            "project": str(self._options.root),
-            "in_hand": None
-            if in_hand is None
-            else {"what": in_hand.label, "elapsed_ms": self._clock.monotonic_ms() - in_hand.started_ms},
-        }
+        running = self._worker.in_hand
+        now_ms = self._clock.monotonic_ms()
+        in_hand = None if running is None else {"what": running.label, "elapsed_ms": now_ms - running.started_ms}
+        project, state = str(self._options.root), lifecycle.state_name(self._state)
+        return {**self._identity, "state": state, "project": project, "in_hand": in_hand}
 
     def ready_gates(self) -> Mapping[str, bool]:
         """Running, and every view was looked at once since the start."""
@@ -510,23 +471,10 @@ class Service:
         self._metrics.gauge("queue_length", self._worker.queued, queue="calls")
         self._keeping.read_gauges()
 
-    def _listen_to_signals(self) -> None:
+    def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.request_stop)
-        loop.add_signal_handler(signal.SIGINT, self.request_stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.dispatch(lifecycle.ReloadAsked()))
-        loop.add_signal_handler(signal.SIGUSR1, self._show_stacks)
-
-    def _forget_signals(self) -> None:
-        if self._options.handle_signals:
-            for number in _SIGNALS:
-                asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _show_stacks(self) -> None:
-        self._log.info("stacks follow", **self.identity())
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+            return contextlib.nullcontext()
+        return signals_answered(stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

@@ -17,7 +17,8 @@ from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.place import DEFAULT_LISTEN, daemon_settings, socket_path
 from daemon.port import KeeperPort
-from daemon.service import Left, Service, ServiceOptions
+from daemon.service import Service
+from daemon.service_options import Left, ServiceOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from daemon.clock import Clock
+from daemon.failure import EnginePanic, is_panic
 from registry.errors import RetryLater
 
 QUEUE_MAX = 256
@@ -97,7 +98,7 @@ class Worker:
                 self._on_wait((started - job.queued_ms) / 1000)
             self.in_hand = InHand(job.label, started)
             try:
-                value = await loop.run_in_executor(self._executor, job.call)
+                value = await loop.run_in_executor(self._executor, _guarded(job.call))
             except Exception as error:  # noqa: BLE001 - it belongs to the one who waits
                 if not job.done.cancelled():
                     job.done.set_exception(error)
@@ -117,3 +118,17 @@ class Worker:
     def close(self) -> None:
         """Let the thread end after the job in hand; does not wait for it."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _guarded(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The call, with a panic of the engine turned into an error: one view's defect must not end the thread."""
+
+    def guarded() -> Any:
+        try:
+            return call()
+        except BaseException as error:
+            if is_panic(error):
+                raise EnginePanic(error) from error
+            raise
+
+    return guarded

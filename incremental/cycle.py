@@ -27,12 +27,13 @@ from incremental.standing import last_good, standing_supply, target_pin
 from incremental.task_graph import TaskGraph, build_task_graph, run_tasks
 from incremental.view_plan import Action, ViewPlan
 from registry.artifact_rows import RefreshRecord
-from registry.compiler import Compiled
+from registry.bundle import PinnedBundle, PlanBundle
+from registry.compiler import Compiled, CompiledView
 from registry.dataset import Dataset
 from registry.errors import DeltakeepError
 from registry.functions import require_functions
 from registry.names import DatasetName, RelationName, TableId, Version, ViewName
-from registry.native import DeltaInputPin, ScanUnit
+from registry.native import DeltaInputPin
 from registry.session import SessionRuntime
 from registry.view import View
 
@@ -48,12 +49,15 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """What a cycle did with a view; `noteworthy` tells whether it belongs into the history."""
+    """What a cycle did with a view; `noteworthy` tells whether it belongs into the history.
+
+    `pinned` is what a commit was made from: run it again, anywhere, and get the same rows.
+    """
 
     record: RefreshRecord
     ran: Ran
-    fingerprint: str
-    scan_units: tuple[ScanUnit, ...]
+    compiled: CompiledView
+    pinned: PinnedBundle | None
     noteworthy: bool
 
 
@@ -121,7 +125,7 @@ class Cycle:
     def _settle(self, view: View, ran: Ran, memory: ViewMemory, started_ms: int, elapsed_ms: int) -> None:
         """Remember, offer to the readers, report."""
         compiled = self._world.compiled.views[view.name]
-        kept = remember(memory, ran)
+        kept = remember(memory, ran, self._facts.clock_ms)
         self._shelf.put(view.name, kept)
         try:
             supply = self._supply(view, ran, kept)
@@ -129,8 +133,7 @@ class Cycle:
             # The view is as it should be, but its readers cannot be told which version that is.
             supply = Failing(RelationName(view.name), RelationName(view.name), error.message)
         record = record_of(self._cycle_id, ran, started_ms, elapsed_ms)
-        units = ran.result.scan_units if ran.result is not None else ()
-        report = ViewReport(record, ran, compiled.bundle.fingerprint, units, noteworthy(ran, memory))
+        report = ViewReport(record, ran, compiled, pinned_bundle(compiled.bundle, ran), noteworthy(ran, memory))
         with self._lock:
             self._supplies[RelationName(view.name)] = supply
             self._reports.append(report)
@@ -199,6 +202,13 @@ class Cycle:
     def _emit(self, kind: EventKind, view: ViewName | None, **fields: object) -> None:
         with self._lock:
             self._observer(CycleEvent(kind, view, fields))
+
+
+def pinned_bundle(bundle: PlanBundle, ran: Ran) -> PinnedBundle | None:
+    """The bundle with the pins, the clock and the scan units of a commit; None where nothing was committed."""
+    if ran.outcome is not Outcome.COMMITTED or ran.result is None or ran.plan.request is None:
+        return None
+    return PinnedBundle(bundle, ran.plan.pins, ran.plan.request.clock_ms, ran.result.scan_units)
 
 
 def dataset_supplies(

@@ -45,7 +45,8 @@ class Definitions:
             return found
         failure = self.compiled.failed.get(view)
         if failure is not None:
-            raise DefinitionError(failure.problems)
+            deterministic = failure.reason is not ReasonCode.PLAN_NOT_DETERMINISTIC
+            raise DefinitionError(failure.problems, "definition_invalid" if deterministic else failure.reason.value)
         raise unknown_view(name, self.project)
 
 
@@ -53,6 +54,12 @@ def unknown_view(name: str, project: Project) -> DefinitionError:
     """The error for a view that nobody declared."""
     problem = Problem("views", None, f'there is no view "{name}"', hint=did_you_mean(name, project.views))
     return DefinitionError([problem], code="not_found")
+
+
+def unknown_dataset(name: str, project: Project) -> DefinitionError:
+    """The error for a dataset that nobody declared."""
+    hint = did_you_mean(name, project.datasets)
+    return DefinitionError([Problem("deltakeep.toml", None, f'there is no dataset "{name}"', hint=hint)], "not_found")
 
 
 def compile_definitions(

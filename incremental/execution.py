@@ -53,6 +53,7 @@ class Executor:
         steps: Steps,
     ) -> Ran:
         """Carry out a plan; every plan that replaces it is announced before it runs."""
+        last: DeltakeepError | None = None
         for _ in range(MAX_ATTEMPTS):
             if plan.action is not Action.REFRESH:
                 return self._stand_still(plan)
@@ -65,7 +66,8 @@ class Executor:
             except PlanAgain as error:
                 if error.code == ReasonCode.FUNCTION_CHANGED:
                     raise
-                plan = self._planner.plan_view(view, bundle, supplies, replace(memory, target=None))
+                last = error
+                plan = self._planned_again(plan, view, bundle, supplies, memory, error)
                 announce(plan)
                 continue
             match result.outcome:
@@ -83,11 +85,26 @@ class Executor:
                     target, supplies = settled, self._newest(plan, supplies, settled)
                     plan = self._planner.plan_view(view, bundle, supplies, replace(memory, target=target))
             announce(plan)
-        raise PlanAgain(
+        raise last or PlanAgain(
             "commit_conflict",
             f'view "{view.name}" lost the race for its target {MAX_ATTEMPTS} times',
             "somebody else writes the target all the time; the next cycle tries again",
         )
+
+    def _planned_again(
+        self,
+        plan: ViewPlan,
+        view: View,
+        bundle: PlanBundle,
+        supplies: Mapping[RelationName, Supply],
+        memory: ViewMemory,
+        error: DeltakeepError,
+    ) -> ViewPlan:
+        """The plan after the facts of the last one have moved."""
+        if error.code == "missing_file" and plan.strategy == "incremental":
+            # The older version's files are gone; the pinned version's may still be there.
+            return self._fallen_back(plan, view, ReasonCode.HISTORY_GONE, error.message)
+        return self._planner.plan_view(view, bundle, supplies, replace(memory, target=None))
 
     def _after(self, view: View) -> ViewTarget | None:
         """The target after a commit of ours; that it cannot be read just now makes the commit no failure."""

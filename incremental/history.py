@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from incremental.cycle import CycleResult
+from incremental.cycle import CycleResult, ViewReport
 from incremental.memory import Shelf
+from incremental.observation import Observation, Unreadable
 from incremental.outcome import Outcome
 from incremental.reports import Notice
-from registry.artifact_rows import RefreshRecord
+from registry.artifact_rows import PlanRecord, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure
 from registry.errors import DeltakeepError
-from registry.names import ViewName
+from registry.names import DatasetName, ViewName
 from registry.project import Project
 from registry.reasons import ReasonCode
 
@@ -34,6 +35,7 @@ class History:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
         self._last: dict[ViewName, RefreshRecord] = {}
+        self._pinned: set[str] = set()
 
     def last(self, view: ViewName) -> RefreshRecord | None:
         """What happened to a view last, since the start."""
@@ -48,11 +50,7 @@ class History:
                 continue
             kept += 1
             self._artifacts.record_refresh(one.record)
-            if one.scan_units:
-                recorded_ms = one.record.started_ms + one.record.elapsed_ms
-                self._artifacts.record_scan_units(
-                    one.record.view, one.fingerprint, cycle_id, one.scan_units, recorded_ms
-                )
+            self._record_work(cycle_id, one)
         for record in unplanned:
             last = self._last.get(ViewName(record.view))
             if last is None or last.message != record.message:
@@ -60,6 +58,21 @@ class History:
                 self._artifacts.record_refresh(record)
             self._last[ViewName(record.view)] = record
         return kept
+
+    def _record_work(self, cycle_id: str, one: ViewReport) -> None:
+        """Record what a refresh read and, once for each plan, the plan with the pins that it first ran at."""
+        result, bundle = one.ran.result, one.compiled.bundle
+        recorded_ms = one.record.started_ms + one.record.elapsed_ms
+        if result is not None and result.scan_units:
+            self._artifacts.record_scan_units(
+                one.record.view, bundle.fingerprint, cycle_id, result.scan_units, recorded_ms
+            )
+        if one.pinned is None or bundle.fingerprint in self._pinned:
+            return
+        self._pinned.add(bundle.fingerprint)
+        self._artifacts.record_plan(
+            PlanRecord(bundle, one.compiled.compile_key, recorded_ms, cycle_id=cycle_id, pinned=one.pinned)
+        )
 
     def flush(self) -> tuple[Notice, ...]:
         """Write what is buffered; what cannot be written is told and tried again with the next cycle."""
@@ -72,8 +85,13 @@ class History:
 
     def take_hints(self, shelf: Shelf, views: Mapping[ViewName, object]) -> None:
         """Tell the shelf up to which pins each view was committed or proved last."""
+        try:
+            records = self._artifacts.recent_refreshes(None, HINTS)
+        except DeltakeepError:
+            # Without hints the first look starts at the committed frontiers.
+            return
         taken: set[ViewName] = set()
-        for record in self._artifacts.recent_refreshes(None, HINTS):
+        for record in records:
             name = ViewName(record.view)
             if name in taken or name not in views or record.outcome not in _PROVING:
                 continue
@@ -82,23 +100,36 @@ class History:
 
     def orphans(self, project: Project) -> tuple[Notice, ...]:
         """Name the views that disappeared from the project; their targets are left as they are."""
-        gone = sorted(name for name in self._artifacts.latest_bundles() if name not in project.views)
+        try:
+            known = self._artifacts.latest_bundles()
+        except DeltakeepError as error:
+            message = f"The history could not be read: {error.message}"
+            return (Notice(ReasonCode.REFRESH_FAILED, "artifacts", message),)
         return tuple(
             Notice(ReasonCode.ORPHANED, name, f'View "{name}" is not declared any more; its target is left as it is.')
-            for name in gone
+            for name in sorted(known)
+            if name not in project.views
         )
 
 
-def unplanned_record(cycle_id: str, failure: CompileFailure, started_ms: int) -> RefreshRecord:
-    """The record of a view that has no plan."""
+def unplanned_record(
+    cycle_id: str, failure: CompileFailure, started_ms: int, observations: Mapping[DatasetName, Observation]
+) -> RefreshRecord:
+    """The record of a view that has no plan; what keeps its datasets from being read is told too."""
     outcome = Outcome.WAITING if failure.reason is ReasonCode.UPSTREAM_FAILED else Outcome.FAILED
+    unreadable = [
+        f'"{name}": {one.error.message}'
+        for name, one in sorted(observations.items())
+        if isinstance(one, Unreadable) and f'"{name}"' in failure.message
+    ]
+    message = "\n".join([failure.message, *unreadable])
     return RefreshRecord(
         cycle_id=cycle_id,
         view=failure.view.name,
         strategy="skip",
         reason=failure.reason.value,
-        message=failure.message,
+        message=message,
         outcome=outcome.value,
         started_ms=started_ms,
-        error=failure.message,
+        error=message,
     )

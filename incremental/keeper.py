@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from incremental.definitions import (
     compile_definitions,
     edited_project,
     require_sound,
+    unknown_dataset,
     unknown_view,
 )
 from incremental.events import CycleEvent, EventKind, Observer, ignore
@@ -42,12 +43,9 @@ from incremental.why import WhyReport, why_decided, why_recorded
 from registry.artifact_rows import Command, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure, CompileOptions, CompileOutcome
-from registry.errors import DefinitionError, Problem
-from registry.names import DatasetName, RelationName, ViewName, did_you_mean
+from registry.names import DatasetName, RelationName, ViewName
 from registry.project import Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
-
-THOROUGH_EVERY_MS: Final = 60_000
 
 Force = Literal["recompute"]
 
@@ -73,7 +71,7 @@ class Keeper:
         self._shelf = Shelf()
         self._history = History(self._artifacts)
         self._known_schemas: Mapping[str, str] = {}
-        self._thorough_ms: int | None = None
+        self._distrust = False
         observations = self._observe(project, None)
         self._definitions = self._compile(project, observations)
         self._paused: dict[ViewName, str] = dict(self._artifacts.paused())
@@ -167,7 +165,8 @@ class Keeper:
             for part in self.world.graph.components(covered)
         ]
         failures = [
-            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms) for name in unplanned
+            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms, observations)
+            for name in unplanned
         ]
         recorded = self._history.record(cycle_id, results, failures)
         notices = self._history.flush()
@@ -181,11 +180,8 @@ class Keeper:
             notices=(*self._notices, *notices),
             recorded=recorded,
         )
-        if report.failed:
-            # After a failure nothing that is remembered of the tables is taken for granted.
-            self._thorough_ms = None
-        elif facts.thorough and views is None:
-            self._thorough_ms = started_ms
+        # After a failure nothing that is remembered of the datasets is taken for granted.
+        self._distrust = report.failed
         observe(CycleEvent(EventKind.CYCLE_FINISHED, None, {"cycle_id": cycle_id, "elapsed_ms": report.elapsed_ms}))
         return report
 
@@ -284,7 +280,7 @@ class Keeper:
         hypothetical: dict[RelationName, str] = {}
         if request.dataset is not None:
             if request.dataset not in definitions.world.datasets:
-                raise _unknown_dataset(request.dataset, definitions.world.datasets)
+                raise unknown_dataset(request.dataset, definitions.project)
             hypothetical[RelationName(request.dataset)] = request.where or "true"
         question = Question(request.exact, hypothetical, with_plans=True)
         surveyed = self._survey(observations, question, views, definitions.world)
@@ -311,7 +307,7 @@ class Keeper:
 
     def verify(self, views: Sequence[str] | None = None) -> tuple[AuditReport, ...]:
         """Compare views (all: None) with their recomputation at their pins."""
-        planner = Planner(self._runtime, CycleFacts(self._clock.now_ms(), {}, thorough=True))
+        planner = Planner(self._runtime, CycleFacts(self._clock.now_ms(), {}))
         names = (
             self.world.graph.views if views is None else tuple(self._definitions.view(one).view.name for one in views)
         )
@@ -319,7 +315,7 @@ class Keeper:
         for name in names:
             compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
             tables = {one: self.project.relations[one] for one in self.world.graph.inputs(name)}
-            target = planner.look_at_target(compiled.view, memory)
+            target = planner.read_target(compiled.view)
             reports.append(audit_view(self._runtime, compiled.view, compiled.bundle, tables, target, memory))
         return tuple(reports)
 
@@ -351,7 +347,7 @@ class Keeper:
         if views is not None:
             names = {one for view in views for one in self.world.graph.datasets_of(view)}
         chosen = [project.datasets[name] for name in sorted(names)]
-        return self._datasets.observe(chosen, now_ms, thorough=self._thorough(now_ms))
+        return self._datasets.observe(chosen, now_ms, thorough=self._distrust)
 
     def _observe_for(self, views: Sequence[str] | None, cycle_id: str) -> dict[DatasetName, Observation]:
         """Look at what a cycle needs, and compile again where a schema moved."""
@@ -365,10 +361,6 @@ class Keeper:
             self._definitions = self._compile(self.project, observations, cycle_id)
             self._notices = self._standing_notices()
         return observations
-
-    def _thorough(self, now_ms: int) -> bool:
-        last = self._thorough_ms
-        return last is None or now_ms < last or now_ms - last >= THOROUGH_EVERY_MS
 
     def _schemas(self, project: Project, observations: Mapping[DatasetName, Observation]) -> dict[str, str]:
         """The schemas to compile with: of a dataset that cannot be read just now, the one that was seen last."""
@@ -425,7 +417,6 @@ class Keeper:
             recompute=recompute,
             lags_ms=self.effective_lags(),
             properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
-            thorough=self._thorough(clock_ms),
             durable_after_commits=self._durable_after_commits,
         )
 
@@ -494,8 +485,3 @@ class Keeper:
             effective_lag_ms=lags[name],
             paused=self._paused.get(name),
         )
-
-
-def _unknown_dataset(name: str, datasets: Iterable[str]) -> DefinitionError:
-    problem = Problem("deltakeep.toml", None, f'there is no dataset "{name}"', hint=did_you_mean(name, datasets))
-    return DefinitionError([problem], code="not_found")

@@ -52,6 +52,12 @@ class RelationGraph:
             )
         ordered = rx.lexicographical_topological_sort(self._graph, key=lambda node: node.name)
         self._order: tuple[ViewName, ...] = tuple(ViewName(node.name) for node in ordered if node.kind == "view")
+        self._rank = {view: rank for rank, view in enumerate(self._order)}
+        self._part: dict[str, int] = {
+            self._graph[node].name: part
+            for part, nodes in enumerate(rx.weakly_connected_components(self._graph))
+            for node in nodes
+        }
 
     @property
     def views(self) -> tuple[ViewName, ...]:
@@ -83,8 +89,7 @@ class RelationGraph:
         """All views that read the relation, themselves or through others, in topological order."""
         if relation not in self._nodes:
             return ()
-        below = rx.descendants(self._graph, self._nodes[relation])
-        return tuple(view for view in self._order if self._nodes[view] in below)
+        return self._sorted_views(rx.descendants(self._graph, self._nodes[relation]))
 
     def datasets_of(self, view: ViewName) -> tuple[DatasetName, ...]:
         """All datasets that the view reads, itself or through others, by name."""
@@ -99,17 +104,14 @@ class RelationGraph:
             if node not in wanted:
                 wanted.add(node)
                 wanted |= rx.ancestors(self._graph, node)
-        return tuple(view for view in self._order if self._nodes[view] in wanted)
+        return self._sorted_views(wanted)
 
     def components(self, views: Iterable[ViewName]) -> tuple[tuple[ViewName, ...], ...]:
         """The views split by connected component of the whole graph, each part in topological order."""
-        wanted = set(views)
-        parts: list[tuple[ViewName, ...]] = []
-        for component in rx.weakly_connected_components(self._graph):
-            part = tuple(view for view in self._order if view in wanted and self._nodes[view] in component)
-            if part:
-                parts.append(part)
-        return tuple(sorted(parts))
+        parts: dict[int, list[ViewName]] = {}
+        for view in sorted(set(views), key=self._rank.__getitem__):
+            parts.setdefault(self._part[view], []).append(view)
+        return tuple(sorted(tuple(part) for part in parts.values()))
 
     def path(self, source: str, view: ViewName) -> tuple[RelationName, ...]:
         """The shortest path of cause from a relation to a view, both ends included; empty if there is none."""
@@ -133,6 +135,11 @@ class RelationGraph:
                     upstream = ViewName(relation)
                     lags[upstream] = min(lags[upstream], lags[view])
         return lags
+
+    def _sorted_views(self, nodes: Iterable[int]) -> tuple[ViewName, ...]:
+        names = (self._graph[node] for node in nodes)
+        found = [ViewName(node.name) for node in names if node.kind == "view"]
+        return tuple(sorted(found, key=self._rank.__getitem__))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ from registry.native import DeltaInputPin
 DURABLE_AFTER_COMMITS: Final = 1_000
 """After how many skipped commits of an input the effective frontier is committed."""
 
+BELIEVED_MS: Final = 60_000
+"""For how long a target is believed to be the table that it was, as long as it has no new version."""
+
 _DAY_MS: Final = 86_400_000
 LOG_RETENTION_MS: Final = 30 * _DAY_MS
 FILE_RETENTION_MS: Final = 7 * _DAY_MS
@@ -27,15 +30,17 @@ FILE_RETENTION_MS: Final = 7 * _DAY_MS
 class ViewMemory:
     """What is known of one view.
 
-    `target` is the target as last read (None: read it again), `seen_version` the newest version of it ever seen,
-    `effective` the frontier moved on by proofs since the commit `own_version`, `tried_durable` the one that was last
+    `target` is the target as last read (None: read it again), at `read_ms`; `seen_version` is its newest version ever
+    seen.
+    `effective` is the frontier moved on by proofs since the commit `own_version`, `tried_durable` the one that was last
     offered for a commit without files.
     `hint` are the pins that the history says were proved or committed last, at `hint_ms`.
-    `plan` is the last decision, `estimates` belong to the last incremental refreshes, `stopped` says why a person has
+    `plan` is the last decision, `estimates` belong to the last refreshes, `stopped` says why a person has
     to act, `failures` counts failures in a row.
     """
 
     target: ViewTarget | None = None
+    read_ms: int = 0
     seen_version: Version | None = None
     own_version: Version | None = None
     effective: Frontier | None = None
@@ -70,14 +75,24 @@ class ViewMemory:
             return durable
         return durable.advanced(self.hint, None)
 
-    def seen(self, target: ViewTarget) -> ViewMemory:
-        """With the target as it was just read."""
+    def seen(self, target: ViewTarget, now_ms: int) -> ViewMemory:
+        """With the target as it is now; one that was only remembered is no younger for it."""
+        if target is self.target:
+            return self
         version = self.seen_version if target.version is None else Version(target.version)
-        return replace(self, target=target, seen_version=version)
+        return replace(self, target=target, read_ms=now_ms, seen_version=version)
+
+    def known_target(self, now_ms: int) -> ViewTarget | None:
+        """The target as last read, if that was not too long ago to be believed without reading its log."""
+        if self.target is None or not 0 <= now_ms - self.read_ms < BELIEVED_MS:
+            return None
+        return self.target
 
     def estimated(self, estimate: Estimate) -> ViewMemory:
-        """With one more incremental refresh to learn from."""
-        return replace(self, estimates=(*self.estimates, estimate)[-CORRECTION_SAMPLES:])
+        """With one more refresh to learn from."""
+        same = [one for one in self.estimates if one.strategy == estimate.strategy]
+        others = [one for one in self.estimates if one.strategy != estimate.strategy]
+        return replace(self, estimates=(*others, *[*same, estimate][-CORRECTION_SAMPLES:]))
 
 
 class Shelf:

@@ -51,13 +51,13 @@ class Ran:
         return self.plan.message if self.error is None else self.error.message
 
 
-def remember(memory: ViewMemory, ran: Ran) -> ViewMemory:
+def remember(memory: ViewMemory, ran: Ran, now_ms: int) -> ViewMemory:
     """What is known of a view after a cycle; pure."""
     plan = ran.plan
     target = ran.target
     kept = replace(memory, plan=plan, failures=0)
     if target is not None:
-        kept = kept.seen(target)
+        kept = kept.seen(target, now_ms)
     match ran.outcome:
         case Outcome.FAILED:
             return replace(kept, failures=memory.failures + 1, target=None)
@@ -111,11 +111,16 @@ def _held(memory: ViewMemory, plan: ViewPlan) -> ViewMemory:
 
 
 def _estimated(memory: ViewMemory, ran: Ran) -> ViewMemory:
-    """With one more pair of estimate and truth, if the refresh was an incremental one that was planned."""
+    """With one more pair of estimate and truth."""
     plan, result = ran.plan, ran.result
-    if plan.strategy != "incremental" or plan.plan is None or result is None or plan.plan.bytes_to_read == 0:
+    if result is None or plan.action is not Action.REFRESH:
         return memory
-    return memory.estimated(Estimate(plan.plan.bytes_to_read, result.read.bytes))
+    if plan.strategy == "incremental" and plan.plan is not None:
+        return memory.estimated(Estimate("incremental", plan.plan.bytes_to_read, result.read.bytes))
+    if plan.strategy == "recompute":
+        expected = sum(unit.bytes for unit in result.scan_units)
+        return memory.estimated(Estimate("recompute", expected, result.read.bytes))
+    return memory
 
 
 _QUIET: Final = frozenset({Outcome.WAITING, Outcome.REFUSED, Outcome.FAILED})

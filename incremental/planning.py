@@ -69,7 +69,6 @@ class CycleFacts:
 
     `pins` are the positions of the datasets, `clock_ms` is what `now()` means, `properties` are the datasets' table
     properties by table id.
-    A `thorough` cycle trusts nothing that it remembers of the targets.
     """
 
     clock_ms: int
@@ -79,7 +78,6 @@ class CycleFacts:
     recompute: frozenset[ViewName] = frozenset()
     lags_ms: Mapping[ViewName, int] = field(default_factory=dict)
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    thorough: bool = False
     durable_after_commits: int = DURABLE_AFTER_COMMITS
 
 
@@ -105,8 +103,8 @@ class Planner:
 
     def look_at_target(self, view: View, memory: ViewMemory) -> ViewTarget:
         """The view's target: one request where nothing was committed since the last look."""
-        known = memory.target
-        if known is None or known.version is None or self._facts.thorough:
+        known = memory.known_target(self._facts.clock_ms)
+        if known is None or known.version is None:
             return self.read_target(view)
         return self.read_target(view) if self._runtime.next_version_exists(view.target, known.version) else known
 

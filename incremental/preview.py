@@ -187,6 +187,9 @@ def survey(
             supply = _predicted(compiled.view, plan)
             supplies[relation] = standing_supply(compiled.view, plan, memory) if supply is None else supply
         except DeltakeepError as error:
+            if question.hypothetical:
+                # A predicate that cannot be planned is a mistake in the question.
+                raise
             plan = ViewPlan(name, Action.REFUSE, "skip", ReasonCode.REFRESH_FAILED, error.message)
             supplies[relation] = Failing(relation, relation, error.message)
         plans[name] = plan

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from incremental.frontier import Absent, Broken, Held
 from incremental.invalidation import Nothing, Stale, Unusable, Verdict
 from registry.bundle import MaintenanceAnalysis
-from registry.native import RefreshPlan
+from registry.native import RefreshPlan, Strategy
 from registry.reasons import ReasonCode
 from registry.view import RefreshPolicy
 
@@ -28,11 +28,20 @@ PREFERENCE: Final = 1.1
 Its estimate is an upper bound, and it hands exact changes to the view's readers.
 """
 
+SMALL: Final = 4 * 1024 * 1024
+"""Weighted bytes below which both paths cost little more than their fixed part, so that exact changes decide."""
+
+UNTRIED: Final = 0.5
+"""The correction of a view that has not shown yet what its incremental refreshes really read.
+
+Their estimate counts whole files of the unchanged sides, most of which keys rule out while running.
+"""
+
 CORRECTION_BOUNDS: Final = (0.1, 4.0)
 """The view's own history corrects its estimate by no more than this."""
 
 CORRECTION_SAMPLES: Final = 8
-"""How many of the last incremental refreshes are looked at."""
+"""How many of the last refreshes are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,7 @@ class Costs:
 class Choice:
     """The strategy that will run, and what it was compared with."""
 
-    strategy: Literal["incremental", "recompute"]
+    strategy: Strategy
     reason: ReasonCode
     message: str
     costs: Costs | None
@@ -156,7 +165,8 @@ def choose(plan: RefreshPlan, target_bytes: int, correction: float, policy: Refr
             return Forbidden(reason, message)
         return Choice("recompute", reason, message, None)
     costs = costs_of(plan, target_bytes, correction)
-    if policy is RefreshPolicy.AUTO and costs.incremental > costs.recompute * PREFERENCE:
+    dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
+    if policy is RefreshPolicy.AUTO and dearer:
         message = (
             f"Incremental would cost about {costs.incremental:.0f} weighted bytes, a recompute {costs.recompute:.0f}."
         )
@@ -179,19 +189,28 @@ def costs_of(plan: RefreshPlan, target_bytes: int, correction: float) -> Costs:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one incremental refresh was expected to read, and what it did read, in bytes."""
+    """What one refresh was expected to read, and what it did read, in bytes."""
 
+    strategy: Strategy
     expected: int
     actual: int
 
 
 def correction_of(history: Sequence[Estimate]) -> float:
-    """The median of actual to expected over the last incremental refreshes, bounded; 1 without history."""
-    ratios = sorted(one.actual / one.expected for one in history[-CORRECTION_SAMPLES:] if one.expected > 0)
-    if not ratios:
-        return 1.0
+    """How much of its estimate an incremental refresh really reads, measured against what a recompute does.
+
+    The quotient of the two medians of actual to expected, bounded; `UNTRIED` until both paths were taken.
+    """
+    incremental, recompute = _median_ratio(history, "incremental"), _median_ratio(history, "recompute")
+    if not incremental or not recompute:
+        return UNTRIED
     low, high = CORRECTION_BOUNDS
-    return min(max(ratios[len(ratios) // 2], low), high)
+    return min(max(incremental / recompute, low), high)
+
+
+def _median_ratio(history: Sequence[Estimate], strategy: Strategy) -> float | None:
+    ratios = sorted(one.actual / one.expected for one in history if one.strategy == strategy and one.expected > 0)
+    return ratios[len(ratios) // 2] if ratios else None
 
 
 _MEANINGS: Final = {

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from registry.names import CompileKey, ContentKey, Fingerprint
-from registry.native import Column, DeltaInputPin, NativeModel, OperatorMaintenance, ScanUnit, SchemaText
+from registry.native import Column, DeltaInputPin, NativeModel, OperatorMaintenance, Reasoned, ScanUnit, SchemaText
 
 
 class Displays(NativeModel):
@@ -28,11 +28,10 @@ class Displays(NativeModel):
     pgjson: str | None = None
 
 
-class MaintenanceAnalysis(NativeModel):
+class MaintenanceAnalysis(Reasoned):
     """Whether the plan can be refreshed incrementally, and how each operator takes part."""
 
     incremental: bool = False
-    reason: str | None = None
     operators: tuple[OperatorMaintenance, ...] = ()
 
 

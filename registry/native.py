@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from registry.dataset import REVEAL, TableRef
 
@@ -80,7 +80,6 @@ class TableState(NativeModel):
     table_id: str
     timestamp_ms: int
     schema_text: SchemaText = Field(alias="schema")
-    columns: tuple[Column, ...] = ()
     partition_columns: tuple[str, ...] = ()
     properties: Mapping[str, str] = Field(default_factory=dict)
     reader_features: tuple[str, ...] = ()
@@ -92,6 +91,12 @@ class TableState(NativeModel):
     oldest_version: int | None = None
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Give the columns with their types in Delta's words."""
+        fields = json.loads(self.schema_text).get("fields", ())
+        return tuple(Column.model_validate(field) for field in fields)
 
     @property
     def identity(self) -> TableIdentity:
@@ -305,12 +310,32 @@ class RefreshRequest(NativeRequest):
     hypothetical: Mapping[str, str] = Field(default_factory=dict)
 
 
-class OperatorMaintenance(NativeModel):
+def _with_reason(value: object) -> object:
+    """Spread the engine's reason, `{"code", "message", "hint"}`, over the fields of the model that holds it."""
+    if isinstance(value, dict) and isinstance(value.get("reason"), dict):
+        reason = value["reason"]
+        return {**value, "reason": reason["code"], "message": reason.get("message"), "hint": reason.get("hint")}
+    return value
+
+
+class Reasoned(NativeModel):
+    """A verdict of the engine's algebra: the code of the reason, what was found, and what to do about it."""
+
+    reason: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, value: object) -> object:
+        return _with_reason(value)
+
+
+class OperatorMaintenance(Reasoned):
     """How one operator of a plan is maintained; `reason` says why where it falls back."""
 
     operator: str
     how: str
-    reason: str | None = None
 
 
 class RowCounts(NativeModel):

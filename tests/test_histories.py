@@ -15,8 +15,8 @@ from typing import Any, Final
 import pyarrow as pa
 from hypothesis import given, note
 from hypothesis import strategies as st
-from incremental.keeper import Keeper
 
+from incremental.keeper import Keeper
 from tests import oracle
 from tests.lake import SourceTable
 from tests.workspace import Workspace
@@ -113,7 +113,7 @@ CHOSEN_VIEWS: Final = st.sets(st.sampled_from(sorted(VIEWS)), min_size=2, max_si
 
 def happen(event: Event, table: SourceTable) -> None:
     rows = [dict.fromkeys(table.schema.names) | row for row in event.rows]
-    oldest = max(0, table.readable_since)
+    older = max(table.readable_since, table.version - 1 - event.number % 3)
     changes: dict[str, Callable[[], int]] = {
         "append": lambda: table.append(rows),
         "overwrite": lambda: table.overwrite(rows),
@@ -124,7 +124,7 @@ def happen(event: Event, table: SourceTable) -> None:
         "optimize": table.optimize,
         "vacuum": table.vacuum,
         "add_column": lambda: table.add_column(f"added_{table.version}", "long"),
-        "restore": lambda: table.restore(max(oldest, table.version - 1 - event.number % 3)),
+        "restore": lambda: table.restore(older) if older < table.version else older,
     }
     changes[event.kind]()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from daemon.cli.show import show_failure
-from daemon.failure import Failure, failure_of
+from daemon.failure import EnginePanic, Failure, failure_of, is_panic
 from registry.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 
 EPILOG = """\b
@@ -100,7 +100,7 @@ class _Application(click.Group):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
 
-@click.group(cls=_Application, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Application, epilog=EPILOG)
 @click.option(
     "-C",
     "--project",
@@ -141,6 +141,10 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get("DELTAKEEP_TRACEBACK"):
             sys.excepthook(type(error), error, error.__traceback__)
         return _end(failure_of(error))
+    except BaseException as error:
+        if is_panic(error):
+            return _end(failure_of(EnginePanic(error)))
+        raise
     return code if isinstance(code, int) else EXIT_OK
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 SHOWN_MAX = 12
+CLEAR_LINE = "\x1b[2K\r"
 
 
 class Progress:
@@ -44,7 +45,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         elif self._terminal and not self._quiet:
-            self._write("\x1b[2K\r")
+            self._write(CLEAR_LINE)
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Take one event of a cycle: `kind`, `view`, and what belongs to the kind."""
@@ -63,6 +64,8 @@ class Progress:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        elif self._terminal and not self._quiet:
+            self._write(CLEAR_LINE)
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
@@ -109,6 +112,8 @@ class Progress:
 def event_text(kind: str, view: Any, fields: Mapping[str, Any]) -> str | None:
     """One event as a plain line, or None for those that are only interesting live."""
     match kind:
+        case "waiting":
+            return f"waiting, the daemon is busy: {fields.get('what', '')}"
         case "refresh_planned":
             return f"{view}: {fields.get('strategy', '')}, {fields.get('reason', '')}"
         case "refresh_finished":

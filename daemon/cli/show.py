@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RED, YELLOW, GREEN, DIM, BOLD = "31", "33", "32", "2", "1"
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 10_000
 TERMINAL_STYLES = {
     "fresh": "green",
     "ok": "green",
@@ -75,7 +75,7 @@ def show_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """A rich console on stdout that never wraps a word of a table that goes to a file."""
+    """A rich console on stdout; off a terminal it is as wide as any row."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
@@ -105,7 +105,14 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: 
         )
     for row in rows:
         table.add_row(*(Text(cell := _cell(value), style=TERMINAL_STYLES.get(cell, "")) for value in row))
-    console().print(table)
+    out = console()
+    if sys.stdout.isatty():
+        out.print(table)
+        return
+    # A file or a pipe gets each row on one line, however long, and no padding at its end.
+    with out.capture() as captured:
+        out.print(table)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
 def show_line(text: str, code: str = "") -> None:

@@ -51,7 +51,7 @@ def show_cycle(report: Json) -> int:
             show_line(f"{view.get('view')}: {view['error']}", RED)
     failed = [str(view.get("view")) for view in views if view.get("outcome") in FAILED_OUTCOMES]
     read = sum(view.get("bytes_read") or 0 for view in views)
-    whole = sum(view.get("bytes_recompute") or 0 for view in views if view.get("bytes_read") is not None)
+    whole = sum(_recompute_bytes(view) or 0 for view in views if view.get("bytes_read") is not None)
     committed = sum(1 for view in views if view.get("outcome") == "committed")
     summary = f"{counted(len(views), 'view')}, {committed} refreshed, {bytes_text(read)} read"
     if whole > read:
@@ -66,7 +66,7 @@ def show_cycle(report: Json) -> int:
 
 def _cycle_row(view: Json) -> Sequence[Any]:
     ran = view.get("outcome") not in QUIET_OUTCOMES
-    read, whole = view.get("bytes_read"), view.get("bytes_recompute")
+    read, whole = view.get("bytes_read"), _recompute_bytes(view)
     return (
         view.get("view"),
         view.get("strategy"),
@@ -76,7 +76,7 @@ def _cycle_row(view: Json) -> Sequence[Any]:
         count_text(view.get("rows_deleted")) if ran else "–",
         bytes_text(read) if ran else "–",
         bytes_text(whole) if ran else "–",
-        share_text(read, whole) if ran else "–",
+        share_text(read, whole) if ran and view.get("strategy") == "incremental" else "–",
         duration_text(view.get("elapsed_ms")),
     )
 
@@ -90,12 +90,18 @@ def status_code(status: Json) -> int:
     return EXIT_FAILED if states & BAD_STATES or unreadable or daemon.get("definitions_failure") else EXIT_OK
 
 
+def _recompute_bytes(view: Json) -> int | None:
+    """What a recompute would have read: for a recompute, what it did read."""
+    known = view.get("bytes_recompute")
+    return view.get("bytes_read") if known is None and view.get("strategy") == "recompute" else known
+
+
 def show_status(status: Json) -> int:
     """How each view is, then the datasets, then what is wrong."""
     daemon = status.get("daemon")
     live = (daemon or {}).get("views", {})
     rows = [_status_row(view, live.get(view.get("name"), {})) for view in status.get("views", ())]
-    show_table(["view", "state", "lag", "target", "version", "rows", "size", "last", "note"], rows, right=_NUMBERS)
+    show_table(["view", "state", "lag", "target", "version", "rows", "size", "next", "note"], rows, right=_NUMBERS)
     datasets = status.get("datasets", [])
     if datasets:
         show_line("")
@@ -207,7 +213,9 @@ def show_history(records: Sequence[Json]) -> int:
                 count_text(one.get("rows_inserted")),
                 count_text(one.get("rows_deleted")),
                 bytes_text(one.get("bytes_read")),
-                share_text(one.get("bytes_read"), one.get("bytes_recompute")),
+                share_text(one.get("bytes_read"), one.get("bytes_recompute"))
+                if one.get("strategy") == "incremental"
+                else "–",
                 duration_text(one.get("elapsed_ms")),
                 one.get("version"),
             )

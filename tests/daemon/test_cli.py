@@ -257,7 +257,7 @@ def test_one_cycle_is_a_table_with_reasons_and_savings(shell: Shell) -> None:
     assert cells(out) == [
         "VIEW|STRATEGY|OUTCOME|WHY|INSERTED|DELETED|READ|RECOMPUTE|SAVED|TIME",
         "orders_clean|incremental|committed|1 of 3 files changed|1,200|20|40 kB|1.3 MB|96.9 %|95 ms",
-        "orders_by_day|recompute|committed|the target does not exist yet|365|0|1.3 MB|1.3 MB|0.0 %|310 ms",
+        "orders_by_day|recompute|committed|the target does not exist yet|365|0|1.3 MB|1.3 MB|–|310 ms",
         "customers_fr|skip|skipped|no changed file can meet the filters|–|–|–|–|–|1 ms",
         "3 views, 2 refreshed, 1.3 MB read in place of 2.6 MB (48.5 % saved), 412 ms",
     ]
@@ -280,7 +280,7 @@ def test_status_ends_with_the_count_of_states(shell: Shell) -> None:
     code, out, _ = shell("-q", "status")
     assert code == 0
     assert lines(out)[:4] == [
-        "VIEW           STATE         LAG  TARGET  VERSION  ROWS   SIZE  LAST  NOTE",
+        "VIEW           STATE         LAG  TARGET  VERSION  ROWS   SIZE  NEXT  NOTE",
         "orders_by_day  fresh       4.2 s   1 min        3   365  12 kB  skip  no new versions",
         "top_customers  paused  2 h 5 min     1 h        1    10  900 B  skip  maintenance until noon",
         "",

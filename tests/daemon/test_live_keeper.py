@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from daemon.live_keeper import LiveKeeper
 from daemon.operations import OPERATIONS, answer, run_operation
 from daemon.port import CycleOutcome
 from registry.errors import DefinitionError, DeltakeepError
+from tests.daemon.running import running
 from tests.incremental.fake_lake import Shop
 
 
@@ -173,6 +175,29 @@ def test_preview_of_a_hypothetical_change_and_of_an_edited_view(keeper: LiveKeep
     edited = ask(keeper, "preview", edited={"fleet": "SELECT k, v FROM planes"})
     changed = {view["view"]: view["definition"] for view in edited["views"]}
     assert changed == {"clean": "unchanged", "total": "unchanged", "fleet": "changed"}
+
+
+def test_the_service_keeps_the_views_right(keeper: LiveKeeper, shop: Shop) -> None:
+    async def scenario() -> None:
+        async with running(shop.root, keeper) as one:
+            await one.until(lambda: all(one.service.ready_gates().values()))
+            shop.assert_right()
+            shop.add("orders", (3, 30))
+            await one.call("refresh", views=["total"])
+            shop.assert_right()
+            status = await one.call("status")
+            assert {view["name"]: view["state"] for view in status["views"]} == {
+                "clean": "fresh",
+                "total": "fresh",
+                "fleet": "fresh",
+            }
+            assert status["daemon"]["definitions_failure"] is None
+            assert one.value("view_refreshes_total", view="total", strategy="incremental", result="ok") == 1
+            code, text = await one.get("/metrics")
+            assert code == 200
+            assert 'deltakeep_build_info{engine_version="1"' in text
+
+    asyncio.run(scenario())
 
 
 def test_an_unknown_view_is_not_found_with_a_suggestion(keeper: LiveKeeper) -> None:

@@ -5,106 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.client import DaemonClient, NoDaemon
-from daemon.clock import SystemClock
 from daemon.control import CannotListen
 from daemon.failure import Failed
-from daemon.metrics import Metrics
-from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
-from daemon.service import Left, Service, ServiceOptions
+from daemon.service_options import Left
 from registry.errors import DefinitionError, MustStop, Problem
 from tests.daemon.fakes import FakeKeeper, shop
-
-PATIENCE_S = 10.0
-
-
-@dataclass
-class Running:
-    """A service that runs in this event loop."""
-
-    service: Service
-    metrics: Metrics
-    socket: Path
-    task: asyncio.Task[Left]
-
-    async def call(self, operation: str, **parameters: Any) -> Any:
-        return await asyncio.to_thread(DaemonClient(self.socket).call, operation, parameters, None)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110 - conditions are read from anywhere
-                await asyncio.sleep(0.005)
-
-    async def get(self, path: str) -> tuple[int, str]:
-        assert self.service.public_address is not None
-        host, port = self.service.public_address
-
-        def fetch() -> tuple[int, str]:
-            try:
-                with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=PATIENCE_S) as response:
-                    return response.status, response.read().decode()
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.code, error.read().decode()
-
-        return await asyncio.to_thread(fetch)
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(f"deltakeep_{name}", labels)
-
-    @property
-    def state(self) -> str:
-        return str(self.service.identity()["state"])
-
-
-@asynccontextmanager
-async def running(
-    tmp_path: Path,
-    keeper: FakeKeeper,
-    *,
-    open_keeper: Callable[[], KeeperPort] | None = None,
-    environment: Mapping[str, str] | None = None,
-    drain_ms: int = 5_000,
-    handle_signals: bool = False,
-) -> AsyncIterator[Running]:
-    metrics = Metrics(process_metrics=False)
-    (tmp_path / "views").mkdir(exist_ok=True)
-    path = tmp_path / "state" / "deltakeep.sock"
-    service = Service(
-        ServiceOptions(
-            root=tmp_path, socket=path, listen="127.0.0.1:0", drain_ms=drain_ms, handle_signals=handle_signals
-        ),
-        clock=SystemClock(),
-        open_keeper=open_keeper or (lambda: keeper),
-        notifier=ServiceNotifier(environment or {}, os.getpid()),
-        metrics=metrics,
-        identity={"pid": os.getpid(), "version": "test"},
-    )
-    task = asyncio.create_task(service.run())
-    one = Running(service, metrics, path, task)
-    try:
-        if open_keeper is None:
-            await one.until(lambda: one.state == "running" or task.done())
-        yield one
-    finally:
-        if not task.done():
-            service.request_stop()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(task, PATIENCE_S)
+from tests.daemon.running import PATIENCE_S, running
 
 
 def test_after_the_start_every_view_is_looked_at_once_and_it_is_ready(tmp_path: Path) -> None:
@@ -326,7 +242,6 @@ def test_status_answers_during_a_long_cycle_and_says_what_runs(tmp_path: Path) -
         keeper = FakeKeeper()
         async with running(tmp_path, keeper) as one:
             await one.until(lambda: len(keeper.cycles()) == 2)
-            await one.call("status")
             keeper.hold = threading.Event()
             keeper.started.clear()
             refreshing = asyncio.create_task(one.call("refresh", views=["fleet"]))
@@ -436,6 +351,33 @@ def test_plain_http_clients_get_one_value_and_a_status_that_fits(tmp_path: Path)
             assert line.startswith("HTTP/1.1 400")
             line, value = await asyncio.to_thread(post, "/v1/why", '{"view": "nosuch"}')
             assert (line.split()[1], value["error"]["code"]) == ("404", "not_found")
+
+    asyncio.run(scenario())
+
+
+def test_a_panic_of_the_engine_fails_one_call_and_ends_nothing(tmp_path: Path) -> None:
+    class PanicException(BaseException):
+        """Named and based as the one of PyO3."""
+
+    class Panicking(FakeKeeper):
+        def explain(self, view: str) -> Any:
+            raise PanicException("called `Option::unwrap()` on a `None` value")
+
+        def run_cycle(self, *arguments: Any, **options: Any) -> Any:
+            if not self.calls:
+                self.calls.append(("panic",))
+                raise PanicException("odd")
+            return super().run_cycle(*arguments, **options)
+
+    async def scenario() -> None:
+        keeper = Panicking()
+        async with running(tmp_path, keeper) as one:
+            with pytest.raises(Failed, match="the native engine gave up") as caught:
+                await one.call("explain", view="clean")
+            assert caught.value.failure.code == "engine_panic"
+            # The first cycle panicked; its views are tried again.
+            await one.until(lambda: len(keeper.cycles()) >= 2)
+            assert one.service.is_healthy()
 
     asyncio.run(scenario())
 

@@ -95,6 +95,7 @@ class FakeLake(FakeEngine):
         self.calls: Counter[str] = Counter()
         self.failing: dict[str, DeltakeepError] = {}
         self.before_commit: dict[str, Callable[[], None]] = {}
+        self.on_refresh: dict[str, Callable[[], None]] = {}
         self.costs: dict[str, tuple[int, int]] = {}
         self.not_incremental: dict[str, str] = {}
         self.fall_back: dict[str, str] = {}
@@ -347,8 +348,10 @@ class FakeLake(FakeEngine):
         self.requests.append(asked)
         if observer is not None:
             observer("planning")
-        if view in self.failing:
-            raise self.failing[view]
+        failure = self.failing.get(view)
+        self.on_refresh.pop(view, lambda: None)()
+        if failure is not None:
+            raise failure
         if asked["strategy"] == "incremental" and view in self.fall_back:
             return json.dumps({"outcome": "fell_back", "reason": self.fall_back[view], "message": "gave up"})
         columns, new, old = self._contents(asked)

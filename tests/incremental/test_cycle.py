@@ -6,7 +6,7 @@ import pytest
 
 from incremental.events import CycleEvent
 from incremental.keeper import Keeper
-from registry.errors import DefinitionError, MustStop, RetryLater
+from registry.errors import DefinitionError, MustStop, PlanAgain, RetryLater
 from registry.names import ViewName
 from tests.incremental.fake_lake import DAY_MS, Shop
 
@@ -252,6 +252,28 @@ def test_an_incremental_run_that_gives_up_is_recomputed_with_its_reason(shop: Sh
     done = shop.cycle(keeper)
     assert (done["totals"].strategy, done["totals"].reason) == ("recompute", "budget_exceeded")
     shop.assert_right()
+
+
+def test_files_that_are_gone_are_a_reason_to_recompute(shop: Shop) -> None:
+    keeper = simple(shop).open()
+    shop.cycle(keeper)
+    shop.lake.failing["totals"] = PlanAgain("missing_file", "part-0 is gone")
+    shop.add("orders", (3, 40))
+
+    def mended() -> None:
+        shop.lake.failing.clear()
+
+    shop.lake.on_refresh["totals"] = mended
+    done = shop.cycle(keeper)
+    assert (done["totals"].strategy, done["totals"].reason) == ("recompute", "history_gone")
+    shop.assert_right()
+
+
+def test_what_cannot_be_planned_fails_with_the_last_error(shop: Shop) -> None:
+    keeper = simple(shop).open()
+    shop.lake.failing["totals"] = PlanAgain("missing_file", "part-0 is gone")
+    done = shop.cycle(keeper)
+    assert (done["totals"].outcome, done["totals"].message) == ("failed", "part-0 is gone")
 
 
 def test_an_empty_change_commits_nothing_and_advances(shop: Shop) -> None:

@@ -78,19 +78,30 @@ def plan(read: int, write: int, recompute: int) -> RefreshPlan:
     )
 
 
+MB = 1_000_000
+
+
 def test_the_cheaper_path_is_chosen() -> None:
-    assert choose(plan(10, 0, 1_000), 500, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
-    assert choose(plan(9_000, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
-    assert choose(plan(9_000, 500, 1_000), 500, 1.0, STRICT).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(10, 0, 100 * MB), 50 * MB, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
+    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 1.0, STRICT).reason is ReasonCode.INCREMENTAL
+
+
+def test_small_work_hands_on_exact_changes() -> None:
+    assert choose(plan(9_000, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(90 * MB, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
 
 
 def test_the_views_own_history_corrects_the_estimate() -> None:
-    assert choose(plan(9_000, 500, 1_000), 500, 0.1, AUTO).reason is ReasonCode.INCREMENTAL
-    assert correction_of([]) == 1.0
-    assert correction_of([Estimate(100, 50), Estimate(100, 40), Estimate(100, 60)]) == 0.5
-    assert correction_of([Estimate(100, 1)]) == 0.1
-    assert correction_of([Estimate(1, 1_000)]) == 4.0
-    assert correction_of([Estimate(0, 10)]) == 1.0
+    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 0.1, AUTO).reason is ReasonCode.INCREMENTAL
+    recompute = Estimate("recompute", 100, 50)
+    assert correction_of([]) == 0.5
+    assert correction_of([Estimate("incremental", 100, 50)]) == 0.5
+    assert correction_of([recompute]) == 0.5
+    assert correction_of([recompute, *(Estimate("incremental", 100, actual) for actual in (50, 40, 60))]) == 1.0
+    assert correction_of([recompute, Estimate("incremental", 100, 1)]) == 0.1
+    assert correction_of([recompute, Estimate("incremental", 1, 1_000)]) == 4.0
+    assert correction_of([recompute, Estimate("incremental", 0, 10)]) == 0.5
 
 
 def test_what_the_engine_cannot_plan_is_recomputed_or_forbidden() -> None:

@@ -116,3 +116,11 @@ def test_tags_and_planners_come_from_the_snapshot() -> None:
     snapshot = UdfPlanningSnapshot.model_validate(SNAPSHOT)
     assert rewrite_tag_index(snapshot.functions) == {"cdf": ("cdf_is_upsert",), "incremental": ("cdf_is_upsert",)}
     assert domain_planner_names_from_snapshot(snapshot) == ("change_types",)
+
+
+def test_the_reason_of_an_operator_is_taken_apart() -> None:
+    reason = {"code": "clock_dependent", "message": "now() is read", "hint": "keep it later", "detail": "now"}
+    operator = {"operator": "Filter", "how": "recompute", "reason": reason}
+    read = bundle(maintenance={"incremental": False, "reason": reason, "operators": [operator]}).maintenance
+    for one in (read, read.operators[0]):
+        assert (one.reason, one.message, one.hint) == ("clock_dependent", "now() is read", "keep it later")

@@ -138,7 +138,9 @@ def test_a_python_view_becomes_a_bundle_like_that_of_its_sql(
     found.require_all()
     python, sql = (found.views[ViewName(name)].bundle for name in ("daily", "same"))
     assert python.output_schema == sql.output_schema
-    assert python.displays.optimized == sql.displays.optimized
+    assert python.lineage["outputs"] == sql.lineage["outputs"]
+    assert python.maintenance.incremental
+    assert sql.maintenance.incremental
     assert "now()" in (found.views[ViewName("recent")].bundle.displays.optimized or "")
     assert set(compiled(native, project).reused) == {"daily", "recent", "same"}
 
@@ -159,7 +161,7 @@ def test_our_functions_can_be_called_from_python_views(native: SessionRuntime, w
 @pytest.mark.parametrize(
     ("sql", "line", "expected"),
     [
-        ("/*\n*/\nSELECT\n  FROM FROM orders", 4, "view"),
+        ("/*\n*/\nSELECT\n  (day FROM orders", 4, "Expected"),
         ("/*\n*/\n\nSELECT amount,\n  nope FROM orders", None, "nope"),
         ("SELECT 1; SELECT 2", 1, "one query"),
         ("DELETE FROM orders", 1, "one SELECT"),

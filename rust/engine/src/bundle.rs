@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::canonical;
+use crate::deep_stack::on_deep_stack;
 use crate::error::{EngineError, Result};
 use crate::identity::input_use;
 use crate::lineage::Lineage;
@@ -157,7 +158,11 @@ pub struct PlanBundle {
 /// # Errors
 /// `function_changed` if a function that the plan calls is not the one that it was planned with, `unknown_relation` and
 /// `schema_mismatch` if an input is not what the plan was made for, `corrupt_bundle` if the bytes cannot be read.
-pub fn decode_plan(session: &EngineSession, bundle: &PlanBundle, inputs: &[InputSchema]) -> Result<LogicalPlan> {
+pub fn decode_plan(
+    session: &EngineSession,
+    bundle: &PlanBundle,
+    inputs: &[InputSchema],
+) -> Result<LogicalPlan> {
     let subject = format!("view \"{}\"", bundle.name);
     require_functions(session, &subject, bundle)?;
     let mut relations = Vec::with_capacity(bundle.inputs.len());
@@ -165,17 +170,21 @@ pub fn decode_plan(session: &EngineSession, bundle: &PlanBundle, inputs: &[Input
         let Some(input) = inputs.iter().find(|input| input.relation == *relation) else {
             return Err(crate::compile::unknown_relation(&subject, relation, inputs));
         };
-        let names: BTreeSet<String> = used.columns.iter().map(|column| column.name.clone()).collect();
+        let names: BTreeSet<String> = used
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
         let input = input.select(&names);
         require_schema(&subject, relation, used, &input)?;
         relations.push(Arc::new(RelationTable::new(relation, &input.schema)));
     }
-    canonical::decode(session, bundle.encoding, &bundle.plan_bytes, &relations).map_err(|error| {
-        EngineError::CorruptBundle {
+    on_deep_stack(|| canonical::decode(session, bundle.encoding, &bundle.plan_bytes, &relations))
+        .map_err(|error| EngineError::no_thread(&error))?
+        .map_err(|error| EngineError::CorruptBundle {
             subject,
             message: error.strip_backtrace(),
-        }
-    })
+        })
 }
 
 fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle) -> Result<()> {
@@ -183,7 +192,9 @@ fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle
         let (kind, name) = function.split_once(':').unwrap_or(("", function));
         let message = match session.platform().function_hash(kind, name) {
             Some(registered) if registered == hash => continue,
-            Some(_) => format!("{kind} function \"{name}\" is not the one that the plan was made with"),
+            Some(_) => {
+                format!("{kind} function \"{name}\" is not the one that the plan was made with")
+            }
             None => format!("{kind} function \"{name}\" is not registered"),
         };
         return Err(EngineError::FunctionChanged {
@@ -194,7 +205,12 @@ fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle
     Ok(())
 }
 
-fn require_schema(subject: &str, relation: &str, used: &InputUse, input: &InputSchema) -> Result<()> {
+fn require_schema(
+    subject: &str,
+    relation: &str,
+    used: &InputUse,
+    input: &InputSchema,
+) -> Result<()> {
     let found = input_use(relation, &input.schema)?;
     if found.schema_hash == used.schema_hash {
         return Ok(());
@@ -202,16 +218,18 @@ fn require_schema(subject: &str, relation: &str, used: &InputUse, input: &InputS
     let difference = used
         .columns
         .iter()
-        .find_map(|column| match found.columns.iter().find(|found| found.name == column.name) {
-            None => Some(format!("column \"{}\" is gone", column.name)),
-            Some(now) if now != column => Some(format!(
-                "column \"{}\" was {} and is {}",
-                column.name,
-                column.describe(),
-                now.describe()
-            )),
-            Some(_) => None,
-        })
+        .find_map(
+            |column| match found.columns.iter().find(|found| found.name == column.name) {
+                None => Some(format!("column \"{}\" is gone", column.name)),
+                Some(now) if now != column => Some(format!(
+                    "column \"{}\" was {} and is {}",
+                    column.name,
+                    column.describe(),
+                    now.describe()
+                )),
+                Some(_) => None,
+            },
+        )
         .unwrap_or_else(|| "the order of its columns changed".to_owned());
     Err(EngineError::SchemaMismatch {
         subject: subject.to_owned(),
@@ -225,7 +243,10 @@ impl ColumnType {
             Value::String(name) => name.clone(),
             other => other.to_string(),
         };
-        format!("{data_type}{}", if self.nullable { "" } else { " NOT NULL" })
+        format!(
+            "{data_type}{}",
+            if self.nullable { "" } else { " NOT NULL" }
+        )
     }
 }
 
@@ -248,12 +269,9 @@ pub mod base64 {
     pub fn encode(bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
         for chunk in bytes.chunks(3) {
-            let group = chunk
-                .iter()
-                .enumerate()
-                .fold(0u32, |group, (index, byte)| {
-                    group | u32::from(*byte) << (16 - 8 * index)
-                });
+            let group = chunk.iter().enumerate().fold(0u32, |group, (index, byte)| {
+                group | u32::from(*byte) << (16 - 8 * index)
+            });
             for position in 0..4 {
                 if position <= chunk.len() {
                     let index = (group >> (18 - 6 * position)) & 63;

@@ -73,11 +73,23 @@ pub fn encode(
             ),
         )
     })?;
-    let decoded = decode(session, PlanEncoding::Proto, &bytes, relations)
-        .map_err(|error| EngineError::defect(subject, format!("the plan cannot be read back: {error}")))?;
+    let decoded = decode(session, PlanEncoding::Proto, &bytes, relations).map_err(|error| {
+        let message = error.strip_backtrace();
+        // Decoders refuse messages that are nested more than a hundred deep.
+        if message.contains("recursion limit") {
+            return EngineError::invalid_query(
+                subject,
+                "its operators are nested too deeply to be stored; split it into several views",
+            );
+        }
+        EngineError::defect(subject, format!("the plan cannot be read back: {message}"))
+    })?;
     if !identical(plan, &decoded) {
         same_shape(plan, &decoded).map_err(|difference| {
-            EngineError::defect(subject, format!("the plan changes when it is stored: {difference}"))
+            EngineError::defect(
+                subject,
+                format!("the plan changes when it is stored: {difference}"),
+            )
         })?;
     }
     Ok(Encoded {
@@ -102,7 +114,8 @@ pub fn decode(
     match encoding {
         PlanEncoding::Substrait => {
             register(&state, relations)?;
-            let message = Plan::decode(bytes).map_err(|error| DataFusionError::Substrait(error.to_string()))?;
+            let message = Plan::decode(bytes)
+                .map_err(|error| DataFusionError::Substrait(error.to_string()))?;
             let plan = block_on(from_substrait_plan(&state, &message))?;
             // The decoder builds joins and windows in its own way; optimizing gives the form that was encoded.
             state.optimize(&plan)
@@ -116,7 +129,10 @@ pub fn decode(
 }
 
 /// Makes relations known to a fresh state under their bare names.
-pub fn register(state: &SessionState, relations: &[Arc<RelationTable>]) -> Result<(), DataFusionError> {
+pub fn register(
+    state: &SessionState,
+    relations: &[Arc<RelationTable>],
+) -> Result<(), DataFusionError> {
     let schema = state
         .catalog_list()
         .catalog(CATALOG)
@@ -138,23 +154,31 @@ fn encode_substrait(
     relations: &[Arc<RelationTable>],
 ) -> Result<(Vec<u8>, LogicalPlan), String> {
     // A plan without a shape could not be checked.
-    let expected = shape(plan).map_err(|Unknown(what)| format!("{what} is not compared in Substrait"))?;
+    let expected =
+        shape(plan).map_err(|Unknown(what)| format!("{what} is not compared in Substrait"))?;
     let state = session.planning_state();
     let mut message = to_substrait_plan(plan, &state)
         .map_err(|error| format!("Substrait has no form for it: {}", first_line(&error)))?;
     // The producer collects declarations in a hash map.
-    message.extensions.sort_by_key(|declaration| match &declaration.mapping_type {
-        None => (0, 0),
-        Some(MappingType::ExtensionType(mapping)) => (1, mapping.type_anchor),
-        Some(MappingType::ExtensionTypeVariation(mapping)) => (2, mapping.type_variation_anchor),
-        Some(MappingType::ExtensionFunction(mapping)) => (3, mapping.function_anchor),
-    });
+    message
+        .extensions
+        .sort_by_key(|declaration| match &declaration.mapping_type {
+            None => (0, 0),
+            Some(MappingType::ExtensionType(mapping)) => (1, mapping.type_anchor),
+            Some(MappingType::ExtensionTypeVariation(mapping)) => {
+                (2, mapping.type_variation_anchor)
+            }
+            Some(MappingType::ExtensionFunction(mapping)) => (3, mapping.function_anchor),
+        });
     let bytes = message.encode_to_vec();
     let decoded = decode(session, PlanEncoding::Substrait, &bytes, relations)
         .map_err(|error| format!("Substrait does not decode: {}", first_line(&error)))?;
     let found = shape(&decoded).map_err(|Unknown(what)| format!("Substrait gives back {what}"))?;
     if found != expected {
-        return Err(format!("Substrait changes {}", difference(&expected.text(), &found.text())));
+        return Err(format!(
+            "Substrait changes {}",
+            difference(&expected.text(), &found.text())
+        ));
     }
     same_schema(plan, &decoded).map_err(|difference| format!("Substrait changes {difference}"))?;
     Ok((bytes, decoded))
@@ -174,11 +198,19 @@ fn same_schema(plan: &LogicalPlan, decoded: &LogicalPlan) -> Result<(), String> 
     let expected = plan.schema().fields();
     let found = decoded.schema().fields();
     if expected.len() != found.len() {
-        return Err(format!("the number of columns from {} to {}", expected.len(), found.len()));
+        return Err(format!(
+            "the number of columns from {} to {}",
+            expected.len(),
+            found.len()
+        ));
     }
     for (expected, found) in expected.iter().zip(found) {
         if expected.name() != found.name() {
-            return Err(format!("column \"{}\" to \"{}\"", expected.name(), found.name()));
+            return Err(format!(
+                "column \"{}\" to \"{}\"",
+                expected.name(),
+                found.name()
+            ));
         }
         if expected.data_type() != found.data_type() {
             return Err(format!(
@@ -189,7 +221,10 @@ fn same_schema(plan: &LogicalPlan, decoded: &LogicalPlan) -> Result<(), String> 
             ));
         }
         if expected.is_nullable() != found.is_nullable() {
-            return Err(format!("whether column \"{}\" may be NULL", expected.name()));
+            return Err(format!(
+                "whether column \"{}\" may be NULL",
+                expected.name()
+            ));
         }
     }
     Ok(())

@@ -12,8 +12,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
-use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit, when};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use lake::{ChangeFeed, FeedKind, PartWeight};
 use maintenance::{InputShape, WEIGHT};
 
@@ -98,9 +97,7 @@ fn consolidated(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds) -> 
     if feed.kind == FeedKind::InsertOnly {
         return union.build();
     }
-    let keys: Vec<Expr> = columns.iter().map(|name| Expr::Column(Column::new_unqualified(name.as_str()))).collect();
-    let weight = sum(col(WEIGHT)).alias(WEIGHT);
-    union.aggregate(keys, [weight])?.filter(col(WEIGHT).not_eq(lit(0_i64)))?.build()
+    maintenance::consolidate(union.build()?)
 }
 
 /// The weight that a row of a change file stands for, by our own functions of change types.

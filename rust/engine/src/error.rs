@@ -80,7 +80,9 @@ pub enum EngineError {
         message: String,
     },
     /// The memory pool or the spill directory is full.
-    #[error("{subject}: out of memory: {message}; raise the memory limit or lower the target partitions")]
+    #[error(
+        "{subject}: out of memory: {message}; raise the memory limit or lower the target partitions"
+    )]
     OutOfMemory {
         /// What ran.
         subject: String,
@@ -119,7 +121,9 @@ pub enum EngineError {
     #[error("cancelled")]
     Cancelled,
     /// A mistake of ours or of a library.
-    #[error("{subject}: internal error: {message}; please report it with the definition of the view")]
+    #[error(
+        "{subject}: internal error: {message}; please report it with the definition of the view"
+    )]
     Defect {
         /// What was done.
         subject: String,
@@ -191,6 +195,14 @@ impl EngineError {
         }
     }
 
+    /// No thread could be started for planning.
+    pub(crate) fn no_thread(error: &std::io::Error) -> Self {
+        Self::OutOfMemory {
+            subject: "planning".to_owned(),
+            message: format!("no thread can be started: {error}"),
+        }
+    }
+
     /// Sorts an error that DataFusion returned while `subject` was parsed, planned or optimized.
     pub fn planning(subject: &str, error: DataFusionError) -> Self {
         Self::sort(subject, error, true)
@@ -206,12 +218,19 @@ impl EngineError {
             Ok(own) => return own,
             Err(error) => error,
         };
-        let subject = subject.to_owned();
+        // Only a definition has places; while rows are computed there is none to point at.
+        let place = if planning {
+            place_of(&error)
+        } else {
+            String::new()
+        };
+        let subject = format!("{subject}{place}");
         let text = error.strip_backtrace();
         match error.find_root() {
-            DataFusionError::SQL(parser, _) => {
-                Self::invalid_query(subject, format!("it is not valid SQL: {}", parser_text(&parser.to_string())))
-            }
+            DataFusionError::SQL(parser, _) => Self::invalid_query(
+                subject,
+                format!("it is not valid SQL: {}", parser_text(&parser.to_string())),
+            ),
             DataFusionError::SchemaError(schema_error, _) => {
                 Self::invalid_query(subject, schema_text(schema_error))
             }
@@ -260,9 +279,8 @@ fn unwrap_external(error: DataFusionError) -> Result<EngineError, DataFusionErro
                 },
             },
         },
-        DataFusionError::Context(context, inner) => {
-            unwrap_external(*inner).map_err(|inner| DataFusionError::Context(context, Box::new(inner)))
-        }
+        DataFusionError::Context(context, inner) => unwrap_external(*inner)
+            .map_err(|inner| DataFusionError::Context(context, Box::new(inner))),
         DataFusionError::Diagnostic(diagnostic, inner) => unwrap_external(*inner)
             .map_err(|inner| DataFusionError::Diagnostic(diagnostic, Box::new(inner))),
         DataFusionError::ArrowError(inner, trace) => match *inner {
@@ -273,6 +291,17 @@ fn unwrap_external(error: DataFusionError) -> Result<EngineError, DataFusionErro
         },
         other => Err(other),
     }
+}
+
+/// The place in the definition that an error is about, as a suffix of its subject.
+fn place_of(error: &DataFusionError) -> String {
+    error
+        .diagnostic()
+        .and_then(|diagnostic| diagnostic.span)
+        .map(|span| span.start)
+        .filter(|start| start.line > 0)
+        .map(|start| format!(", line {}, column {}", start.line, start.column))
+        .unwrap_or_default()
 }
 
 fn parser_text(text: &str) -> String {

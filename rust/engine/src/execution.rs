@@ -66,7 +66,7 @@ impl Execution {
             batches.push(batch);
         }
         let read = scanned(&physical);
-        Ok(Collected { batches, rows, read, reservation, optimized })
+        Ok(Collected { batches, rows, read, _reservation: reservation })
     }
 
     /// An empty claim on the memory pool.
@@ -83,10 +83,8 @@ pub struct Collected {
     pub rows: u64,
     /// What was read for them.
     pub read: FileWork,
-    /// The claim on the pool.
-    pub reservation: MemoryReservation,
-    /// The plan that ran.
-    pub optimized: LogicalPlan,
+    /// The claim on the pool, given back with the rows.
+    _reservation: MemoryReservation,
 }
 
 /// Claim `bytes` more; `budget_exceeded` when that is above the budget or the pool is full.

@@ -49,18 +49,25 @@ const CONTENT_SETTINGS: &[&str] = &[
 /// The settings that shape logical plans.
 pub fn planning_settings(settings: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     select(settings, |key| {
-        !MACHINE_SETTINGS.iter().any(|prefix| key.starts_with(prefix))
+        !MACHINE_SETTINGS
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
     })
 }
 
 /// The settings that can change rows.
 pub fn content_settings(settings: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     select(settings, |key| {
-        CONTENT_SETTINGS.iter().any(|prefix| key.starts_with(prefix))
+        CONTENT_SETTINGS
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
     })
 }
 
-fn select(settings: &BTreeMap<String, String>, wanted: impl Fn(&str) -> bool) -> BTreeMap<&str, &str> {
+fn select(
+    settings: &BTreeMap<String, String>,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<&str, &str> {
     settings
         .iter()
         .filter(|(key, _)| wanted(key))
@@ -72,7 +79,11 @@ fn select(settings: &BTreeMap<String, String>, wanted: impl Fn(&str) -> bool) ->
 ///
 /// # Errors
 /// As [`column_types`], for an input type that Delta does not have.
-pub fn compile_key(session: &EngineSession, definition: &[u8], inputs: &[InputSchema]) -> Result<String> {
+pub fn compile_key(
+    session: &EngineSession,
+    definition: &[u8],
+    inputs: &[InputSchema],
+) -> Result<String> {
     let mut schemas: BTreeMap<&str, Vec<ColumnType>> = BTreeMap::new();
     for input in inputs {
         let subject = format!("relation \"{}\"", input.relation);

@@ -74,7 +74,9 @@ impl Inputs {
 
     /// The view's plan over the inputs at their new pins.
     pub fn now_plan(&self, session: &EngineSession, bundle: &PlanBundle) -> Result<LogicalPlan> {
-        self.bind_sides(session, &self.plan(session, bundle)?, &ChangeSets::new())
+        // Re-based like a change plan: a decoded plan that is optimized once more must not have null-safe join keys.
+        let plan = maintenance::over(&self.plan(session, bundle)?, maintenance::Side::Now)?;
+        self.bind_sides(session, &plan, &ChangeSets::new())
     }
 
     /// A plan over pinned scans and change sets.

@@ -13,6 +13,7 @@ mod changes;
 mod commit;
 pub mod compile;
 mod dataframe_plan;
+mod deep_stack;
 mod difference;
 pub mod error;
 mod execution;
@@ -34,6 +35,8 @@ pub mod sql;
 
 #[cfg(test)]
 mod compile_tests;
+#[cfg(test)]
+mod dataframe_tests;
 #[cfg(test)]
 mod tpch;
 mod target;

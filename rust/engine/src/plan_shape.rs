@@ -13,7 +13,8 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Between, Distinct, Expr, Join, JoinType, Like, LogicalPlan, Operator, Sort, Window,
+    Aggregate, Between, BinaryExpr, Distinct, Expr, GroupingSet, Join, JoinType, Like, LogicalPlan,
+    Operator, Sort, Unnest, Window,
 };
 
 /// Why a plan has no shape: the operator or expression that is not known here.
@@ -126,6 +127,18 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
             ))
         }
         LogicalPlan::Subquery(subquery) => shape(&subquery.subquery),
+        LogicalPlan::Unnest(unnest) => unnest_shape(unnest),
+        LogicalPlan::RecursiveQuery(query) => Ok(Shape::closed(
+            // Its name is what the scan of its work table refers to.
+            format!(
+                "recursive({}, distinct {}, {}, {})",
+                query.name,
+                query.is_distinct,
+                shape(&query.static_term)?.text(),
+                shape(&query.recursive_term)?.text()
+            ),
+            positions(&query.schema, "w"),
+        )),
         other => Err(Unknown(operator_name(other))),
     }
 }
@@ -133,7 +146,10 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
 /// The name of an operator, as in `Aggregate` or `RecursiveQuery`.
 pub fn operator_name(plan: &LogicalPlan) -> String {
     let text = plan.display().to_string();
-    text.split([':', ' ', '[']).next().unwrap_or_default().to_owned()
+    text.split([':', ' ', '['])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn join_shape(join: &Join) -> Result<Shape> {
@@ -184,8 +200,14 @@ fn join_shape(join: &Join) -> Result<Shape> {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => inside.columns,
         JoinType::LeftSemi | JoinType::LeftAnti => left_columns,
         JoinType::RightSemi | JoinType::RightAnti => right_columns,
-        JoinType::LeftMark => left_columns.into_iter().chain(["mark".to_owned()]).collect(),
-        JoinType::RightMark => right_columns.into_iter().chain(["mark".to_owned()]).collect(),
+        JoinType::LeftMark => left_columns
+            .into_iter()
+            .chain(["mark".to_owned()])
+            .collect(),
+        JoinType::RightMark => right_columns
+            .into_iter()
+            .chain(["mark".to_owned()])
+            .collect(),
     };
     Ok(Shape::closed(rows, columns))
 }
@@ -202,6 +224,26 @@ fn aggregate_shape(aggregate: &Aggregate) -> Result<Shape> {
             values.join(", ")
         ),
         positions(&aggregate.schema, "a"),
+    ))
+}
+
+fn unnest_shape(unnest: &Unnest) -> Result<Shape> {
+    let input = shape(&unnest.input)?;
+    let lists: Vec<String> = unnest
+        .list_type_columns
+        .iter()
+        .map(|(position, list)| format!("{position} depth {}", list.depth))
+        .collect();
+    Ok(Shape::closed(
+        format!(
+            "unnest({}, lists [{}], structs {:?}, outputs {:?}, {:?})",
+            input.text(),
+            lists.join(", "),
+            unnest.struct_type_columns,
+            unnest.dependency_indices,
+            unnest.options
+        ),
+        positions(&unnest.schema, "n"),
     ))
 }
 
@@ -227,12 +269,19 @@ fn sort_shape(sort: &Sort) -> Result<Shape> {
     let input = shape(&sort.input)?;
     let keys = sort_keys(&sort.expr, sort.input.schema(), &input)?;
     let sorted = Shape::closed(format!("sort({}, [{keys}])", input.rows), input.columns);
-    Ok(limited(sorted, None, sort.fetch.map(|fetch| fetch as i64)))
+    Ok(limited(
+        sorted,
+        None,
+        sort.fetch
+            .map(|fetch| i64::try_from(fetch).unwrap_or(i64::MAX)),
+    ))
 }
 
 /// A limit over a limit with the same count is that limit: encodings write the count of a sort as one of its own.
 fn limited(input: Shape, skip: Option<i64>, fetch: Option<i64>) -> Shape {
-    let bound = |skip: Option<i64>, fetch: Option<i64>| fetch.map(|fetch| fetch.saturating_add(skip.unwrap_or(0)));
+    let bound = |skip: Option<i64>, fetch: Option<i64>| {
+        fetch.map(|fetch| fetch.saturating_add(skip.unwrap_or(0)))
+    };
     let (rows, inner_fetch) = unlimited(&input.rows);
     let rows = match (inner_fetch, bound(skip, fetch)) {
         // The inner limit keeps at least what the outer one looks at, so it changes nothing.
@@ -242,7 +291,8 @@ fn limited(input: Shape, skip: Option<i64>, fetch: Option<i64>) -> Shape {
     if skip.is_none() && fetch.is_none() {
         return input;
     }
-    let text = |value: Option<i64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    let text =
+        |value: Option<i64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     Shape::closed(
         format!("limit({rows}, skip {}, fetch {})", text(skip), text(fetch)),
         input.columns,
@@ -296,7 +346,11 @@ fn sort_keys(keys: &[SortExpr], schema: &DFSchema, input: &Shape) -> Result<Stri
             Ok(format!(
                 "{value} {} {}",
                 if key.asc { "asc" } else { "desc" },
-                if key.nulls_first { "nulls first" } else { "nulls last" }
+                if key.nulls_first {
+                    "nulls first"
+                } else {
+                    "nulls last"
+                }
             ))
         })
         .collect::<Result<_>>()?;
@@ -327,7 +381,9 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
             let parts: Vec<String> = parts.into_iter().map(one).collect::<Result<_>>()?;
             format!("({})", parts.join(&format!(" {op} ")))
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => format!("({} {op} {})", one(left)?, one(right)?),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            format!("({} {op} {})", one(left)?, one(right)?)
+        }
         Expr::Like(like) => like_text("like", like, &one)?,
         Expr::SimilarTo(like) => like_text("similar", like, &one)?,
         Expr::Not(inner) => format!("not({})", one(inner)?),
@@ -348,24 +404,32 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
         }) => {
             let value = one(expr)?;
             let inside = format!("({value} >= {} AND {value} <= {})", one(low)?, one(high)?);
-            if *negated { format!("not({inside})") } else { inside }
+            if *negated {
+                format!("not({inside})")
+            } else {
+                inside
+            }
         }
         Expr::Case(case) => {
-            let mut text = "case(".to_owned();
-            if let Some(value) = &case.expr {
-                text.push_str(&one(value)?);
-            }
-            for (when, then) in &case.when_then_expr {
-                text.push_str(&format!("; {} -> {}", one(when)?, one(then)?));
-            }
-            if let Some(value) = &case.else_expr {
-                text.push_str(&format!("; else {}", one(value)?));
-            }
-            text + ")"
+            let branches: Vec<String> = case
+                .when_then_expr
+                .iter()
+                .map(|(when, then)| Ok(format!("{} -> {}", one(when)?, one(then)?)))
+                .collect::<Result<_>>()?;
+            format!(
+                "case({}; {}; else {})",
+                optional(case.expr.as_deref(), &one)?,
+                branches.join("; "),
+                optional(case.else_expr.as_deref(), &one)?
+            )
         }
         Expr::Cast(cast) => format!("cast({}, {})", one(&cast.expr)?, cast.field.data_type()),
-        Expr::TryCast(cast) => format!("try_cast({}, {})", one(&cast.expr)?, cast.field.data_type()),
-        Expr::ScalarFunction(function) => format!("{}({})", function.func.name(), many(&function.args)?),
+        Expr::TryCast(cast) => {
+            format!("try_cast({}, {})", one(&cast.expr)?, cast.field.data_type())
+        }
+        Expr::ScalarFunction(function) => {
+            format!("{}({})", function.func.name(), many(&function.args)?)
+        }
         Expr::AggregateFunction(function) => {
             let AggregateFunctionParams {
                 args,
@@ -406,9 +470,26 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
                 treatment(*null_treatment)
             )
         }
-        Expr::InList(InList { expr, list, negated }) => {
+        Expr::InList(InList {
+            expr,
+            list,
+            negated,
+        }) => {
             let inside = format!("in({}, [{}])", one(expr)?, many(list)?);
-            if *negated { format!("not({inside})") } else { inside }
+            if *negated {
+                format!("not({inside})")
+            } else {
+                inside
+            }
+        }
+        Expr::GroupingSet(GroupingSet::Rollup(parts)) => format!("rollup({})", many(parts)?),
+        Expr::GroupingSet(GroupingSet::Cube(parts)) => format!("cube({})", many(parts)?),
+        Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
+            let sets: Vec<String> = sets
+                .iter()
+                .map(|set| many(set).map(|set| format!("({set})")))
+                .collect::<Result<_>>()?;
+            format!("sets({})", sets.join(", "))
         }
         Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
             format!("scalar_query({})", shape(&subquery.subquery)?.text())
@@ -436,7 +517,11 @@ fn like_text(kind: &str, like: &Like, one: &impl Fn(&Expr) -> Result<String>) ->
         like.escape_char,
         like.case_insensitive
     );
-    Ok(if like.negated { format!("not({inside})") } else { inside })
+    Ok(if like.negated {
+        format!("not({inside})")
+    } else {
+        inside
+    })
 }
 
 fn optional(expr: Option<&Expr>, one: &impl Fn(&Expr) -> Result<String>) -> Result<String> {

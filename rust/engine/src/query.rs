@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::error::EngineError;
 use crate::refresh::lake_error;
-use crate::session::EngineSession;
+use crate::session::{CATALOG, EngineSession, SCHEMA};
 
 /// A table and the name that a query knows it by.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,7 +100,7 @@ async fn register(
     for (name, table) in known {
         let reference = TableReference::parse_str(name);
         let wanted = named.iter().any(|other| {
-            other.table() == reference.table() && other.schema().unwrap_or("public") == reference.schema().unwrap_or("public")
+            other.table() == reference.table() && other.schema().unwrap_or(SCHEMA) == reference.schema().unwrap_or(SCHEMA)
         });
         if !(wanted || all) {
             continue;
@@ -114,7 +114,7 @@ async fn register(
         };
         let provider: Arc<dyn TableProvider> = Arc::new(PinnedTable::new(session.lake().clone(), snapshot));
         if let Some(schema) = reference.schema() {
-            let catalog = context.catalog("datafusion");
+            let catalog = context.catalog(CATALOG);
             if let Some(catalog) = catalog
                 && catalog.schema(schema).is_none()
             {

@@ -220,7 +220,23 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         (self.observer)("planning");
         let inputs = Inputs::open(self.session, &self.request.inputs, true).await?;
+        let target = self.target().await?.ok_or_else(|| {
+            EngineError::defect("incremental refresh", "the target does not exist; only a recomputation can make it")
+        })?;
+        self.progress.timed("open", started);
+        let ended = self.maintain(&inputs, &target).await?;
+        if ended.outcome == Outcome::Unchanged && self.request.commit_empty && !self.dry {
+            return self.commit(&inputs, Some(&target), Commitment::default()).await;
+        }
+        Ok(ended)
+    }
+
+    async fn maintain(&mut self, inputs: &Inputs, target: &Target) -> Result<Ended> {
+        let started = Instant::now();
         let feeds = inputs.feeds(self.session).await?;
+        if feeds.is_empty() {
+            return Ok(Ended::default());
+        }
         let shapes = inputs.shapes(&feeds);
         let plan = inputs.plan(self.session, &self.request.bundle)?;
         let change = match maintenance::change_plan(&plan, &shapes) {
@@ -236,20 +252,17 @@ impl<'a> Run<'a> {
         };
         let execution = Execution::new(self.session, self.request.clock_ms)?;
         self.progress.timed("plan", started);
-        let target = self.target().await?.ok_or_else(|| {
-            EngineError::defect("incremental refresh", "the target does not exist; only a recomputation can make it")
-        })?;
         let insert_only = shapes.values().all(|shape| shape.insert_only);
         match change {
             ChangePlan::Rows { changes } => {
-                let Some(sets) = self.read_changes(&inputs, &execution, &feeds, &changes).await? else {
+                let Some(sets) = self.read_changes(inputs, &execution, &feeds, &changes).await? else {
                     return Ok(Ended::default());
                 };
                 let bound = inputs.bind_sides(self.session, &changes, &sets)?;
-                self.apply_rows(&inputs, &execution, &target, bound, insert_only).await
+                self.apply_rows(inputs, &execution, target, bound, insert_only).await
             }
             ChangePlan::Groups { keys, key_columns, .. } => {
-                let Some(sets) = self.read_changes(&inputs, &execution, &feeds, &keys).await? else {
+                let Some(sets) = self.read_changes(inputs, &execution, &feeds, &keys).await? else {
                     return Ok(Ended::default());
                 };
                 let budget = self.budget();
@@ -281,7 +294,7 @@ impl<'a> Run<'a> {
                     .map(|index| target.snapshot.schema.field(*index).name().clone())
                     .collect();
                 let among = Among::Keys { keys: affected, columns };
-                self.apply(&inputs, &execution, &target, bag, Matching::Replace, among).await
+                self.apply(inputs, &execution, target, bag, Matching::Replace, among).await
             }
         }
     }

@@ -17,7 +17,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use crate::error::EngineError;
@@ -151,7 +153,11 @@ impl ExecutionPlan for RelationExec {
         Ok(self)
     }
 
-    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        _partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         Err(EngineError::defect(
             format!("relation \"{}\"", self.relation),
             "a plan was run before its relations were bound to versions",
@@ -179,7 +185,12 @@ impl RelationCodec {
 }
 
 impl LogicalExtensionCodec for RelationCodec {
-    fn try_decode(&self, _bytes: &[u8], _inputs: &[LogicalPlan], _context: &TaskContext) -> Result<Extension> {
+    fn try_decode(
+        &self,
+        _bytes: &[u8],
+        _inputs: &[LogicalPlan],
+        _context: &TaskContext,
+    ) -> Result<Extension> {
         not_impl_err!("a stored plan has no operators that DataFusion does not know")
     }
 
@@ -195,10 +206,9 @@ impl LogicalExtensionCodec for RelationCodec {
         _context: &TaskContext,
     ) -> Result<Arc<dyn TableProvider>> {
         let relation = String::from_utf8_lossy(bytes);
-        let found = self
-            .relations
-            .get(relation.as_ref())
-            .ok_or_else(|| plan_datafusion_err!("there is no relation \"{relation}\" for table {table}"))?;
+        let found = self.relations.get(relation.as_ref()).ok_or_else(|| {
+            plan_datafusion_err!("there is no relation \"{relation}\" for table {table}")
+        })?;
         Ok(Arc::clone(found) as Arc<dyn TableProvider>)
     }
 
@@ -209,7 +219,9 @@ impl LogicalExtensionCodec for RelationCodec {
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
         let Some(relation) = provider.downcast_ref::<RelationTable>() else {
-            return not_impl_err!("{table} is not a relation of the project and cannot be part of a view");
+            return not_impl_err!(
+                "{table} is not a relation of the project and cannot be part of a view"
+            );
         };
         bytes.extend_from_slice(relation.relation().as_bytes());
         Ok(())

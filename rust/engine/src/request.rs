@@ -149,6 +149,9 @@ pub struct RefreshRequest {
     /// Whether the target's schema and properties are written anew.
     #[serde(default)]
     pub replace_definition: bool,
+    /// Whether a refresh that finds nothing to change commits all the same, without files, to record its pins.
+    #[serde(default)]
+    pub commit_empty: bool,
     /// Most bytes that the incremental path may hold in memory before it gives up; none for a quarter of the pool.
     #[serde(default)]
     pub change_budget_bytes: Option<u64>,

@@ -123,14 +123,21 @@ impl EngineSession {
     /// `invalid_argument` for an unknown setting or an impossible value, `platform_missing` if a part of the function
     /// platform is switched off.
     pub fn new(options: EngineOptions) -> Result<Self> {
-        let config = session_config(&options)?;
+        let EngineOptions {
+            settings,
+            memory_limit_bytes,
+            spill_directory,
+            target_partitions,
+            durable,
+            platform: platform_options,
+        } = options;
         let mut state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(runtime(&options)?)
+            .with_config(session_config(settings, target_partitions)?)
+            .with_runtime_env(runtime(memory_limit_bytes, spill_directory)?)
             .with_default_features()
             .with_session_id("deltakeep".to_owned())
             .build();
-        let platform = functions::install(&mut state, &options.platform)
+        let platform = functions::install(&mut state, &platform_options)
             .map_err(|error| EngineError::planning("function platform", error))?;
         functions::require_installed(&state, &platform)
             .map_err(|message| EngineError::PlatformMissing { message })?;
@@ -140,10 +147,10 @@ impl EngineSession {
             platform: Arc::new(platform),
             settings: Arc::new(settings),
             lake: Lake::new(LakeOptions {
-                durable: options.durable,
+                durable,
                 snapshot_cache: SNAPSHOT_CACHE,
             }),
-            durable: options.durable,
+            durable,
         })
     }
 
@@ -193,9 +200,12 @@ impl EngineSession {
     /// # Errors
     /// `invalid_argument` if the clock is outside of what a timestamp can hold.
     pub fn execution_state(&self, clock_ms: i64) -> Result<SessionState> {
-        let moment = timestamp_ms_to_datetime(clock_ms).ok_or_else(|| EngineError::InvalidArgument {
-            message: format!("clock {clock_ms} is not a moment in milliseconds since the epoch"),
-        })?;
+        let moment =
+            timestamp_ms_to_datetime(clock_ms).ok_or_else(|| EngineError::InvalidArgument {
+                message: format!(
+                    "clock {clock_ms} is not a moment in milliseconds since the epoch"
+                ),
+            })?;
         let mut state = self.planning_state();
         let config = Arc::clone(state.config_options());
         let properties = state.execution_props_mut();
@@ -239,17 +249,24 @@ impl EngineSession {
     }
 }
 
-fn session_config(options: &EngineOptions) -> Result<SessionConfig> {
+fn session_config(
+    settings: BTreeMap<String, String>,
+    target_partitions: Option<usize>,
+) -> Result<SessionConfig> {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(true)
-        .with_target_partitions(options.target_partitions.unwrap_or(DEFAULT_TARGET_PARTITIONS).max(1));
+        .with_target_partitions(
+            target_partitions
+                .unwrap_or(DEFAULT_TARGET_PARTITIONS)
+                .max(1),
+        );
     let values = config.options_mut();
     for (key, value) in CHOSEN {
         set(values, key, value)?;
     }
-    for (key, value) in &options.settings {
-        if let Some((_, fixed, reason)) = FIXED.iter().find(|(fixed, _, _)| fixed == key)
-            && fixed != value
+    for (key, value) in settings {
+        if let Some((_, fixed, reason)) = FIXED.iter().find(|(fixed, _, _)| *fixed == key)
+            && *fixed != value
         {
             return Err(EngineError::InvalidArgument {
                 message: format!("setting \"{key}\" must be {fixed}: {reason}"),
@@ -262,7 +279,7 @@ fn session_config(options: &EngineOptions) -> Result<SessionConfig> {
                 ),
             });
         }
-        set(values, key, value)?;
+        set(values, &key, &value)?;
     }
     for (key, value, _) in FIXED {
         set(values, key, value)?;
@@ -271,17 +288,22 @@ fn session_config(options: &EngineOptions) -> Result<SessionConfig> {
 }
 
 fn set(values: &mut datafusion::config::ConfigOptions, key: &str, value: &str) -> Result<()> {
-    values.set(key, value).map_err(|error| EngineError::InvalidArgument {
-        message: format!(
-            "setting \"{key}\" cannot be \"{value}\": {}",
-            error.strip_backtrace()
-        ),
-    })
+    values
+        .set(key, value)
+        .map_err(|error| EngineError::InvalidArgument {
+            message: format!(
+                "setting \"{key}\" cannot be \"{value}\": {}",
+                error.strip_backtrace()
+            ),
+        })
 }
 
-fn runtime(options: &EngineOptions) -> Result<Arc<RuntimeEnv>> {
+fn runtime(
+    memory_limit_bytes: Option<u64>,
+    spill_directory: Option<PathBuf>,
+) -> Result<Arc<RuntimeEnv>> {
     let mut builder = RuntimeEnvBuilder::new();
-    if let Some(bytes) = options.memory_limit_bytes {
+    if let Some(bytes) = memory_limit_bytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
             FairSpillPool::new(bytes),
@@ -289,13 +311,15 @@ fn runtime(options: &EngineOptions) -> Result<Arc<RuntimeEnv>> {
         ));
         builder = builder.with_memory_pool(pool);
     }
-    if let Some(folder) = &options.spill_directory {
-        std::fs::create_dir_all(folder).map_err(|error| EngineError::InvalidArgument {
-            message: format!("spill directory \"{}\" cannot be made: {error}", folder.display()),
+    if let Some(folder) = spill_directory {
+        std::fs::create_dir_all(&folder).map_err(|error| EngineError::InvalidArgument {
+            message: format!(
+                "spill directory \"{}\" cannot be made: {error}",
+                folder.display()
+            ),
         })?;
         builder = builder.with_disk_manager_builder(
-            DiskManagerBuilder::default()
-                .with_mode(DiskManagerMode::Directories(vec![folder.clone()])),
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder])),
         );
     }
     builder
@@ -349,18 +373,27 @@ mod tests {
         assert_eq!(settings["datafusion.execution.target_partitions"], "2");
         assert_eq!(settings["datafusion.execution.time_zone"], "UTC");
         assert_eq!(settings["datafusion.catalog.information_schema"], "true");
-        assert_eq!(settings["datafusion.execution.parquet.pushdown_filters"], "false");
+        assert_eq!(
+            settings["datafusion.execution.parquet.pushdown_filters"],
+            "false"
+        );
     }
 
     #[test]
     fn an_unknown_setting_is_named() {
         let options = EngineOptions {
-            settings: BTreeMap::from([("datafusion.execution.batchsize".to_owned(), "1".to_owned())]),
+            settings: BTreeMap::from([(
+                "datafusion.execution.batchsize".to_owned(),
+                "1".to_owned(),
+            )]),
             ..EngineOptions::default()
         };
         let error = EngineSession::new(options).unwrap_err();
         assert_eq!(error.code(), "invalid_argument");
-        assert!(error.message().contains("datafusion.execution.batchsize"), "{error}");
+        assert!(
+            error.message().contains("datafusion.execution.batchsize"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -404,6 +437,12 @@ mod tests {
         let state = session.execution_state(1_700_000_000_000).unwrap();
         let start = state.execution_props().query_execution_start_time.unwrap();
         assert_eq!(start.timestamp_millis(), 1_700_000_000_000);
-        assert!(session.planning_state().execution_props().query_execution_start_time.is_none());
+        assert!(
+            session
+                .planning_state()
+                .execution_props()
+                .query_execution_start_time
+                .is_none()
+        );
     }
 }

@@ -10,7 +10,14 @@ use crate::bundle::InputSchema;
 pub fn inputs() -> Vec<InputSchema> {
     let money = DataType::Decimal128(15, 2);
     vec![
-        table("region", &[("r_regionkey", DataType::Int64), ("r_name", DataType::Utf8), ("r_comment", DataType::Utf8)]),
+        table(
+            "region",
+            &[
+                ("r_regionkey", DataType::Int64),
+                ("r_name", DataType::Utf8),
+                ("r_comment", DataType::Utf8),
+            ],
+        ),
         table(
             "nation",
             &[

@@ -23,12 +23,13 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::types::logical_string;
 use datafusion::common::utils::take_function_args;
-use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err, internal_err};
+use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    Coercion, ColumnarValue, DocSection, Documentation, EncodingPreservation, Expr, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass, Volatility,
+    Coercion, ColumnarValue, DocSection, Documentation, EncodingPreservation, Expr,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass,
+    Volatility,
 };
 
 use crate::tags::{CDF, DELTA, INCREMENTAL};
@@ -45,7 +46,9 @@ pub fn functions() -> Vec<PlatformFunction> {
     [Meaning::Rank, Meaning::Upsert, Meaning::Delete]
         .into_iter()
         .map(|meaning| PlatformFunction {
-            function: Function::Scalar(Arc::new(ScalarUDF::new_from_impl(ChangeTypeFunction::new(meaning)))),
+            function: Function::Scalar(Arc::new(ScalarUDF::new_from_impl(
+                ChangeTypeFunction::new(meaning),
+            ))),
             tags: &[INCREMENTAL, CDF, DELTA],
             null_behaviour: NullBehaviour::Propagates,
             return_rule: meaning.return_rule(),
@@ -96,6 +99,16 @@ impl Meaning {
                 self.name()
             )),
         }
+    }
+
+    fn constant(self, value: &ScalarValue) -> Result<ScalarValue> {
+        if *value == ScalarValue::Null {
+            return self.scalar(None);
+        }
+        let Some(change_type) = value.try_as_str() else {
+            return exec_err!("{} takes a string, not {}", self.name(), value.data_type());
+        };
+        self.scalar(change_type)
     }
 
     fn scalar(self, change_type: Option<&str>) -> Result<ScalarValue> {
@@ -215,37 +228,33 @@ impl ScalarUDFImpl for ChangeTypeFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), self.meaning.data_type(), nullable)))
+        Ok(Arc::new(Field::new(
+            self.name(),
+            self.meaning.data_type(),
+            nullable,
+        )))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [change_type] = take_function_args(self.name(), args.args)?;
         match change_type {
-            ColumnarValue::Scalar(value) => match text(&value) {
-                Some(word) => Ok(ColumnarValue::Scalar(self.meaning.scalar(word)?)),
-                None => internal_err!("{} got a {}", self.name(), value.data_type()),
-            },
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(invoke_array(self.meaning, &array)?)),
+            ColumnarValue::Scalar(value) => {
+                Ok(ColumnarValue::Scalar(self.meaning.constant(&value)?))
+            }
+            ColumnarValue::Array(array) => {
+                Ok(ColumnarValue::Array(invoke_array(self.meaning, &array)?))
+            }
         }
     }
 
     fn simplify(&self, args: Vec<Expr>, _info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        // A wrong literal stays a call: it is an error only where it is evaluated.
         if let [Expr::Literal(value, None)] = args.as_slice()
-            && let Some(word) = text(value)
-            // A wrong literal stays a call: it is an error only where it is evaluated.
-            && let Ok(folded) = self.meaning.scalar(word)
+            && let Ok(folded) = self.meaning.constant(value)
         {
             return Ok(ExprSimplifyResult::Simplified(Expr::Literal(folded, None)));
         }
         Ok(ExprSimplifyResult::Original(args))
-    }
-}
-
-/// The text of a string of any encoding (inside: none for NULL); none for other types.
-fn text(value: &ScalarValue) -> Option<Option<&str>> {
-    match value {
-        ScalarValue::Null => Some(None),
-        other => other.try_as_str(),
     }
 }
 
@@ -316,25 +325,35 @@ mod tests {
     #[test]
     fn every_word_in_every_encoding() {
         for array in encodings(&WORDS) {
-            let ColumnarValue::Array(rank) = invoke("cdf_change_rank", ColumnarValue::Array(Arc::clone(&array))).unwrap()
+            let ColumnarValue::Array(rank) =
+                invoke("cdf_change_rank", ColumnarValue::Array(Arc::clone(&array))).unwrap()
             else {
                 panic!("an array gives an array");
             };
             let ranks: Vec<_> = rank.as_primitive::<Int32Type>().iter().collect();
             assert_eq!(ranks, [Some(0), Some(1), Some(2), Some(3), None]);
 
-            let ColumnarValue::Array(upsert) = invoke("cdf_is_upsert", ColumnarValue::Array(Arc::clone(&array))).unwrap()
+            let ColumnarValue::Array(upsert) =
+                invoke("cdf_is_upsert", ColumnarValue::Array(Arc::clone(&array))).unwrap()
             else {
                 panic!("an array gives an array");
             };
             let upserts: Vec<_> = upsert.as_boolean().iter().collect();
-            assert_eq!(upserts, [Some(false), Some(false), Some(true), Some(true), None]);
+            assert_eq!(
+                upserts,
+                [Some(false), Some(false), Some(true), Some(true), None]
+            );
 
-            let ColumnarValue::Array(delete) = invoke("cdf_is_delete", ColumnarValue::Array(array)).unwrap() else {
+            let ColumnarValue::Array(delete) =
+                invoke("cdf_is_delete", ColumnarValue::Array(array)).unwrap()
+            else {
                 panic!("an array gives an array");
             };
             let deletes: Vec<_> = delete.as_boolean().iter().collect();
-            assert_eq!(deletes, [Some(false), Some(true), Some(false), Some(false), None]);
+            assert_eq!(
+                deletes,
+                [Some(false), Some(true), Some(false), Some(false), None]
+            );
         }
     }
 
@@ -345,16 +364,23 @@ mod tests {
             ScalarValue::Utf8(word()),
             ScalarValue::LargeUtf8(word()),
             ScalarValue::Utf8View(word()),
-            ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(ScalarValue::Utf8(word()))),
+            ScalarValue::Dictionary(
+                Box::new(DataType::Int32),
+                Box::new(ScalarValue::Utf8(word())),
+            ),
         ] {
-            let ColumnarValue::Scalar(rank) = invoke("cdf_change_rank", ColumnarValue::Scalar(value)).unwrap() else {
+            let ColumnarValue::Scalar(rank) =
+                invoke("cdf_change_rank", ColumnarValue::Scalar(value)).unwrap()
+            else {
                 panic!("a scalar gives a scalar");
             };
             assert_eq!(rank, ScalarValue::Int32(Some(2)));
         }
-        let ColumnarValue::Scalar(rank) =
-            invoke("cdf_change_rank", ColumnarValue::Scalar(ScalarValue::Utf8(None))).unwrap()
-        else {
+        let ColumnarValue::Scalar(rank) = invoke(
+            "cdf_change_rank",
+            ColumnarValue::Scalar(ScalarValue::Utf8(None)),
+        )
+        .unwrap() else {
             panic!("a scalar gives a scalar");
         };
         assert_eq!(rank, ScalarValue::Int32(None));
@@ -364,8 +390,13 @@ mod tests {
     fn an_unknown_word_is_named_with_the_function() {
         for name in ["cdf_change_rank", "cdf_is_upsert", "cdf_is_delete"] {
             let array: ArrayRef = Arc::new(StringArray::from(vec!["insert", "upsert"]));
-            let message = invoke(name, ColumnarValue::Array(array)).unwrap_err().to_string();
-            assert!(message.contains(name) && message.contains("\"upsert\""), "{message}");
+            let message = invoke(name, ColumnarValue::Array(array))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains(name) && message.contains("\"upsert\""),
+                "{message}"
+            );
         }
     }
 
@@ -397,7 +428,11 @@ mod tests {
         let context = datafusion::prelude::SessionContext::new_with_config(
             datafusion::prelude::SessionConfig::new().with_information_schema(true),
         );
-        crate::install(&mut context.state_ref().write(), &crate::PlatformOptions::default()).unwrap();
+        crate::install(
+            &mut context.state_ref().write(),
+            &crate::PlatformOptions::default(),
+        )
+        .unwrap();
         let batches = context
             .sql(
                 "SELECT cdf_change_rank(c) AS rank, cdf_is_delete(change_type => c) AS gone \

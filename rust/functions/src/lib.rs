@@ -63,6 +63,10 @@ pub struct PlatformFunction {
 }
 
 /// Which parts of the platform are installed.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent switches, not the states of one machine"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformOptions {
     /// Register the functions.
@@ -96,7 +100,11 @@ pub fn families() -> Vec<PlatformFunction> {
 /// # Errors
 /// A planning error if `strict` and a function is incomplete or its name is taken.
 pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<PlatformSnapshot> {
-    let functions = if options.enable_udfs { families() } else { Vec::new() };
+    let functions = if options.enable_udfs {
+        families()
+    } else {
+        Vec::new()
+    };
     if options.strict {
         for function in &functions {
             require_complete(function)?;
@@ -128,7 +136,10 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
 ///
 /// # Errors
 /// The message names the function that is missing or another one.
-pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
+pub fn require_installed(
+    state: &SessionState,
+    snapshot: &PlatformSnapshot,
+) -> std::result::Result<(), String> {
     let expected = UdfPlanningSnapshot::new(&families(), &tags::planners_for(&families()));
     for function in &expected.functions {
         if !snapshot.functions.functions.contains(function) {
@@ -146,7 +157,10 @@ pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> s
         match registered.get(&key) {
             None => return Err(format!("function \"{}\" is missing", function.name)),
             Some(hash) if Some(hash) != snapshot.registry.get(&key) => {
-                return Err(format!("function \"{}\" was replaced by another one", function.name));
+                return Err(format!(
+                    "function \"{}\" was replaced by another one",
+                    function.name
+                ));
             }
             Some(_) => {}
         }
@@ -167,7 +181,9 @@ fn require_complete(function: &PlatformFunction) -> Result<()> {
         .documentation()
         .ok_or_else(|| plan_datafusion_err!("function \"{name}\" has no documentation"))?;
     if documentation.sql_example.is_none() || documentation.arguments.is_none() {
-        return plan_err!("the documentation of function \"{name}\" has no example or no arguments");
+        return plan_err!(
+            "the documentation of function \"{name}\" has no example or no arguments"
+        );
     }
     Ok(())
 }
@@ -178,7 +194,9 @@ fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()>
             || state.aggregate_functions().contains_key(name)
             || state.window_functions().contains_key(name)
         {
-            return plan_err!("function \"{name}\" of the platform has a name that is taken in this session");
+            return plan_err!(
+                "function \"{name}\" of the platform has a name that is taken in this session"
+            );
         }
     }
     Ok(())
@@ -243,7 +261,9 @@ mod tests {
             vec![datafusion::arrow::datatypes::DataType::Utf8],
             datafusion::arrow::datatypes::DataType::Boolean,
             datafusion::logical_expr::Volatility::Volatile,
-            Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| Ok(arguments[0].clone())),
+            Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| {
+                Ok(arguments[0].clone())
+            }),
         );
         state.register_udf(Arc::new(other)).unwrap();
         let message = require_installed(&state, &snapshot).unwrap_err();

@@ -47,7 +47,10 @@ pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec
     let mut index: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for function in functions {
         for tag in &function.rewrite_tags {
-            index.entry(tag.clone()).or_default().insert(function.name.clone());
+            index
+                .entry(tag.clone())
+                .or_default()
+                .insert(function.name.clone());
         }
     }
     index

@@ -239,7 +239,12 @@ mod tests {
 
     #[test]
     fn paths_survive_the_log() {
-        for path in ["a=x y/part-0.parquet", "d=10%25/ü", "plain/p.parquet", "100%"] {
+        for path in [
+            "a=x y/part-0.parquet",
+            "d=10%25/ü",
+            "plain/p.parquet",
+            "100%",
+        ] {
             assert_eq!(decode_path(&encode_path(path)), path);
         }
         assert_eq!(decode_path("a=x%20y"), "a=x y");

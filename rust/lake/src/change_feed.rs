@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use roaring::RoaringTreemap;
 
-use crate::change_files::RecordedChanges;
+use crate::change_files::{Recorded, RecordedChanges};
 use crate::deletion_vectors::deleted_rows;
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
@@ -135,31 +135,27 @@ impl Lake {
         let unchanged = (feed.added.is_empty() && feed.removed.is_empty())
             || (!range.data_changed && same_columns(&feed.before, &feed.now));
         match policy.force {
-            None if unchanged => feed.take_empty(),
-            None if feed.removed.is_empty() => feed.take_added(self),
-            None => {
-                if let Some(recorded) = range.cheaper_than(feed.bytes()) {
-                    if recorded.exist(self, &feed).await? {
-                        feed.take_recorded(self, recorded);
-                        return Ok(feed);
-                    }
-                }
-                self.take_difference(&mut feed).await?;
-            }
-            Some(FeedKind::Empty) if unchanged => feed.take_empty(),
-            Some(FeedKind::InsertOnly) if feed.removed.is_empty() => feed.take_added(self),
-            Some(FeedKind::Difference) => self.take_difference(&mut feed).await?,
-            Some(FeedKind::ChangeFiles) if range.recorded.is_some() => {
-                if let Some(recorded) = range.recorded {
+            None | Some(FeedKind::Empty) if unchanged => feed.take_empty(),
+            None | Some(FeedKind::InsertOnly) if feed.removed.is_empty() => feed.take_added(self),
+            None => match range.cheaper_than(feed.bytes()) {
+                Some(recorded) if recorded.exist(self, &feed).await? => {
                     feed.take_recorded(self, recorded);
                 }
-            }
-            Some(kind) => {
-                return Err(LakeError::invalid(format!(
-                    "the changes of table '{}' in ({after}, {upto}] cannot be read as {kind:?}; do not force the kind",
-                    location.uri
-                )));
-            }
+                _ => self.take_difference(&mut feed).await?,
+            },
+            Some(FeedKind::Difference) => self.take_difference(&mut feed).await?,
+            Some(kind) => match &range.recorded {
+                Some(recorded) if kind == FeedKind::ChangeFiles => {
+                    feed.take_recorded(self, recorded);
+                }
+                _ => {
+                    return Err(LakeError::invalid(format!(
+                        "the changes of table '{}' in ({after}, {upto}] cannot be read as {kind:?}; do not force the \
+                         kind",
+                        location.uri
+                    )));
+                }
+            },
         }
         Ok(feed)
     }
@@ -212,9 +208,9 @@ impl Lake {
         let mut plus = Side::default();
         let mut paired = HashSet::new();
         for old in &feed.removed {
-            let twin = twins.get(old.path.as_str()).filter(|new| {
-                new.size == old.size && new.partition_values == old.partition_values
-            });
+            let twin = twins
+                .get(old.path.as_str())
+                .filter(|new| new.size == old.size && new.partition_values == old.partition_values);
             let Some(new) = twin else {
                 minus.whole(old);
                 continue;
@@ -241,7 +237,12 @@ impl Lake {
 
     /// Fails if a file that is only part of the past was vacuumed.
     async fn probe_removed(&self, feed: &ChangeFeed) -> Result<()> {
-        let live: HashSet<&str> = feed.now.files.iter().map(|file| file.path.as_str()).collect();
+        let live: HashSet<&str> = feed
+            .now
+            .files
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
         let paths = feed
             .removed
             .iter()
@@ -357,7 +358,7 @@ impl ChangeFeed {
         self.push_side(lake, plus, PartWeight::Plus);
     }
 
-    fn take_recorded(&mut self, lake: &Lake, recorded: crate::change_files::Recorded) {
+    fn take_recorded(&mut self, lake: &Lake, recorded: &Recorded) {
         self.kind = FeedKind::ChangeFiles;
         let mut plus = Side::default();
         recorded.inserted.iter().for_each(|file| plus.whole(file));
@@ -443,7 +444,10 @@ fn check_schema(before: &TableSnapshot, now: &TableSnapshot) -> Result<()> {
                 ));
             }
             Some(kept) if field.is_nullable() && !kept.is_nullable() => {
-                return changed(format!("column '{}' must not be NULL any more", field.name()));
+                return changed(format!(
+                    "column '{}' must not be NULL any more",
+                    field.name()
+                ));
             }
             Some(_) => {}
         }
@@ -453,7 +457,10 @@ fn check_schema(before: &TableSnapshot, now: &TableSnapshot) -> Result<()> {
         .iter()
         .find(|field| !field.is_nullable() && old.field_with_name(field.name()).is_err());
     match added {
-        Some(field) => changed(format!("column '{}' was added and must not be NULL", field.name())),
+        Some(field) => changed(format!(
+            "column '{}' was added and must not be NULL",
+            field.name()
+        )),
         None => Ok(()),
     }
 }

@@ -51,6 +51,14 @@ impl RecordedChanges {
             before.files.iter().map(|file| file.path.clone()).collect();
         lake.for_each_commit(&now.location, before.version, now.version, |commit| {
             data_changed |= commit.data_changed;
+            // Under another schema than that of the end, columns may have come and gone in between.
+            if commit
+                .metadata
+                .as_ref()
+                .is_some_and(|metadata| metadata.schema_string != *now.schema_json)
+            {
+                recorded = None;
+            }
             if commit.data_changed
                 && let Some(found) = recorded.as_mut()
                 && !(policy.trusts(commit.engine_info.as_deref())
@@ -69,8 +77,9 @@ impl RecordedChanges {
     }
 
     /// The recorded changes, if there are any and they are not more to read than `bytes`.
-    pub fn cheaper_than(self, bytes: u64) -> Option<Recorded> {
+    pub fn cheaper_than(&self, bytes: u64) -> Option<&Recorded> {
         self.recorded
+            .as_ref()
             .filter(|recorded| recorded.bytes() <= bytes)
     }
 }
@@ -79,7 +88,8 @@ impl Recorded {
     /// Takes the changes of one commit; `false` if they are not all recorded.
     fn take(&mut self, commit: &Commit, known: &HashSet<String>, now: &TableSnapshot) -> bool {
         if !commit.change_files.is_empty() {
-            self.change_files.extend(commit.change_files.iter().cloned());
+            self.change_files
+                .extend(commit.change_files.iter().cloned());
             return true;
         }
         // A file that was there before, in whatever state, does not come as an insert.
@@ -100,7 +110,12 @@ impl Recorded {
 
     /// Whether all files are still there; those that are live now are.
     pub async fn exist(&self, lake: &Lake, feed: &ChangeFeed) -> Result<bool> {
-        let live: BTreeSet<&str> = feed.now.files.iter().map(|file| file.path.as_str()).collect();
+        let live: BTreeSet<&str> = feed
+            .now
+            .files
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
         let paths = self
             .inserted
             .iter()

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray,
-    RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
+    StringArray, StructArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -99,7 +99,7 @@ struct Sidecar {
 
 impl Reader<'_> {
     async fn read_into(&self, path: &Path, state: &mut CheckpointState) -> Result<()> {
-        if path.as_ref().ends_with(".json") {
+        if path.extension() == Some("json") {
             self.read_json(path, state).await
         } else {
             self.read_parquet(path, state).await
@@ -146,9 +146,9 @@ impl Reader<'_> {
             .enumerate()
             .filter(|(_, column)| {
                 let leaf = column.path().string();
-                COLUMNS
-                    .iter()
-                    .any(|wanted| leaf == *wanted || (wanted.ends_with('.') && leaf.starts_with(wanted)))
+                COLUMNS.iter().any(|wanted| {
+                    leaf == *wanted || (wanted.ends_with('.') && leaf.starts_with(wanted))
+                })
             })
             .map(|(index, _)| index)
             .collect();
@@ -251,7 +251,9 @@ fn take_batch(batch: &RecordBatch, state: &mut CheckpointState) -> Option<()> {
                     ..Format::default()
                 },
                 schema_string: metadata.text("schemaString", row)?,
-                partition_columns: metadata.strings("partitionColumns", row).unwrap_or_default(),
+                partition_columns: metadata
+                    .strings("partitionColumns", row)
+                    .unwrap_or_default(),
                 created_time: metadata.int64("createdTime", row),
                 configuration: metadata.map("configuration", row).unwrap_or_default(),
             });

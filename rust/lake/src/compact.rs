@@ -98,9 +98,7 @@ fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
     }
     partitions
         .into_values()
-        .filter(|files| {
-            files.len() > 1 || files.iter().any(|file| file.deletion_vector.is_some())
-        })
+        .filter(|files| files.len() > 1 || files.iter().any(|file| file.deletion_vector.is_some()))
         .flatten()
         .cloned()
         .collect()
@@ -118,7 +116,13 @@ async fn newest_info(lake: &Lake, base: &TableSnapshot) -> Result<Map<String, Va
         Ok(commits) => Ok(commits
             .into_iter()
             .next_back()
-            .and_then(|commit| commit.info.get("deltakeep").and_then(Value::as_object).cloned())
+            .and_then(|commit| {
+                commit
+                    .info
+                    .get("deltakeep")
+                    .and_then(Value::as_object)
+                    .cloned()
+            })
             .unwrap_or_default()),
         // A cleaned entry has nothing to repeat.
         Err(LakeError::HistoryGone { .. }) => Ok(Map::new()),

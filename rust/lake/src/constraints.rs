@@ -131,7 +131,9 @@ pub(crate) fn check_nulls(
 ) -> Result<()> {
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         if !field.is_nullable() && column.null_count() > 0 {
-            let row = (0..column.len()).find(|row| column.is_null(*row)).unwrap_or(0);
+            let row = (0..column.len())
+                .find(|row| column.is_null(*row))
+                .unwrap_or(0);
             return Err(LakeError::ConstraintViolated {
                 uri: uri.to_owned(),
                 constraint: "NOT NULL".to_owned(),

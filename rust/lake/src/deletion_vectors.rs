@@ -65,7 +65,9 @@ pub async fn deleted_rows(
     if let (Some(last), Some(count)) = (rows.max(), file.rows)
         && last >= count
     {
-        return Err(damaged(format!("it names row {last} of a file of {count} rows")));
+        return Err(damaged(format!(
+            "it names row {last} of a file of {count} rows"
+        )));
     }
     let rows = Arc::new(rows);
     CACHE.put(key, Arc::clone(&rows));
@@ -162,7 +164,9 @@ fn parse_payload(payload: &[u8]) -> Result<RoaringTreemap, String> {
         .ok_or("it is shorter than its header")?;
     let magic = u32::from_le_bytes(*magic);
     if magic != PORTABLE_MAGIC {
-        return Err(format!("its magic number {magic} is not that of a portable bitmap"));
+        return Err(format!(
+            "its magic number {magic} is not that of a portable bitmap"
+        ));
     }
     RoaringTreemap::deserialize_from(bitmap).map_err(|error| error.to_string())
 }
@@ -334,8 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn the_inline_example_of_the_protocol_is_read() {
-        let payload = decode_z85(b"wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L").unwrap();
+    fn an_inline_vector_of_another_writer_is_read() {
+        let text = b"^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L";
+        let payload = decode_z85(text).unwrap();
         let rows = parse_payload(&payload).unwrap();
         assert_eq!(rows.into_iter().collect::<Vec<_>>(), [3, 4, 7, 11, 18, 29]);
     }

@@ -156,7 +156,11 @@ mod tests {
         for kept in [false, true] {
             let file = folder.path().join("part.parquet");
             fs::write(&file, b"rows").unwrap();
-            let guard = FileGuard::new(Arc::clone(&store), Some(folder.path()), "part.parquet".into());
+            let guard = FileGuard::new(
+                Arc::clone(&store),
+                Some(folder.path()),
+                "part.parquet".into(),
+            );
             guard.keep(kept);
             drop(guard);
             assert_eq!(file.exists(), kept);

@@ -20,7 +20,9 @@ pub enum LakeError {
         detail: String,
     },
     /// The version is newer than the table.
-    #[error("table '{uri}' has no version {version} (its newest is {latest}); ask for a version that exists")]
+    #[error(
+        "table '{uri}' has no version {version} (its newest is {latest}); ask for a version that exists"
+    )]
     VersionNotFound {
         /// Location of the table.
         uri: String,
@@ -41,7 +43,9 @@ pub enum LakeError {
         version: u64,
     },
     /// Another table lives at the location now.
-    #[error("table '{uri}' was replaced at or before version {version}: {detail}; recompute from the new table")]
+    #[error(
+        "table '{uri}' was replaced at or before version {version}: {detail}; recompute from the new table"
+    )]
     TableReplaced {
         /// Location of the table.
         uri: String,
@@ -76,7 +80,9 @@ pub enum LakeError {
         detail: String,
     },
     /// A file that the log names does not exist.
-    #[error("file '{path}' of table '{uri}' is missing; it was vacuumed or deleted: recompute from a newer version")]
+    #[error(
+        "file '{path}' of table '{uri}' is missing; it was vacuumed or deleted: recompute from a newer version"
+    )]
     MissingFile {
         /// Location of the table.
         uri: String,
@@ -84,7 +90,9 @@ pub enum LakeError {
         path: String,
     },
     /// Somebody else wrote the version.
-    #[error("version {version} of table '{uri}' was written by somebody else: {detail}; plan again")]
+    #[error(
+        "version {version} of table '{uri}' was written by somebody else: {detail}; plan again"
+    )]
     CommitConflict {
         /// Location of the table.
         uri: String,
@@ -94,7 +102,9 @@ pub enum LakeError {
         detail: String,
     },
     /// Columns were changed in a way that old rows cannot be read under.
-    #[error("the schema of table '{uri}' changed between versions {before} and {now}: {detail}; recompute")]
+    #[error(
+        "the schema of table '{uri}' changed between versions {before} and {now}: {detail}; recompute"
+    )]
     SchemaChanged {
         /// Location of the table.
         uri: String,
@@ -114,7 +124,9 @@ pub enum LakeError {
         detail: String,
     },
     /// A row breaks a constraint of the table.
-    #[error("a row breaks the constraint '{constraint}' of table '{uri}': {detail}; correct the data or drop the constraint")]
+    #[error(
+        "a row breaks the constraint '{constraint}' of table '{uri}': {detail}; correct the data or drop the constraint"
+    )]
     ConstraintViolated {
         /// Location of the table.
         uri: String,
@@ -124,7 +136,9 @@ pub enum LakeError {
         detail: String,
     },
     /// The table belongs to somebody else.
-    #[error("table '{uri}' does not belong to this view: {detail}; choose another target or adopt the table explicitly")]
+    #[error(
+        "table '{uri}' does not belong to this view: {detail}; choose another target or adopt the table explicitly"
+    )]
     NotOurs {
         /// Location of the table.
         uri: String,
@@ -132,7 +146,9 @@ pub enum LakeError {
         detail: String,
     },
     /// The store did not do what was asked.
-    #[error("the store failed while {attempt} of '{uri}': {detail}; try again, and check permissions and space")]
+    #[error(
+        "the store failed while {attempt} of '{uri}': {detail}; try again, and check permissions and space"
+    )]
     Store {
         /// Location of the table.
         uri: String,
@@ -212,9 +228,7 @@ impl From<DataFusionError> for LakeError {
                 ))),
             },
             DataFusionError::ParquetError(inner) => match *inner {
-                ParquetError::External(external) => {
-                    Self::from(DataFusionError::External(external))
-                }
+                ParquetError::External(external) => Self::from(DataFusionError::External(external)),
                 other => Self::Engine(Box::new(DataFusionError::ParquetError(Box::new(other)))),
             },
             DataFusionError::Context(context, inner) => match Self::from(*inner) {

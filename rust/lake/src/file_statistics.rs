@@ -32,13 +32,15 @@ pub(crate) fn file_statistics(
         .fields()
         .iter()
         .enumerate()
-        .map(|(position, field)| match position.checked_sub(file_columns) {
-            Some(constant_position) => constants
-                .get(constant_position)
-                .map_or_else(ColumnStatistics::new_unknown, |value| constant(value, rows)),
-            None if wanted.get(position) == Some(&true) => column(file, field, all_rows),
-            None => ColumnStatistics::new_unknown(),
-        })
+        .map(
+            |(position, field)| match position.checked_sub(file_columns) {
+                Some(constant_position) => constants
+                    .get(constant_position)
+                    .map_or_else(ColumnStatistics::new_unknown, |value| constant(value, rows)),
+                None if wanted.get(position) == Some(&true) => column(file, field, all_rows),
+                None => ColumnStatistics::new_unknown(),
+            },
+        )
         .collect();
     Statistics {
         num_rows: rows,
@@ -82,7 +84,10 @@ fn column(file: &DataFile, field: &Field, all_rows: bool) -> ColumnStatistics {
         return statistics;
     };
     let certain = all_rows && file.tight_bounds;
-    if let Some(nulls) = known.null_count.and_then(|count| usize::try_from(count).ok()) {
+    if let Some(nulls) = known
+        .null_count
+        .and_then(|count| usize::try_from(count).ok())
+    {
         // "No NULL" holds for any part of the rows.
         statistics.null_count = if certain || (nulls == 0 && file.rows.is_some()) {
             Precision::Exact(nulls)
@@ -99,7 +104,9 @@ fn column(file: &DataFile, field: &Field, all_rows: bool) -> ColumnStatistics {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Date32
     );
     let bound = |value: &Option<ScalarValue>| {
-        let value = value.as_ref().and_then(|value| value.cast_to(data_type).ok());
+        let value = value
+            .as_ref()
+            .and_then(|value| value.cast_to(data_type).ok());
         match value {
             Some(value) if certain && exact_type => Precision::Exact(value),
             Some(value) => Precision::Inexact(value),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -64,11 +64,27 @@ impl Fixture {
             Arc::clone(&self.schema),
             vec![
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
-                Arc::new(StringViewArray::from_iter(rows.iter().map(|row| row.1))),
+                Arc::new(rows.iter().map(|row| row.1).collect::<StringViewArray>()),
                 Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2))),
             ],
         )
         .unwrap()
+    }
+
+    /// Rows with their `_change_type`.
+    pub fn change(
+        &self,
+        change_type: &str,
+        rows: &[(i64, Option<&str>, f64)],
+    ) -> (SchemaRef, RecordBatch) {
+        let mut fields = self.schema.fields().to_vec();
+        fields.push(Arc::new(Field::new("_change_type", DataType::Utf8, false)));
+        let schema = Arc::new(Schema::new(fields));
+        let mut columns = self.batch(rows).columns().to_vec();
+        let types = StringArray::from_iter_values(rows.iter().map(|_| change_type));
+        columns.push(Arc::new(types));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        (schema, batch)
     }
 
     pub async fn write(&self, rows: &[(i64, Option<&str>, f64)]) -> Result<Vec<WrittenFile>> {
@@ -88,11 +104,15 @@ impl Fixture {
             remove: Vec::new(),
             change_files: Vec::new(),
             data_change: true,
-            transactions: vec![("deltakeep/v/t".to_owned(), base.map_or(0, |base| i64::try_from(base + 1).unwrap()))],
+            transactions: vec![(
+                "deltakeep/v/t".to_owned(),
+                base.map_or(0, |base| i64::try_from(base + 1).unwrap()),
+            )],
             metadata_update: false,
             operation: "WRITE".to_owned(),
             info,
-            timestamp_ms: 1_700_000_000_000 + i64::try_from(base.map_or(0, |base| base + 1)).unwrap(),
+            timestamp_ms: 1_700_000_000_000
+                + i64::try_from(base.map_or(0, |base| base + 1)).unwrap(),
         }
     }
 
@@ -101,7 +121,11 @@ impl Fixture {
         let rows: Vec<(i64, Option<&str>, f64)> =
             ids.iter().map(|id| (*id, Some("a"), 0.5)).collect();
         let add = self.write(&rows).await.unwrap();
-        committed(commit(&self.lake, self.request(base, add), &quiet).await.unwrap())
+        committed(
+            commit(&self.lake, self.request(base, add), &quiet)
+                .await
+                .unwrap(),
+        )
     }
 
     pub async fn snapshot(&self, version: Option<Version>) -> Arc<TableSnapshot> {
@@ -176,7 +200,11 @@ pub(crate) fn facts(snapshot: &TableSnapshot) -> impl PartialEq + std::fmt::Debu
         )
     };
     (
-        (snapshot.version, snapshot.table_id.clone(), snapshot.timestamp_ms),
+        (
+            snapshot.version,
+            snapshot.table_id.clone(),
+            snapshot.timestamp_ms,
+        ),
         snapshot.schema.clone(),
         snapshot.properties.clone(),
         snapshot.files.iter().map(file).collect::<Vec<_>>(),

@@ -88,7 +88,10 @@ pub(crate) fn hide_unsafe_floats(
         .iter()
         .map(|conjunct| judge(conjunct, schema))
         .collect();
-    if judgements.iter().all(|judgement| *judgement == Judgement::Safe) {
+    if judgements
+        .iter()
+        .all(|judgement| *judgement == Judgement::Safe)
+    {
         return Ok(Arc::clone(predicate));
     }
     let mut sides: HashMap<&str, (bool, bool)> = HashMap::new();
@@ -153,7 +156,11 @@ fn judge(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Judgement {
         let plain = !list.negated()
             && list.expr().downcast_ref::<Column>().is_some()
             && list.list().iter().all(is_ordinary);
-        return if plain { Judgement::Equal } else { Judgement::Unsafe };
+        return if plain {
+            Judgement::Equal
+        } else {
+            Judgement::Unsafe
+        };
     }
     let Some(binary) = conjunct.downcast_ref::<BinaryExpr>() else {
         return Judgement::Unsafe;
@@ -315,7 +322,13 @@ mod tests {
 
     fn compare(column: &str, operator: Operator, number: ScalarValue) -> Arc<dyn PhysicalExpr> {
         let schema = schema();
-        binary(col(column, &schema).unwrap(), operator, lit(number), &schema).unwrap()
+        binary(
+            col(column, &schema).unwrap(),
+            operator,
+            lit(number),
+            &schema,
+        )
+        .unwrap()
     }
 
     fn hidden_columns(expr: &Arc<dyn PhysicalExpr>) -> usize {

@@ -54,7 +54,7 @@ pub(crate) struct Store {
     pub table: Arc<dyn ObjectStore>,
     /// Rooted where the URL's authority ends.
     pub root: Arc<dyn ObjectStore>,
-    pub log_store: LogStoreRef,
+    pub delta: LogStoreRef,
 }
 
 impl std::fmt::Debug for Lake {
@@ -124,7 +124,9 @@ impl Lake {
                     uri: location.uri.clone(),
                     feature: "files in another store".to_owned(),
                     action: "read",
-                    hint: format!("'{path}' is not in the table's store; copy the table with its files"),
+                    hint: format!(
+                        "'{path}' is not in the table's store; copy the table with its files"
+                    ),
                 });
             }
             return Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()));
@@ -146,9 +148,8 @@ impl Lake {
         location: &TableLocation,
         root: Arc<dyn ObjectStore>,
     ) -> Result<()> {
-        let log_store = logstore_with(root, &location.url()?, storage_config(location)).map_err(
-            |error| LakeError::store(&location.uri, "opening the store", &error),
-        )?;
+        let log_store = logstore_with(root, &location.url()?, storage_config(location))
+            .map_err(|error| LakeError::store(&location.uri, "opening the store", &error))?;
         lock(&self.0.stores).insert(location.clone(), Arc::new(Store::new(log_store)));
         Ok(())
     }
@@ -157,18 +158,14 @@ impl Lake {
         if let Some(store) = lock(&self.0.stores).get(location) {
             return Ok(Arc::clone(store));
         }
-        let log_store =
-            logstore_for(&location.url()?, storage_config(location)).map_err(|error| {
-                LakeError::store(&location.uri, "opening the store", &error)
-            })?;
+        let log_store = logstore_for(&location.url()?, storage_config(location))
+            .map_err(|error| LakeError::store(&location.uri, "opening the store", &error))?;
         let store = Arc::new(Store::new(log_store));
         let mut stores = lock(&self.0.stores);
         if stores.len() >= MAX_STORES {
             stores.clear();
         }
-        Ok(Arc::clone(
-            stores.entry(location.clone()).or_insert(store),
-        ))
+        Ok(Arc::clone(stores.entry(location.clone()).or_insert(store)))
     }
 
     pub(crate) fn cache(&self) -> MutexGuard<'_, SnapshotCache> {
@@ -181,7 +178,7 @@ impl Store {
         Self {
             table: log_store.object_store(None),
             root: log_store.root_object_store(None),
-            log_store,
+            delta: log_store,
         }
     }
 }
@@ -314,9 +311,15 @@ mod tests {
     fn paths_of_files_are_relative_to_the_root_of_the_store() {
         let location = TableLocation::parse("/lake/late orders", BTreeMap::new()).unwrap();
         let path = |file: &str| Lake::object_path(&location, file).map(|path| path.to_string());
-        assert_eq!(path("a=x%20y/p.parquet").unwrap(), "lake/late orders/a=x%20y/p.parquet");
+        assert_eq!(
+            path("a=x%20y/p.parquet").unwrap(),
+            "lake/late orders/a=x%20y/p.parquet"
+        );
         assert_eq!(path("file:///other/p.parquet").unwrap(), "other/p.parquet");
-        assert_eq!(path("s3://bucket/p.parquet").unwrap_err().code(), "unsupported_feature");
+        assert_eq!(
+            path("s3://bucket/p.parquet").unwrap_err().code(),
+            "unsupported_feature"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod change_feed;
 mod change_files;
 mod checkpoint;
 mod commit;
+mod commit_entry;
 mod compact;
 mod constraints;
 mod deletion_vectors;
@@ -25,6 +26,7 @@ mod pinned_scan;
 mod pinned_schema;
 mod properties;
 mod pruning;
+mod recording_store;
 mod schema;
 mod snapshot;
 mod statistics;
@@ -32,15 +34,17 @@ mod table;
 mod writer;
 
 #[cfg(test)]
+mod change_feed_tests;
+#[cfg(test)]
 mod commit_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]
-mod change_feed_tests;
-#[cfg(test)]
 mod pinned_scan_tests;
+#[cfg(test)]
+mod test_rows;
 #[cfg(test)]
 mod test_tables;
 

@@ -107,10 +107,7 @@ impl Listing {
                     version,
                     part: Some((part, of)),
                 }) => {
-                    parts
-                        .entry((version, of))
-                        .or_default()
-                        .insert(part, meta);
+                    parts.entry((version, of)).or_default().insert(part, meta);
                 }
                 None => {}
             }
@@ -155,19 +152,25 @@ impl Listing {
         self.entries.is_empty() && self.checkpoints.is_empty()
     }
 
-    /// The newest version.
-    pub fn latest(&self, location: &TableLocation) -> Result<Version> {
-        let newest = self
-            .entries
+    /// The newest version, whether the table can be read there or not.
+    pub fn newest(&self, location: &TableLocation) -> Result<Version> {
+        self.entries
             .keys()
             .next_back()
-            .max(self.checkpoints.keys().next_back());
-        let Some(&newest) = newest else {
-            return Err(LakeError::NotATable {
+            .max(self.checkpoints.keys().next_back())
+            .copied()
+            .ok_or_else(|| LakeError::NotATable {
                 uri: location.uri.clone(),
                 detail: "it has no '_delta_log' with entries".to_owned(),
-            });
-        };
+            })
+    }
+
+    /// The newest version.
+    ///
+    /// # Errors
+    /// `not_a_table` without any, `corrupt_log` where an entry that it needs is missing.
+    pub fn latest(&self, location: &TableLocation) -> Result<Version> {
+        let newest = self.newest(location)?;
         // Cleaning may leave holes below a checkpoint; above the newest one every entry is needed.
         let base = self.checkpoints.keys().next_back().copied();
         let first = match base {
@@ -233,7 +236,10 @@ mod tests {
     fn names_of_the_log_are_told_apart() {
         let expected = [
             ("00000000000000000007.json", Some("entry 7")),
-            ("00000000000000000007.checkpoint.parquet", Some("checkpoint 7 None")),
+            (
+                "00000000000000000007.checkpoint.parquet",
+                Some("checkpoint 7 None"),
+            ),
             (
                 "00000000000000000007.checkpoint.0000000001.0000000002.parquet",
                 Some("checkpoint 7 Some((1, 2))"),
@@ -242,7 +248,10 @@ mod tests {
                 "00000000000000000007.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
                 Some("checkpoint 7 None"),
             ),
-            ("00000000000000000001.00000000000000000007.compacted.json", None),
+            (
+                "00000000000000000001.00000000000000000007.compacted.json",
+                None,
+            ),
             ("00000000000000000007.crc", None),
             ("_last_checkpoint", None),
             ("_sidecars/00000000000000000007.json", None),

@@ -60,7 +60,9 @@ impl TableLocation {
         }
         let url = if has_scheme(uri) {
             let mut url = Url::parse(uri).map_err(|error| {
-                LakeError::invalid(format!("'{uri}' is not a URL: {error}; give a path or a URL"))
+                LakeError::invalid(format!(
+                    "'{uri}' is not a URL: {error}; give a path or a URL"
+                ))
             })?;
             if url.scheme() == "file" {
                 url = file_url(&url.to_file_path().map_err(|()| {
@@ -79,9 +81,8 @@ impl TableLocation {
 
     /// The URL, with a slash at its end, so that paths of files can be joined to it.
     pub fn url(&self) -> Result<Url> {
-        Url::parse(&format!("{}/", self.uri.trim_end_matches('/'))).map_err(|error| {
-            LakeError::invalid(format!("'{}' is not a URL: {error}", self.uri))
-        })
+        Url::parse(&format!("{}/", self.uri.trim_end_matches('/')))
+            .map_err(|error| LakeError::invalid(format!("'{}' is not a URL: {error}", self.uri)))
     }
 
     /// The directory, if the table is on a local file system.
@@ -143,9 +144,14 @@ mod tests {
     fn spaces_are_encoded_and_bad_input_is_refused() {
         let location = TableLocation::parse("/lake/late orders", BTreeMap::new()).unwrap();
         assert_eq!(location.uri, "file:///lake/late%20orders");
-        assert_eq!(location.local_path(), Some(PathBuf::from("/lake/late orders")));
         assert_eq!(
-            TableLocation::parse(" ", BTreeMap::new()).unwrap_err().code(),
+            location.local_path(),
+            Some(PathBuf::from("/lake/late orders"))
+        );
+        assert_eq!(
+            TableLocation::parse(" ", BTreeMap::new())
+                .unwrap_err()
+                .code(),
             "invalid_argument"
         );
         let options = BTreeMap::from([("AWS_S3_LOCKING_PROVIDER".into(), "dynamodb".into())]);

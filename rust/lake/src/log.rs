@@ -145,7 +145,11 @@ impl Lake {
     }
 
     /// The commit that made `version`; `None` if its entry is not there.
-    pub async fn commit_at(&self, location: &TableLocation, version: Version) -> Result<Option<Commit>> {
+    pub async fn commit_at(
+        &self,
+        location: &TableLocation,
+        version: Version,
+    ) -> Result<Option<Commit>> {
         let store = self.store(location)?;
         match read_entry(&store.table, location, version).await? {
             Some(entry) => parse(location, version, &entry, &untyped()).map(Some),
@@ -197,8 +201,10 @@ impl Lake {
         let mut entries = std::pin::pin!(entries(&store.table, location, after + 1..=upto));
         while let Some((version, entry)) = entries.try_next().await? {
             let Some(entry) = entry else {
-                let latest = self.latest_version(location, None).await?;
-                return Err(missing_entry(location, version, latest));
+                let newest = Listing::read(&store, location, None)
+                    .await?
+                    .newest(location)?;
+                return Err(missing_entry(location, version, newest));
             };
             visit(parse(location, version, &entry, &untyped())?)?;
         }

@@ -14,7 +14,10 @@ use crate::table::DataFile;
 ///
 /// # Errors
 /// `corrupt_log` (the caller names table and version) if the text is not a value of the type.
-pub(crate) fn partition_value(text: Option<&str>, data_type: &DataType) -> Result<ScalarValue, String> {
+pub(crate) fn partition_value(
+    text: Option<&str>,
+    data_type: &DataType,
+) -> Result<ScalarValue, String> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return ScalarValue::try_from(data_type).map_err(|error| error.to_string());
     };
@@ -38,12 +41,10 @@ pub(crate) fn file_partition_values(
             let field = schema
                 .field_with_name(name)
                 .map_err(|_| format!("the partition column '{name}' is not in the schema"))?;
-            let text = file
-                .partition_values
-                .get(name)
-                .and_then(Option::as_deref);
-            partition_value(text, field.data_type())
-                .map_err(|error| format!("file '{}', partition column '{name}': {error}", file.path))
+            let text = file.partition_values.get(name).and_then(Option::as_deref);
+            partition_value(text, field.data_type()).map_err(|error| {
+                format!("file '{}', partition column '{name}': {error}", file.path)
+            })
         })
         .collect()
 }
@@ -84,8 +85,14 @@ mod tests {
     #[test]
     fn texts_become_values_of_the_column() {
         let value = |text, data_type| partition_value(Some(text), &data_type).unwrap();
-        assert_eq!(value("2021-01-31", DataType::Date32), ScalarValue::Date32(Some(18658)));
-        assert_eq!(value("true", DataType::Boolean), ScalarValue::Boolean(Some(true)));
+        assert_eq!(
+            value("2021-01-31", DataType::Date32),
+            ScalarValue::Date32(Some(18658))
+        );
+        assert_eq!(
+            value("true", DataType::Boolean),
+            ScalarValue::Boolean(Some(true))
+        );
         assert_eq!(
             value("1.50", DataType::Decimal128(10, 2)),
             ScalarValue::Decimal128(Some(150), 10, 2)
@@ -105,7 +112,11 @@ mod tests {
 
     #[test]
     fn empty_and_missing_are_null_and_nonsense_is_an_error() {
-        assert!(partition_value(Some(""), &DataType::Utf8).unwrap().is_null());
+        assert!(
+            partition_value(Some(""), &DataType::Utf8)
+                .unwrap()
+                .is_null()
+        );
         assert!(partition_value(None, &DataType::Int32).unwrap().is_null());
         assert!(partition_value(Some("soon"), &DataType::Date32).is_err());
     }

@@ -206,9 +206,11 @@ impl Source {
     /// Says that the file is missing if it is; the store's own words are lost on the way through the readers.
     async fn explain(&self, error: ParquetError) -> ParquetError {
         match self.store.head(&self.meta.location).await {
-            Err(object_store::Error::NotFound { .. }) => ParquetError::External(Box::new(
-                missing(&self.uri, self.version, self.meta.location.as_ref()),
-            )),
+            Err(object_store::Error::NotFound { .. }) => ParquetError::External(Box::new(missing(
+                &self.uri,
+                self.version,
+                self.meta.location.as_ref(),
+            ))),
             _ => error,
         }
     }

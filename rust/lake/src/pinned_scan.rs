@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result as EngineResult;
@@ -213,18 +211,29 @@ impl PinnedTable {
     }
 
     fn mentions_row_index(&self, filter: &Expr) -> bool {
-        self.row_index_column
-            .as_ref()
-            .is_some_and(|name| filter.column_refs().iter().any(|column| column.name == *name))
+        self.row_index_column.as_ref().is_some_and(|name| {
+            filter
+                .column_refs()
+                .iter()
+                .any(|column| column.name == *name)
+        })
     }
 
     /// The files up to the one with which `limit` rows are reached, where that is certain.
-    fn up_to_limit(&self, candidates: Vec<usize>, filters: &[Expr], limit: Option<usize>) -> Vec<usize> {
+    fn up_to_limit(
+        &self,
+        candidates: Vec<usize>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Vec<usize> {
         let constant = self.constant_columns();
         let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else {
             return candidates;
         };
-        if !filters.iter().all(|filter| is_partition_filter(filter, &constant)) {
+        if !filters
+            .iter()
+            .all(|filter| is_partition_filter(filter, &constant))
+        {
             return candidates;
         }
         let mut reached = 0_u64;
@@ -288,7 +297,10 @@ impl PinnedTable {
             .map_err(|_| LakeError::invalid(format!("file '{}' has too many rows", file.path)))?;
         let selection = match chosen {
             Some(chosen) => only(chosen, rows),
-            None => all_but(&*deleted_rows(&self.lake, &self.snapshot, file).await?, rows),
+            None => all_but(
+                &*deleted_rows(&self.lake, &self.snapshot, file).await?,
+                rows,
+            ),
         };
         Ok(partitioned.with_extension(ParquetRowSelection::new(selection)))
     }
@@ -335,7 +347,9 @@ impl TableProvider for PinnedTable {
         let candidates = self.up_to_limit(candidates, filters, limit);
         if candidates.is_empty() {
             let layout = self.layout.table_schema();
-            return Ok(Arc::new(EmptyExec::new(Arc::new(layout.project(&positions)?))));
+            return Ok(Arc::new(EmptyExec::new(Arc::new(
+                layout.project(&positions)?,
+            ))));
         }
         self.register_store(state.runtime_env())?;
         let (store_url, store) = self.lake.object_store(&self.snapshot.location)?;
@@ -411,11 +425,18 @@ impl PinnedTable {
 fn balanced(files: Vec<PartitionedFile>, groups: usize) -> Vec<Vec<PartitionedFile>> {
     let groups = groups.clamp(1, files.len().max(1));
     let mut by_size: Vec<usize> = (0..files.len()).collect();
-    by_size.sort_by_key(|position| (std::cmp::Reverse(files[*position].object_meta.size), *position));
+    by_size.sort_by_key(|position| {
+        (
+            std::cmp::Reverse(files[*position].object_meta.size),
+            *position,
+        )
+    });
     let mut bytes = vec![0_u64; groups];
     let mut group_of = vec![0; files.len()];
     for position in by_size {
-        let lightest = (0..groups).min_by_key(|group| (bytes[*group], *group)).unwrap_or(0);
+        let lightest = (0..groups)
+            .min_by_key(|group| (bytes[*group], *group))
+            .unwrap_or(0);
         // A file costs something even if it is empty, so that equal files go round.
         bytes[lightest] += files[position].object_meta.size.max(1);
         group_of[position] = lightest;

@@ -107,9 +107,10 @@ impl DeltaWriteSpec {
                 "inCommitTimestamp",
                 "commit times come from the refresh's clock, which may stand still",
             ),
-            "delta.enableTypeWidening" if enabled => {
-                refuse("typeWidening", "old files would need casts that readers lack")
-            }
+            "delta.enableTypeWidening" if enabled => refuse(
+                "typeWidening",
+                "old files would need casts that readers lack",
+            ),
             "delta.columnMapping.mode" if value != "none" => {
                 refuse("columnMapping", "columns are written under their own names")
             }
@@ -162,8 +163,16 @@ impl DeltaWriteSpec {
             });
         }
         Some(explicit(
-            wanted.reader.union(&base.reader_features).cloned().collect(),
-            wanted.writer.union(&base.writer_features).cloned().collect(),
+            wanted
+                .reader
+                .union(&base.reader_features)
+                .cloned()
+                .collect(),
+            wanted
+                .writer
+                .union(&base.writer_features)
+                .cloned()
+                .collect(),
         ))
     }
 
@@ -449,7 +458,13 @@ mod tests {
         );
         assert_eq!(
             both.writer_features.unwrap(),
-            ["appendOnly", "changeDataFeed", "deletionVectors", "invariants", "timestampNtz"]
+            [
+                "appendOnly",
+                "changeDataFeed",
+                "deletionVectors",
+                "invariants",
+                "timestampNtz"
+            ]
         );
     }
 

@@ -9,8 +9,7 @@ use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array, UInt64Array,
 };
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -18,10 +17,10 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::{DataFusionError, Result as EngineResult};
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::Expr;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, create_physical_expr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -113,8 +112,8 @@ pub(crate) fn prune_with(
         .cloned()
         .map(unnormalize_col)
         .collect::<Vec<_>>();
-    let mut values = partition_arrays(files, &schema, partition_columns)
-        .map_err(DataFusionError::Execution)?;
+    let mut values =
+        partition_arrays(files, &schema, partition_columns).map_err(DataFusionError::Execution)?;
     if let Some(name) = file_column {
         let paths = StringViewArray::from_iter_values(files.iter().map(|file| &file.path));
         constant_columns.push(name.to_owned());
@@ -176,7 +175,7 @@ pub(crate) fn is_partition_filter(filter: &Expr, partition_columns: &[String]) -
         && filter
             .column_refs()
             .iter()
-            .all(|column| partition_columns.iter().any(|name| *name == column.name))
+            .all(|column| partition_columns.contains(&column.name))
 }
 
 trait ExistsSubquery {
@@ -217,7 +216,9 @@ fn matching_partitions(
     let position = Field::new("", DataType::UInt32, false);
     let mut fields = vec![Arc::new(position)];
     for name in partition_columns {
-        fields.push(Arc::new(schema.field_with_name(name)?.clone().with_nullable(true)));
+        fields.push(Arc::new(
+            schema.field_with_name(name)?.clone().with_nullable(true),
+        ));
     }
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(all()))];
     arrays.extend(values.iter().cloned());
@@ -228,9 +229,9 @@ fn matching_partitions(
         let expr = executable((*filter).clone(), &df_schema)?;
         let outcome = expr.evaluate(&batch)?.into_array(batch.num_rows())?;
         let outcome = arrow::compute::cast(&outcome, &DataType::Boolean)?;
-        let outcome = arrow::compute::prep_null_mask_filter(outcome.as_boolean());
+        let outcome = outcome.as_boolean();
         let chosen: UInt32Array = (0..outcome.len())
-            .filter(|row| outcome.value(*row))
+            .filter(|row| outcome.is_valid(*row) && outcome.value(*row))
             .map(|row| u32::try_from(row).unwrap_or(u32::MAX))
             .collect();
         batch = take_record_batch(&batch, &chosen)?;
@@ -370,4 +371,3 @@ fn usable_null_count(file: &DataFile, column: &str) -> Option<u64> {
     let count = file.columns.get(column)?.null_count?;
     (file.tight_bounds || count == 0 || Some(count) == file.rows).then_some(count)
 }
-

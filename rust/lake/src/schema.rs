@@ -97,7 +97,9 @@ fn storable_type(uri: &str, column: &str, data_type: &DataType) -> Result<DataTy
     let refuse = |hint: &str| {
         Err(LakeError::SchemaMismatch {
             uri: uri.to_owned(),
-            detail: format!("column '{column}' has the type {data_type}, which Delta does not have; {hint}"),
+            detail: format!(
+                "column '{column}' has the type {data_type}, which Delta does not have; {hint}"
+            ),
         })
     };
     let nested = |field: &FieldRef| storable_field(uri, column, field).map(Arc::new);
@@ -215,7 +217,11 @@ mod tests {
             stored(DataType::Timestamp(TimeUnit::Second, Some("+02:00".into()))),
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
         );
-        stored(DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true))));
+        stored(DataType::List(Arc::new(Field::new(
+            "item",
+            DataType::Utf8View,
+            true,
+        ))));
     }
 
     #[test]

@@ -257,7 +257,11 @@ impl Replay {
             .into_iter()
             .map(|add| data_file(add, &snapshot.schema))
             .collect();
-        files.sort_by(|left, right| left.path.cmp(&right.path).then_with(|| vectors(left, right)));
+        files.sort_by(|left, right| {
+            left.path
+                .cmp(&right.path)
+                .then_with(|| vectors(left, right))
+        });
         let mut transactions: BTreeMap<String, i64> = state
             .transactions
             .into_iter()
@@ -353,7 +357,8 @@ fn head(
 impl TableSnapshot {
     /// The protocol action that this snapshot stands for.
     pub(crate) fn protocol(&self) -> Protocol {
-        let named = |features: &std::collections::BTreeSet<String>| features.iter().cloned().collect();
+        let named =
+            |features: &std::collections::BTreeSet<String>| features.iter().cloned().collect();
         Protocol {
             min_reader_version: self.reader_version,
             min_writer_version: self.writer_version,

@@ -136,7 +136,10 @@ fn bound(value: &Value, data_type: &DataType, side: Side) -> Option<ScalarValue>
         DataType::Date32 => value.as_str().and_then(date),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let micros = widen_milliseconds(timestamp_micros(value.as_str()?)?, side)?;
-            Some(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()))
+            Some(ScalarValue::TimestampMicrosecond(
+                Some(micros),
+                zone.clone(),
+            ))
         }
         DataType::Decimal128(precision, scale) => decimal(value, *precision, *scale, side),
         _ => None,

@@ -7,30 +7,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
-use datafusion::catalog::TableProvider;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{PartWeight, TableLocation};
-
-/// A row of a test table; `extra` is a column that may be added later.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Row {
-    pub id: Option<i64>,
-    pub part: Option<i32>,
-    pub name: Option<String>,
-    pub extra: Option<i64>,
-}
-
-/// Rows and how often each is there.
-pub(crate) type Bag = BTreeMap<Row, i64>;
+use crate::TableLocation;
+use crate::test_rows::{Bag, Row, bag};
 
 /// A table in a folder that goes when it is dropped.  Columns: `id` Int64, `part` Int32, `name` Utf8, perhaps `extra`.
 pub(crate) struct TestTable {
@@ -229,12 +215,21 @@ impl TestTable {
     }
 
     fn rows(&self) -> Vec<Row> {
-        self.state.files.values().flat_map(TestFile::live).cloned().collect()
+        self.state
+            .files
+            .values()
+            .flat_map(TestFile::live)
+            .cloned()
+            .collect()
     }
 
     fn metadata(&self) -> Value {
         let field = |name: &str, data_type: &str| json!({"name": name, "type": data_type, "nullable": true, "metadata": {}});
-        let mut fields = vec![field("id", "long"), field("part", "integer"), field("name", "string")];
+        let mut fields = vec![
+            field("id", "long"),
+            field("part", "integer"),
+            field("name", "string"),
+        ];
         if self.state.extra {
             fields.push(field("extra", "long"));
         }
@@ -400,7 +395,11 @@ impl TestTable {
     }
 
     fn commit(&mut self, operation: &str, actions: Vec<Value>) {
-        let writer = if self.records_changes { "deltakeep/test" } else { "someone/1.0" };
+        let writer = if self.records_changes {
+            "deltakeep/test"
+        } else {
+            "someone/1.0"
+        };
         let version = self.history.len();
         let info = json!({"commitInfo": {
             "timestamp": 1_700_000_000_000_u64 + version as u64, "operation": operation, "engineInfo": writer,
@@ -429,7 +428,11 @@ fn slow_crc32(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -446,89 +449,4 @@ fn encode_z85(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// Counts rows.
-pub(crate) fn bag(rows: impl IntoIterator<Item = Row>) -> Bag {
-    let mut bag = Bag::new();
-    for row in rows {
-        *bag.entry(row).or_default() += 1;
-    }
-    bag
-}
-
-/// `now` less `before`, without rows that cancel.
-pub(crate) fn difference(now: &Bag, before: &Bag) -> Bag {
-    let mut difference = now.clone();
-    for (row, count) in before {
-        *difference.entry(row.clone()).or_default() -= count;
-    }
-    difference.retain(|_, count| *count != 0);
-    difference
-}
-
-/// A session that scans in several partitions and in small batches.
-pub(crate) fn session() -> SessionContext {
-    let config = SessionConfig::new()
-        .with_target_partitions(3)
-        .with_batch_size(3)
-        .with_repartition_file_min_size(1);
-    SessionContext::new_with_config(config)
-}
-
-/// Adds the rows of `provider` to `bag`, counted as `weight` says.
-pub(crate) async fn add_rows(bag: &mut Bag, provider: Arc<dyn TableProvider>, weight: PartWeight) {
-    let batches = session().read_table(provider).unwrap().collect().await.unwrap();
-    for batch in batches {
-        for (row, change) in rows_of(&batch) {
-            *bag.entry(row).or_default() += match weight {
-                PartWeight::Plus => 1,
-                PartWeight::Minus => -1,
-                PartWeight::ChangeType => match change.as_deref() {
-                    Some("insert" | "update_postimage") => 1,
-                    Some("delete" | "update_preimage") => -1,
-                    other => panic!("change type {other:?}"),
-                },
-            };
-        }
-    }
-}
-
-fn rows_of(batch: &RecordBatch) -> Vec<(Row, Option<String>)> {
-    let column = |name: &str, data_type: &DataType| {
-        batch.column_by_name(name).map(|column| cast(column, data_type).unwrap())
-    };
-    let id = column("id", &DataType::Int64).unwrap();
-    let part = column("part", &DataType::Int32).unwrap();
-    let name = column("name", &DataType::Utf8).unwrap();
-    let extra = column("extra", &DataType::Int64);
-    let change = column("_change_type", &DataType::Utf8);
-    (0..batch.num_rows())
-        .map(|row| {
-            let integer = |array: &ArrayRef| {
-                array.is_valid(row).then(|| array.as_primitive::<Int64Type>().value(row))
-            };
-            let text = |array: &ArrayRef| {
-                array.is_valid(row).then(|| array.as_string::<i32>().value(row).to_owned())
-            };
-            let found = Row {
-                id: integer(&id),
-                part: part.is_valid(row).then(|| part.as_primitive::<Int32Type>().value(row)),
-                name: text(&name),
-                extra: extra.as_ref().and_then(integer),
-            };
-            (found, change.as_ref().and_then(text))
-        })
-        .collect()
-}
-
-/// Rows with ids from `ids`, all in partition `part`.
-pub(crate) fn rows(ids: std::ops::Range<i64>, part: i32) -> Vec<Row> {
-    ids.map(|id| Row {
-        id: Some(id),
-        part: Some(part),
-        name: Some(format!("n{id}")),
-        extra: None,
-    })
-    .collect()
 }

@@ -5,24 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float16Array, Float32Array, Float64Array, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
-use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
 use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use object_store::ObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
 
 use crate::actions::{Add, Cdc, encode_path};
 use crate::constraints::{check_nulls, checked_stream, required_constraints};
@@ -30,6 +25,7 @@ use crate::durability::FileGuard;
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::properties::DeltaWriteSpec;
+use crate::recording_store::RecordingStore;
 use crate::schema::storable_schema;
 use crate::statistics::FileCounts;
 use crate::table::{DataFile, DvDescriptor};
@@ -220,20 +216,17 @@ async fn write(
     check_partitions(spec, &stored)?;
     let table = Arc::clone(&lake.store(&spec.location)?.table);
     let local = spec.location.local_path();
-    let recording = Arc::new(RecordingStore {
-        inner: match folder {
-            Some(folder) => Arc::new(PrefixStore::new(Arc::clone(&table), folder)),
-            None => Arc::clone(&table),
-        },
-        guards: Mutex::default(),
-        guard: Box::new(move |path| {
-            let path = match folder {
-                Some(folder) => Path::parse(format!("{folder}/{path}")).unwrap_or_default(),
-                None => path.clone(),
-            };
-            FileGuard::new(Arc::clone(&table), local.as_deref(), path)
-        }),
-    });
+    let inner: Arc<dyn ObjectStore> = match folder {
+        Some(folder) => Arc::new(PrefixStore::new(Arc::clone(&table), folder)),
+        None => Arc::clone(&table),
+    };
+    let recording = Arc::new(RecordingStore::new(inner, move |path| {
+        let path = match folder {
+            Some(folder) => Path::parse(format!("{folder}/{path}")).unwrap_or_default(),
+            None => path.clone(),
+        };
+        FileGuard::new(Arc::clone(&table), local.as_deref(), path)
+    }));
     let config = WriterConfig::new(
         Arc::clone(&stored),
         spec.partition_by.clone(),
@@ -242,17 +235,27 @@ async fn write(
         Some(ENCODED_ROWS),
         indexed,
         None,
-    );
+    )
+    // delta-rs reads paths of change files without decoding them, so that they must not need it.
+    .with_random_prefix_length((folder.is_some() && !spec.partition_by.is_empty()).then_some(2));
     let failed = |error: deltalake_core::DeltaTableError| {
         LakeError::store(uri, "writing data files", &error)
     };
     let store: Arc<dyn ObjectStore> = Arc::<RecordingStore>::clone(&recording);
     let mut writer = DeltaWriter::new(store, config);
     let mut with_nan = BTreeSet::new();
-    while let Some(batch) = stream.next().await {
-        let batch = stored_batch(uri, &batch?, &stored, &spec.partition_by)?;
-        note_nan(&batch, &mut with_nan);
-        writer.write(&batch).await.map_err(failed)?;
+    let drained = async {
+        while let Some(batch) = stream.next().await {
+            let batch = stored_batch(uri, &batch?, &stored, &spec.partition_by)?;
+            note_nan(&batch, &mut with_nan);
+            writer.write(&batch).await.map_err(failed)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = drained.await {
+        // Parts of unfinished uploads cost money where nobody sees them; the first error is the one to tell.
+        let _ = writer.abort().await;
+        return Err(error);
     }
     let adds = writer.close().await.map_err(failed)?;
     let mut guards = recording.take();
@@ -297,15 +300,25 @@ fn check_partitions(spec: &DeltaWriteSpec, stored: &SchemaRef) -> Result<()> {
     };
     for column in &spec.partition_by {
         match stored.field_with_name(column) {
-            Err(_) => return refuse(column, "is not among the columns; add it or partition by another"),
-            Ok(field) if field.data_type().is_nested() || *field.data_type() == DataType::Binary => {
+            Err(_) => {
+                return refuse(
+                    column,
+                    "is not among the columns; add it or partition by another",
+                );
+            }
+            Ok(field)
+                if field.data_type().is_nested() || *field.data_type() == DataType::Binary =>
+            {
                 return refuse(column, "is nested or binary; partition by a plain value");
             }
             Ok(_) => {}
         }
     }
     if !spec.partition_by.is_empty() && spec.partition_by.len() == stored.fields().len() {
-        return refuse(&spec.partition_by[0], "leaves no column for the files; add a column");
+        return refuse(
+            &spec.partition_by[0],
+            "leaves no column for the files; add a column",
+        );
     }
     Ok(())
 }
@@ -384,9 +397,11 @@ fn has_nan(column: &ArrayRef) -> bool {
     } else if let Some(values) = any.downcast_ref::<Float16Array>() {
         values.values().iter().any(|value| value.is_nan())
     } else if column.data_type().is_nested() {
-        column.to_data().child_data().iter().any(|child| {
-            has_nan(&arrow::array::make_array(child.clone()))
-        })
+        column
+            .to_data()
+            .child_data()
+            .iter()
+            .any(|child| has_nan(&arrow::array::make_array(child.clone())))
     } else {
         false
     }
@@ -405,91 +420,4 @@ fn without_bounds(stats: String, columns: &BTreeSet<String>) -> String {
         }
     }
     value.to_string()
-}
-
-/// A store that remembers which files were begun, so that none is left behind.
-struct RecordingStore {
-    inner: Arc<dyn ObjectStore>,
-    guards: Mutex<BTreeMap<String, FileGuard>>,
-    guard: Box<dyn Fn(&Path) -> FileGuard + Send + Sync>,
-}
-
-impl RecordingStore {
-    fn record(&self, path: &Path) {
-        let guard = (self.guard)(path);
-        self.guards
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_string(), guard);
-    }
-
-    fn take(&self) -> BTreeMap<String, FileGuard> {
-        std::mem::take(&mut *self.guards.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl std::fmt::Debug for RecordingStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RecordingStore({:?})", self.inner)
-    }
-}
-
-impl std::fmt::Display for RecordingStore {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for RecordingStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        self.record(location);
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.record(location);
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(
-        &self,
-        location: &Path,
-        options: GetOptions,
-    ) -> object_store::Result<GetResult> {
-        self.inner.get_opts(location, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: CopyOptions,
-    ) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
 }

@@ -105,57 +105,12 @@ impl Grouped<'_> {
         inputs: &BTreeMap<String, InputShape>,
     ) -> Result<ChangePlan, Reason> {
         let keys = self.keys(view, Derivation { inputs })?;
-        let new_rows = self.new_rows(view, inputs, &keys)?;
+        let new_rows = new_rows(view, inputs, &keys)?;
         Ok(ChangePlan::Groups {
             keys,
             key_columns: self.key_columns.clone(),
             new_rows,
         })
-    }
-
-    /// The view's rows of the groups with the given keys now.
-    pub fn new_rows(
-        &self,
-        view: &LogicalPlan,
-        inputs: &BTreeMap<String, InputShape>,
-        keys: &LogicalPlan,
-    ) -> Result<LogicalPlan, Reason> {
-        let lifted = |error| cannot_build(view, &error);
-        let numbered = all_columns(keys.schema())
-            .into_iter()
-            .enumerate()
-            .map(|(number, column)| column.alias(key_name(number)))
-            .collect();
-        let keys = project(numbered, keys.clone()).map_err(lifted)?;
-        let restriction = Restriction {
-            derivation: Derivation { inputs },
-            keys: &keys,
-        };
-        view_rows(view, self.restricted(view, &restriction)?).map_err(lifted)
-    }
-
-    /// The view's plan with the input of the aggregate restricted to the keys.
-    fn restricted(
-        &self,
-        plan: &LogicalPlan,
-        restriction: &Restriction<'_>,
-    ) -> Result<LogicalPlan, Reason> {
-        let input = match plan {
-            LogicalPlan::Aggregate(aggregate) => {
-                let keys: Vec<Key> = group_expressions(aggregate)
-                    .ok_or(Reason::AggregateWithoutGroups)?
-                    .into_iter()
-                    .enumerate()
-                    .map(|(number, expression)| Key { expression, number })
-                    .collect();
-                restriction.of(&aggregate.input, &keys)?
-            }
-            _ => match plan.inputs().first() {
-                Some(input) => self.restricted(input, restriction)?,
-                None => return Err(crate::analyze::refusal(plan)),
-            },
-        };
-        with_input(plan, input).map_err(|error| cannot_build(plan, &error))
     }
 
     fn keys(&self, view: &LogicalPlan, derivation: Derivation<'_>) -> Result<LogicalPlan, Reason> {
@@ -192,6 +147,46 @@ impl Grouped<'_> {
         };
         build().map_err(|error| cannot_build(view, &error))
     }
+}
+
+/// The view's rows of the groups with the given keys now.
+pub(crate) fn new_rows(
+    view: &LogicalPlan,
+    inputs: &BTreeMap<String, InputShape>,
+    keys: &LogicalPlan,
+) -> Result<LogicalPlan, Reason> {
+    let lifted = |error| cannot_build(view, &error);
+    let numbered = all_columns(keys.schema())
+        .into_iter()
+        .enumerate()
+        .map(|(number, column)| column.alias(key_name(number)))
+        .collect();
+    let keys = project(numbered, keys.clone()).map_err(lifted)?;
+    let restriction = Restriction {
+        derivation: Derivation { inputs },
+        keys: &keys,
+    };
+    view_rows(view, restricted(view, &restriction)?).map_err(lifted)
+}
+
+/// The view's plan with the input of the aggregate restricted to the keys.
+fn restricted(plan: &LogicalPlan, restriction: &Restriction<'_>) -> Result<LogicalPlan, Reason> {
+    let input = match plan {
+        LogicalPlan::Aggregate(aggregate) => {
+            let keys: Vec<Key> = group_expressions(aggregate)
+                .ok_or(Reason::AggregateWithoutGroups)?
+                .into_iter()
+                .enumerate()
+                .map(|(number, expression)| Key { expression, number })
+                .collect();
+            restriction.of(&aggregate.input, &keys)?
+        }
+        _ => match plan.inputs().first() {
+            Some(input) => restricted(input, restriction)?,
+            None => return Err(crate::analyze::refusal(plan)),
+        },
+    };
+    with_input(plan, input).map_err(|error| cannot_build(plan, &error))
 }
 
 /// For each column of the input, where the view shows it, given where it shows the columns of the projection.

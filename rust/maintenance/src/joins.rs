@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, NullEquality};
+use datafusion::common::{DFSchema, DataFusionError, NullEquality};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Operator, binary_expr,
@@ -28,6 +28,7 @@ use crate::columns::{
 };
 use crate::derivation::{Changes, Derivation, cannot_build};
 use crate::leaves::Side;
+use crate::null_equality::with_plain_keys;
 
 /// Whether a join keeps exactly the matching pairs.
 pub(crate) fn is_inner(join: &Join) -> bool {
@@ -123,11 +124,13 @@ impl<'a> JoinTree<'a> {
             LogicalPlan::Join(join) if is_inner(join) => {
                 let left = self.take_apart(&join.left)?;
                 let right = self.take_apart(&join.right)?;
-                for (on_left, on_right) in &join.on {
+                let rewritten = with_plain_keys(join);
+                let keys = rewritten.as_ref().unwrap_or(join);
+                for (on_left, on_right) in &keys.on {
                     self.conditions.push(Condition::Equal {
                         left: substitute(on_left, join.left.schema(), &left)?,
                         right: substitute(on_right, join.right.schema(), &right)?,
-                        nulls: join.null_equality,
+                        nulls: keys.null_equality,
                     });
                 }
                 let columns: Vec<Expr> = left.into_iter().chain(right).collect();
@@ -190,11 +193,9 @@ impl<'a> JoinTree<'a> {
             .map(|((qualifier, name), field)| {
                 (qualifier, Arc::new(field.as_ref().clone().with_name(name)))
             });
-        let named = datafusion::common::DFSchema::new_with_metadata(
-            fields.collect(),
-            schema.metadata().clone(),
-        )?;
-        substitute(expression, &named, &all_columns(schema))
+        let schema_of_names =
+            DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
+        substitute(expression, &schema_of_names, &all_columns(schema))
     }
 
     /// Joins one plan for each input, starting from one of them, under the columns of the original plan.
@@ -380,7 +381,7 @@ fn join_step(
     for condition in ready {
         match condition.orient(reached, next) {
             Some((known, probed, nulls)) if nulls == null_equality => {
-                on.push((known.clone(), probed.clone()))
+                on.push((known.clone(), probed.clone()));
             }
             _ => others.push(condition.into_predicate()),
         }
@@ -424,8 +425,9 @@ pub(crate) fn has_join_on_top(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => has_join_on_top(&alias.input),
         LogicalPlan::Filter(filter) => has_join_on_top(&filter.input),
         LogicalPlan::Projection(projection) => {
-            let plain = |expression: &Expr| matches!(expression.clone().unalias(), Expr::Column(_));
-            projection.expr.iter().all(plain) && has_join_on_top(&projection.input)
+            let is_column =
+                |expression: &Expr| matches!(expression.clone().unalias(), Expr::Column(_));
+            projection.expr.iter().all(is_column) && has_join_on_top(&projection.input)
         }
         _ => false,
     }

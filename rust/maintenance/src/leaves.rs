@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 
 use crate::analyze::operator_name;
 use crate::columns::{WEIGHT, project};
+use crate::null_equality::with_plain_keys;
 use crate::{InputShape, Reason};
 
 /// Which content of an input a scan reads.
@@ -91,6 +92,10 @@ pub(crate) fn rebased(
                     .is_some_and(|shape| !shape.changed);
                 rebased_scan(scan, if unchanged { Side::Now } else { side }).map(Transformed::yes)
             }
+            LogicalPlan::Join(join) => match with_plain_keys(join) {
+                Some(rewritten) => Ok(Transformed::yes(LogicalPlan::Join(rewritten))),
+                None => Ok(Transformed::no(node)),
+            },
             _ => Ok(Transformed::no(node)),
         })
         .map(|transformed| transformed.data)

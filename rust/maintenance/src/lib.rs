@@ -25,6 +25,7 @@ mod expressions;
 mod joins;
 mod leaves;
 mod linear;
+mod null_equality;
 mod reasons;
 mod restriction;
 
@@ -109,7 +110,7 @@ pub fn group_rows(
         return Err(reason);
     }
     match aggregates::grouped(plan)? {
-        Some(grouped) => grouped.new_rows(plan, inputs, keys),
+        Some(_) => aggregates::new_rows(plan, inputs, keys),
         None => Err(Reason::OperatorNotIncremental(analyze::operator_name(plan))),
     }
 }

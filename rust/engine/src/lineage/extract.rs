@@ -9,14 +9,15 @@ use datafusion::execution::TaskContext;
 use datafusion::logical_expr::expr::Sort as SortExpr;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Join, LogicalPlan, Subquery, Unnest, Window, WindowFunctionDefinition,
+    Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Subquery, TableScan, Unnest, Window,
+    WindowFunctionDefinition,
 };
 use datafusion_proto::bytes::Serializeable;
 
 use super::predicates::predicates_of;
 use super::{
-    ColumnSource, Derivation, ExpressionLineage, FunctionUse, InputColumn, JoinKey, JoinLineage, Lineage,
-    OutputColumn, RelationLineage, ScanLineage, SubqueryLineage,
+    ColumnSource, Derivation, ExpressionLineage, FunctionUse, InputColumn, JoinKey, JoinLineage,
+    Lineage, OutputColumn, RelationLineage, ScanLineage, SubqueryLineage,
 };
 use crate::compile::is_relation;
 
@@ -52,7 +53,10 @@ pub fn extract(plan: &LogicalPlan) -> Lineage {
 ///
 /// # Errors
 /// DataFusion's, if a function is not registered in the context any more.
-pub fn predicate_expressions(context: &TaskContext, scan: &ScanLineage) -> Result<Vec<Expr>, DataFusionError> {
+pub fn predicate_expressions(
+    context: &TaskContext,
+    scan: &ScanLineage,
+) -> Result<Vec<Expr>, DataFusionError> {
     scan.predicates
         .iter()
         .map(|predicate| Expr::from_bytes_with_ctx(&predicate.expression, context))
@@ -111,7 +115,7 @@ impl Walk {
     fn plan(&mut self, plan: &LogicalPlan) -> Vec<Origins> {
         let width = plan.schema().fields().len();
         match plan {
-            LogicalPlan::TableScan(_) => self.scan(plan),
+            LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(projection) => {
                 let input = self.plan(&projection.input);
                 projection
@@ -120,11 +124,8 @@ impl Walk {
                     .map(|expr| self.value("projection", expr, projection.input.schema(), &input))
                     .collect()
             }
-            LogicalPlan::Filter(_) => self.filters(plan),
-            LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
-                scan @ LogicalPlan::TableScan(_) => self.scan(scan),
-                other => self.plan(other),
-            },
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, width),
             LogicalPlan::Window(window) => self.window(window),
@@ -149,11 +150,14 @@ impl Walk {
                 self.plan(&limit.input)
             }
             LogicalPlan::Union(union) => {
-                let inputs: Vec<Vec<Origins>> = union.inputs.iter().map(|input| self.plan(input)).collect();
+                let inputs: Vec<Vec<Origins>> =
+                    union.inputs.iter().map(|input| self.plan(input)).collect();
                 (0..width)
                     .map(|position| {
-                        let parts: Vec<Origins> =
-                            inputs.iter().filter_map(|input| input.get(position).cloned()).collect();
+                        let parts: Vec<Origins> = inputs
+                            .iter()
+                            .filter_map(|input| input.get(position).cloned())
+                            .collect();
                         merge(&parts, Derivation::Copied)
                     })
                     .collect()
@@ -198,22 +202,33 @@ impl Walk {
         }
     }
 
-    fn scan(&mut self, plan: &LogicalPlan) -> Vec<Origins> {
-        let LogicalPlan::TableScan(scan) = plan else {
-            return self.plan(plan);
-        };
+    fn scan(&mut self, scan: &TableScan) -> Vec<Origins> {
         let relation = scan.table_name.table().to_owned();
-        let columns: Vec<String> =
-            scan.projected_schema.fields().iter().map(|field| field.name().clone()).collect();
+        let columns: Vec<String> = scan
+            .projected_schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         if !is_relation(scan) {
-            return self
-                .work_tables
-                .get(&relation)
-                .cloned()
-                .unwrap_or_else(|| vec![Origins::new(); columns.len()]);
+            let Some(table) = self.work_tables.get(&relation) else {
+                return vec![Origins::new(); columns.len()];
+            };
+            return match &scan.projection {
+                None => table.clone(),
+                Some(positions) => positions
+                    .iter()
+                    .map(|position| table.get(*position).cloned().unwrap_or_default())
+                    .collect(),
+            };
         }
-        let table: Vec<String> =
-            scan.source.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let table: Vec<String> = scan
+            .source
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         self.scans.push((
             relation.clone(),
             ScanLineage {
@@ -235,10 +250,7 @@ impl Walk {
     }
 
     /// A filter, and the predicates that it and the filters below it put on a scan.
-    fn filters(&mut self, plan: &LogicalPlan) -> Vec<Origins> {
-        let LogicalPlan::Filter(filter) = plan else {
-            return self.plan(plan);
-        };
+    fn filter(&mut self, filter: &Filter) -> Vec<Origins> {
         let before = self.scans.len();
         let input = self.plan(&filter.input);
         let origins = self.value("filter", &filter.predicate, filter.input.schema(), &input);
@@ -258,7 +270,10 @@ impl Walk {
         let middle = self.scans.len();
         let right = self.plan(&join.right);
         let relations = |scans: &[(String, ScanLineage, Vec<String>)]| -> BTreeSet<String> {
-            scans.iter().map(|(relation, _, _)| relation.clone()).collect()
+            scans
+                .iter()
+                .map(|(relation, _, _)| relation.clone())
+                .collect()
         };
         let left_relations = relations(&self.scans[before..middle]);
         let right_relations = relations(&self.scans[middle..]);
@@ -315,7 +330,10 @@ impl Walk {
         self.grouped_by
             .extend(outputs.iter().flat_map(|origins| origins.keys().cloned()));
         // Grouping sets have one more column, which tells the set.
-        outputs.resize(width.saturating_sub(aggregate.aggr_expr.len()), Origins::new());
+        outputs.resize(
+            width.saturating_sub(aggregate.aggr_expr.len()),
+            Origins::new(),
+        );
         for expr in &aggregate.aggr_expr {
             let value = self.value("aggregate", expr, schema, &input);
             outputs.push(merge(&[value], Derivation::Aggregated));
@@ -375,10 +393,16 @@ impl Walk {
         (0..width)
             .map(|position| {
                 let from = unnest.dependency_indices.get(position).copied();
-                let origins = from.and_then(|from| input.get(from)).cloned().unwrap_or_default();
+                let origins = from
+                    .and_then(|from| input.get(from))
+                    .cloned()
+                    .unwrap_or_default();
                 let opened = from.is_some_and(|from| {
                     unnest.struct_type_columns.contains(&from)
-                        || unnest.list_type_columns.iter().any(|(column, _)| *column == from)
+                        || unnest
+                            .list_type_columns
+                            .iter()
+                            .any(|(column, _)| *column == from)
                 });
                 if opened {
                     merge(&[origins], Derivation::Computed)
@@ -404,7 +428,13 @@ impl Walk {
     }
 
     /// What an expression is made from; its functions and sub-queries are noted.
-    fn value(&mut self, operator: &str, expr: &Expr, schema: &DFSchema, input: &[Origins]) -> Origins {
+    fn value(
+        &mut self,
+        operator: &str,
+        expr: &Expr,
+        schema: &DFSchema,
+        input: &[Origins],
+    ) -> Origins {
         if let Expr::Column(column) = unalias(expr) {
             return origin_of(column, schema, input);
         }
@@ -416,7 +446,11 @@ impl Walk {
         let _ = expr.apply(|part| {
             match part {
                 Expr::Column(column) => {
-                    add(&mut origins, &origin_of(column, schema, input), Derivation::Computed);
+                    add(
+                        &mut origins,
+                        &origin_of(column, schema, input),
+                        Derivation::Computed,
+                    );
                 }
                 Expr::OuterReferenceColumn(_, column) => outer.push(column.clone()),
                 Expr::ScalarSubquery(subquery) => queries.push(("scalar", subquery.clone())),
@@ -431,7 +465,11 @@ impl Walk {
         });
         for column in &outer {
             if let Some((schema, columns)) = self.outer.last() {
-                add(&mut origins, &origin_of(column, schema, columns), Derivation::Computed);
+                add(
+                    &mut origins,
+                    &origin_of(column, schema, columns),
+                    Derivation::Computed,
+                );
             }
         }
         for (kind, query) in queries {
@@ -442,27 +480,46 @@ impl Walk {
             self.expressions.push(ExpressionLineage {
                 operator: operator.to_owned(),
                 columns: origins.keys().cloned().collect(),
-                functions: functions.iter().map(|function| function.name.clone()).collect(),
+                functions: functions
+                    .iter()
+                    .map(|function| function.name.clone())
+                    .collect(),
             });
         }
         self.functions.extend(functions);
         origins
     }
 
-    fn subquery(&mut self, kind: &str, query: &Subquery, schema: &DFSchema, input: &[Origins]) -> Origins {
+    fn subquery(
+        &mut self,
+        kind: &str,
+        query: &Subquery,
+        schema: &DFSchema,
+        input: &[Origins],
+    ) -> Origins {
         let before = self.scans.len();
         self.outer.push((schema.clone(), input.to_vec()));
         let outputs = self.plan(&query.subquery);
         self.outer.pop();
-        let outer = query.outer_ref_columns.iter().fold(Origins::new(), |mut all, expr| {
-            if let Expr::OuterReferenceColumn(_, column) = expr {
-                add(&mut all, &origin_of(column, schema, input), Derivation::Computed);
-            }
-            all
-        });
+        let outer = query
+            .outer_ref_columns
+            .iter()
+            .fold(Origins::new(), |mut all, expr| {
+                if let Expr::OuterReferenceColumn(_, column) = expr {
+                    add(
+                        &mut all,
+                        &origin_of(column, schema, input),
+                        Derivation::Computed,
+                    );
+                }
+                all
+            });
         self.subqueries.push(SubqueryLineage {
             kind: kind.to_owned(),
-            relations: self.scans[before..].iter().map(|(relation, _, _)| relation.clone()).collect(),
+            relations: self.scans[before..]
+                .iter()
+                .map(|(relation, _, _)| relation.clone())
+                .collect(),
             outer: outer.into_keys().collect(),
         });
         merge(&outputs, Derivation::Computed)
@@ -472,13 +529,19 @@ impl Walk {
     fn relations(&self) -> Vec<RelationLineage> {
         let mut relations: BTreeMap<&str, RelationLineage> = BTreeMap::new();
         for (relation, scan, table) in &self.scans {
-            let entry = relations.entry(relation).or_insert_with(|| RelationLineage {
-                relation: relation.clone(),
-                columns: Vec::new(),
-                scans: Vec::new(),
-            });
+            let entry = relations
+                .entry(relation)
+                .or_insert_with(|| RelationLineage {
+                    relation: relation.clone(),
+                    columns: Vec::new(),
+                    scans: Vec::new(),
+                });
             let read: BTreeSet<&String> = entry.columns.iter().chain(&scan.columns).collect();
-            entry.columns = table.iter().filter(|column| read.contains(column)).cloned().collect();
+            entry.columns = table
+                .iter()
+                .filter(|column| read.contains(column))
+                .cloned()
+                .collect();
             entry.scans.push(scan.clone());
         }
         relations.into_values().collect()

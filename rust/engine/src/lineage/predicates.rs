@@ -56,7 +56,11 @@ fn scan_columns(plan: &LogicalPlan) -> Option<Vec<Option<String>>> {
     }
 }
 
-fn predicate(conjunct: &Expr, input: &LogicalPlan, columns: &[Option<String>]) -> Option<Predicate> {
+fn predicate(
+    conjunct: &Expr,
+    input: &LogicalPlan,
+    columns: &[Option<String>],
+) -> Option<Predicate> {
     if conjunct.is_volatile() {
         return None;
     }
@@ -74,7 +78,9 @@ fn predicate(conjunct: &Expr, input: &LogicalPlan, columns: &[Option<String>]) -
         .clone()
         .transform(|part| match &part {
             Expr::Column(column) => match names.get(column) {
-                Some(name) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(*name)))),
+                Some(name) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
+                    *name,
+                )))),
                 None => Ok(Transformed::no(part)),
             },
             _ => Ok(Transformed::no(part)),
@@ -85,7 +91,10 @@ fn predicate(conjunct: &Expr, input: &LogicalPlan, columns: &[Option<String>]) -
     let expression = renamed.to_bytes().ok()?.to_vec();
     Some(Predicate {
         display: renamed.to_string(),
-        columns: names.values().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        columns: names
+            .values()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>(),
         expression,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Join, JoinType, LogicalPlan};
 
-use super::lake::{planned, scans};
+use super::binding::{planned, scans};
 use crate::{ChangePlan, InputShape, Side, analyze, change_plan};
 
 const MIXED: InputShape = InputShape {

@@ -3,7 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::lake::{RELATIONS, check, histories, planned, schema_of};
+use super::binding::planned;
+use super::lake::{RELATIONS, histories, schema_of};
+use super::oracle::check;
 use crate::analyze;
 
 /// A source of small decisions; it answers 0 when it runs out, so that every text is a view.
@@ -72,22 +74,22 @@ fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
                 choices.of(&["=", "=", "IS NOT DISTINCT FROM"]),
                 integer(choices, &new_integers)
             );
-            match choices.below(6) {
-                0 => text += &format!(" CROSS JOIN {relation} {alias}"),
-                1 => {
-                    text += &format!(
-                        " JOIN {relation} {alias} ON {on} AND {} <= {}",
-                        new_integers[0], integers[0]
-                    )
-                }
-                _ => text += &format!(" JOIN {relation} {alias} ON {on}"),
-            }
+            let join = match choices.below(6) {
+                0 => format!(" CROSS JOIN {relation} {alias}"),
+                1 => format!(
+                    " JOIN {relation} {alias} ON {on} AND {} <= {}",
+                    new_integers[0], integers[0]
+                ),
+                _ => format!(" JOIN {relation} {alias} ON {on}"),
+            };
+            text.push_str(&join);
         }
         integers.extend(new_integers);
         others.extend(new_others);
     }
     if choices.below(2) == 1 {
-        text += &format!(" WHERE {}", condition(choices, &integers));
+        text.push_str(" WHERE ");
+        text.push_str(&condition(choices, &integers));
     }
     (text, integers, others)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::lake::{RELATIONS, planned};
+use super::binding::planned;
+use super::lake::RELATIONS;
 use crate::{InputShape, analyze, change_plan};
 
 macro_rules! refused {

@@ -1,6 +1,6 @@
 //! One view for each covered shape, over random bags and random changes.
 
-use super::lake::check_random_cases;
+use super::oracle::check_random_cases;
 
 /// The cases for each shape.
 const CASES: u32 = 24;
@@ -39,6 +39,7 @@ shapes! {
     join_three: "SELECT r.b, t.s, u.m FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c";
     join_three_in_a_star: "SELECT r.b, t.s, u.m FROM t JOIN r ON r.a = t.a JOIN u ON r.b = u.c AND u.d IS NOT NULL";
     join_four_with_a_triangle: "SELECT r.s, u.m, o.c FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c AND u.c = r.b JOIN t o ON o.a = r.a";
+    null_safe_keys_beside_a_cross_join: "SELECT q1.b + q2.a AS c, q0.s FROM r q0 CROSS JOIN r q1 JOIN r q2 ON ((q0.a % 2) IS NOT DISTINCT FROM (q2.a % 2))";
     cross_join: "SELECT r.a, t.c FROM r CROSS JOIN t";
     join_on_an_inequality: "SELECT r.a, t.c FROM r JOIN t ON r.a < t.c";
     cross_join_without_columns_of_one_side: "SELECT r.a FROM r CROSS JOIN t";

@@ -1,0 +1,32 @@
+"""What a service is told at its start, and what it tells at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.failure import Failure
+from daemon.lifecycle import DRAIN_MS
+
+RECONCILE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """Where to listen, and how patient to be; `listen` None serves no TCP."""
+
+    root: Path
+    socket: Path
+    listen: str | None
+    drain_ms: int = DRAIN_MS
+    reconcile_ms: int = RECONCILE_MS
+    handle_signals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How the service ended; `abandoned` says that its thread still works and the process has to be ended hard."""
+
+    exit_code: int
+    abandoned: bool
+    failure: Failure | None

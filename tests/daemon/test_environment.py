@@ -1,0 +1,130 @@
+"""`init`, `check` and `doctor` over a lake in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.checking import check_project
+from daemon.doctor import Finding, examine, retention_ms
+from daemon.place import find_project, socket_path
+from daemon.scaffold import ProjectExists, make_project, sample_orders
+from registry.errors import DefinitionError
+from registry.project import load_project
+from tests.daemon.fakes import ManualClock
+from tests.incremental.fake_lake import Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    made = Shop(tmp_path)
+    made.dataset("orders", (1, 10), properties={"delta.deletedFileRetentionDuration": "interval 1 hour"})
+    made.view("clean", "SELECT k, v FROM orders WHERE v > 5")
+    for module in ("checking", "doctor", "scaffold"):
+        monkeypatch.setattr(f"daemon.{module}.build_session_runtime", lambda _profile: made.runtime())
+    return made
+
+
+def found(findings: Iterator[Finding], subject: str) -> list[str]:
+    return [f"{one.level}: {one.message}" for one in findings if one.subject == subject]
+
+
+def test_a_right_project_tells_how_each_view_is_kept(shop: Shop) -> None:
+    shop.lake.not_incremental["late"] = "limit_not_incremental"
+    shop.view("late", "SELECT k FROM clean LIMIT 3")
+    report = check_project(shop.root).to_json()
+    assert report["problems"] == []
+    kept = {view["name"]: (view["incremental"], view["reason"]) for view in report["views"]}
+    assert kept == {"clean": (True, None), "late": (False, "limit_not_incremental")}
+    assert next(view for view in report["views"] if view["name"] == "late")["hint"]
+
+
+def test_every_problem_is_told_at_once_with_its_place(shop: Shop) -> None:
+    shop.datasets.append("nosuch")
+    shop.view("broken", "SELECT FROM")
+    with pytest.raises(DefinitionError) as caught:
+        check_project(shop.root)
+    places = {problem.file for problem in caught.value.problems}
+    assert places == {"deltakeep.toml", "views/broken.sql"}
+    assert all(problem.line for problem in caught.value.problems)
+
+
+def test_an_unknown_name_does_not_hide_an_unreadable_dataset(shop: Shop) -> None:
+    shop.datasets.append("nosuch")
+    shop.view("lost", "SELECT k FROM ordres")
+    with pytest.raises(DefinitionError) as caught:
+        check_project(shop.root)
+    assert [problem.file for problem in caught.value.problems] == ["deltakeep.toml", "views/lost.sql"]
+
+
+def test_checking_writes_nothing(shop: Shop) -> None:
+    before = sorted(shop.root.rglob("*"))
+    check_project(shop.root)
+    assert sorted(shop.root.rglob("*")) == before
+
+
+def test_doctor_looks_at_everything_and_leaves_nothing_behind(shop: Shop) -> None:
+    before = sorted(shop.root.rglob("*"))
+    clock = ManualClock(shop.root.stat().st_mtime_ns // 1_000_000)
+    findings = list(examine(shop.root, clock))
+    subjects = {one.subject for one in findings}
+    assert {"versions", "project", "daemon", "memory", "store", "targets", "spill", "engine", "orders"} <= subjects
+    assert found(iter(findings), "project") == ["ok: 1 datasets, 1 views"]
+    assert "warning: removed files are kept for 0.0 days only" in found(iter(findings), "orders")
+    assert sorted(shop.root.rglob("*")) == before
+
+
+def test_doctor_tells_a_clock_that_disagrees_with_the_disk(shop: Shop) -> None:
+    assert found(examine(shop.root, ManualClock(1_000)), "clock")[0].startswith("warning: 1970-01-01")
+
+
+def test_doctor_names_a_dataset_that_is_not_there(shop: Shop) -> None:
+    shop.datasets.append("nosuch")
+    shop.write()
+    assert found(examine(shop.root, ManualClock()), "nosuch")[0].startswith("failure: there is no Delta table")
+
+
+def test_doctor_goes_no_further_with_a_broken_project(shop: Shop) -> None:
+    (shop.root / "deltakeep.toml").write_text("[project]\n")
+    findings = list(examine(shop.root, ManualClock()))
+    assert findings[-1].subject == "project"
+    assert findings[-1].level == "failure"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("interval 7 days", 604_800_000), ("interval 1 hour", 3_600_000), ("soon", None), (None, None)],
+)
+def test_intervals_of_delta(text: str | None, expected: int | None) -> None:
+    assert retention_ms(text) == expected
+
+
+def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("parent") / "my-shop"
+    made = make_project(folder)
+    project = load_project(folder)
+    assert project.name == "my_shop"
+    assert set(project.views) == {"orders_clean", "orders_by_day"}
+    assert set(project.datasets) == {"orders"}
+    assert folder / "views" / "orders_clean.sql" in made
+    text = (folder / "deltakeep.toml").read_text()
+    with pytest.raises(ProjectExists) as caught:
+        make_project(folder)
+    assert caught.value.exit_code == 6
+    assert (folder / "deltakeep.toml").read_text() == text
+
+
+def test_the_sample_is_the_same_everywhere_and_has_something_to_filter() -> None:
+    first, second = list(sample_orders()), list(sample_orders())
+    assert all(one.equals(two) for one, two in zip(first, second, strict=True))
+    assert {"paid", "cancelled"} == set(first[0]["status"].to_pylist())
+
+
+def test_the_project_is_the_nearest_one_upwards_and_says_where_its_socket_is(tmp_path: Path) -> None:
+    (tmp_path / "deltakeep.toml").write_text('[project]\nname = "x"\n[daemon]\nsocket = "run/x.sock"\n')
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert find_project(deep, given=False) == tmp_path.resolve()
+    assert socket_path(tmp_path) == tmp_path / "run" / "x.sock"

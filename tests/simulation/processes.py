@@ -1,0 +1,155 @@
+"""Keepers in processes of their own, which stop or die at a step of a refresh.
+
+Forked from a server that has imported everything and started nothing, so that a process costs little.
+They talk over a pipe: a process says where it is and waits for an order; nobody sleeps.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Final
+
+from incremental.events import CycleEvent, EventKind
+from incremental.keeper import Keeper
+from registry.artifact_rows import RefreshRecord
+from tests.workspace import SteppedClock
+
+TIME_LIMIT_S: Final = 60
+KILLED: Final = -signal.SIGKILL
+AT_THE_STEP: Final = "at the step"
+GO_ON: Final = "go on"
+TELL: Final = "tell"
+STOP: Final = "stop"
+
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.simulation.processes"])
+
+Told = list[tuple[str, str, str | None]]
+"""View, outcome and error of each record of a cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process and the pipe to it."""
+
+    process: ForkServerProcess
+    pipe: Connection
+
+    def hears(self) -> Any:
+        """Return what the process says next; fail if it ends or says nothing for too long."""
+        assert self.pipe.poll(TIME_LIMIT_S), "the process says nothing"
+        return self.pipe.recv()
+
+    def order(self, word: str) -> None:
+        self.pipe.send(word)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def ended(self) -> int:
+        """Wait for the end of the process; its exit code."""
+        self.process.join(TIME_LIMIT_S)
+        code = self.process.exitcode
+        assert code is not None, "the process does not end"
+        return code
+
+
+@contextmanager
+def cycle_killed_at(root: Path, clock_ms: int, view: str, step: str) -> Iterator[Worker]:
+    """Run one cycle in a process that kills itself when a view's refresh comes to a step."""
+    with _started(_killed_cycle, root, clock_ms, view, step) as worker:
+        yield worker
+
+
+@contextmanager
+def cycle_held_at(root: Path, clock_ms: int, view: str, step: str) -> Iterator[Worker]:
+    """Run one cycle in a process that says when a view's refresh comes to a step, and waits there for an order."""
+    with _started(_held_cycle, root, clock_ms, view, step) as worker:
+        yield worker
+
+
+@contextmanager
+def endless_cycles(root: Path, clock_ms: int) -> Iterator[Worker]:
+    """Run cycles in a process until it is told to stop; it tells what each came to when it is asked, or stops."""
+    with _started(_endless_cycles, root, clock_ms) as worker:
+        yield worker
+
+
+@contextmanager
+def _started(target: Any, *arguments: Any) -> Iterator[Worker]:
+    ours, theirs = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=target, args=(*arguments, theirs))
+    process.start()
+    theirs.close()
+    try:
+        yield Worker(process, ours)
+    finally:
+        process.kill()
+        process.join(TIME_LIMIT_S)
+        process.close()
+        ours.close()
+
+
+def _killed_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connection) -> None:
+    def observe(event: CycleEvent) -> None:
+        if _is(event, view, step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _one_cycle(root, clock_ms, pipe, observe)
+
+
+def _held_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connection) -> None:
+    held = threading.Lock()
+
+    def observe(event: CycleEvent) -> None:
+        # A refresh that lost a race is planned again and comes to the step once more: it waits only once.
+        if _is(event, view, step) and held.acquire(blocking=False):
+            pipe.send(AT_THE_STEP)
+            assert pipe.recv() == GO_ON
+
+    _one_cycle(root, clock_ms, pipe, observe)
+
+
+def _one_cycle(root: Path, clock_ms: int, pipe: Connection, observe: Any) -> None:
+    keeper = Keeper.open(root, clock=SteppedClock(clock_ms))
+    report = keeper.run_cycle(cause="test", observer=observe)
+    keeper.close()
+    pipe.send(told(report.views))
+
+
+def _endless_cycles(root: Path, clock_ms: int, pipe: Connection) -> None:
+    clock = SteppedClock(clock_ms)
+    keeper = Keeper.open(root, clock=clock)
+    done: list[Told] = []
+
+    def run_cycle() -> None:
+        clock.step(1_000)
+        done.append(told(keeper.run_cycle(cause="test").views))
+
+    word = ""
+    while word != STOP:
+        run_cycle()
+        if pipe.poll():
+            word = pipe.recv()
+            # What is told includes a whole cycle that began after the question.
+            run_cycle()
+            pipe.send(done.copy())
+            done.clear()
+    keeper.close()
+
+
+def told(records: tuple[RefreshRecord, ...]) -> Told:
+    return [(record.view, record.outcome, record.error) for record in records]
+
+
+def _is(event: CycleEvent, view: str, step: str) -> bool:
+    return event.kind is EventKind.REFRESH_STEP and event.view == view and event.fields["step"] == step
