@@ -56,7 +56,7 @@ class Executor:
         last: DeltakeepError | None = None
         for _ in range(MAX_ATTEMPTS):
             if plan.action is not Action.REFRESH:
-                return self._stand_still(plan)
+                return self._stand_still(plan, steps)
             try:
                 result = self._refresh(plan, steps)
             except MustRecompute as error:
@@ -117,12 +117,12 @@ class Executor:
         assert plan.request is not None, "a refresh has a request"
         return self._runtime.refresh(plan.request, steps)
 
-    def _stand_still(self, plan: ViewPlan) -> Ran:
+    def _stand_still(self, plan: ViewPlan, steps: Steps) -> Ran:
         """Carry out a plan that refreshes nothing; a skip may make its frontier durable."""
         match plan.action:
             case Action.SKIP if plan.request is not None:
                 try:
-                    result = self._runtime.refresh(plan.request)
+                    result = self._runtime.refresh(plan.request, steps)
                 except DeltakeepError as error:
                     # Only a start from further back is lost by it.
                     return Ran(plan, Outcome.SKIPPED, target=plan.target, error=error)

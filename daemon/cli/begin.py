@@ -60,7 +60,7 @@ def demo(ctx: click.Context, folder: Path | None, days: int) -> int:
         f"{commits} commits taken in by {_counts(summary.refreshes)}; {bytes_text(read)} read, recomputing each time "
         f"would have read {bytes_text(whole)} ({share_text(read, whole)} saved)"
     )
-    show_line(f"look around: daemonctl -C {place} status; daemonctl -C {place} why daily_flights", DIM)
+    show_line(f"look around: daemonctl -C {place} status; daemonctl -C {place} why daily_figures", DIM)
     different = [view for view, equal in summary.verified.items() if not equal]
     if different or not summary.right:
         show_line(f"not equal to their recomputation: {', '.join(different) or 'no view was verified'}", RED)
@@ -73,9 +73,8 @@ def _replay(file: Path, place: Path, days: int, progress: Progress) -> Any:
     """Run the example and narrate; gives its summary."""
 
     def tell(event: Any) -> None:
-        if event.cycle is not None:
-            progress.event(event.cycle.to_json())
-        elif event.text:
+        # The replay narrates each refresh itself; the events of its cycles would say everything twice.
+        if event.cycle is None and event.text:
             progress.say(event.text if event.kind in {"load", "day", "verify"} else f"  {event.text}")
 
     try:

@@ -294,7 +294,7 @@ def _verify(keeper: Keeper, tell: Listener) -> dict[str, bool]:
     for report in keeper.verify():
         verified[report.view] = report.equal
         rows = report.found.rows if report.found is not None else 0
-        text = f"{report.view}: {rows:,} rows, {'equal' if report.equal else 'NOT EQUAL'} {report.message}".rstrip()
+        text = f"{report.view}: {rows:,} rows, {'equal' if report.equal else f'NOT EQUAL: {report.message}'}"
         tell(ReplayEvent("verified", text, {"view": report.view, "equal": report.equal, "rows": rows}))
     return verified
 

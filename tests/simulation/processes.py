@@ -18,8 +18,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final
 
-from incremental.events import CycleEvent, EventKind
+from incremental.events import CycleEvent, EventKind, Observer
 from incremental.keeper import Keeper
+from incremental.memory import DURABLE_AFTER_COMMITS
 from registry.artifact_rows import RefreshRecord
 from tests.workspace import SteppedClock
 
@@ -29,6 +30,8 @@ AT_THE_STEP: Final = "at the step"
 GO_ON: Final = "go on"
 TELL: Final = "tell"
 STOP: Final = "stop"
+FINISHED: Final = EventKind.REFRESH_FINISHED.value
+"""Stands for the end of a refresh where a step is asked for."""
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.simulation.processes"])
@@ -64,9 +67,11 @@ class Worker:
 
 
 @contextmanager
-def cycle_killed_at(root: Path, clock_ms: int, view: str, step: str) -> Iterator[Worker]:
+def cycle_killed_at(
+    root: Path, clock_ms: int, view: str, step: str, durable_after_commits: int = DURABLE_AFTER_COMMITS
+) -> Iterator[Worker]:
     """Run one cycle in a process that kills itself when a view's refresh comes to a step."""
-    with _started(_killed_cycle, root, clock_ms, view, step) as worker:
+    with _started(_killed_cycle, root, clock_ms, view, step, durable_after_commits) as worker:
         yield worker
 
 
@@ -99,12 +104,14 @@ def _started(target: Any, *arguments: Any) -> Iterator[Worker]:
         ours.close()
 
 
-def _killed_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connection) -> None:
+def _killed_cycle(
+    root: Path, clock_ms: int, view: str, step: str, durable_after_commits: int, pipe: Connection
+) -> None:
     def observe(event: CycleEvent) -> None:
         if _is(event, view, step):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _one_cycle(root, clock_ms, pipe, observe)
+    _one_cycle(root, clock_ms, pipe, observe, durable_after_commits)
 
 
 def _held_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connection) -> None:
@@ -119,8 +126,14 @@ def _held_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connectio
     _one_cycle(root, clock_ms, pipe, observe)
 
 
-def _one_cycle(root: Path, clock_ms: int, pipe: Connection, observe: Any) -> None:
-    keeper = Keeper.open(root, clock=SteppedClock(clock_ms))
+def _one_cycle(
+    root: Path,
+    clock_ms: int,
+    pipe: Connection,
+    observe: Observer,
+    durable_after_commits: int = DURABLE_AFTER_COMMITS,
+) -> None:
+    keeper = Keeper.open(root, clock=SteppedClock(clock_ms), durable_after_commits=durable_after_commits)
     report = keeper.run_cycle(cause="test", observer=observe)
     keeper.close()
     pipe.send(told(report.views))
@@ -152,4 +165,4 @@ def told(records: tuple[RefreshRecord, ...]) -> Told:
 
 
 def _is(event: CycleEvent, view: str, step: str) -> bool:
-    return event.kind is EventKind.REFRESH_STEP and event.view == view and event.fields["step"] == step
+    return event.view == view and step in (event.kind.value, event.fields.get("step"))

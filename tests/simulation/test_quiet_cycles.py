@@ -13,10 +13,8 @@ from incremental.keeper import Keeper
 from registry.artifact_rows import RefreshRecord
 from tests import oracle
 from tests.lake import SourceTable
-from tests.simulation.chain import append_orders, assert_settled, cycle, declared, log_of, versions
+from tests.simulation.chain import append_orders, assert_settled, cycle, declared, listing, log_of, versions
 from tests.workspace import Workspace
-
-Listing = dict[str, tuple[int, int]]
 
 COUNTERS: Final = Path("/proc/self/io")
 SKIPPED: Final = 2_000
@@ -28,16 +26,6 @@ def built(tmp_path: Path) -> Workspace:
     workspace = declared(tmp_path)
     cycle(workspace)
     return workspace
-
-
-def listing(root: Path) -> Listing:
-    """Return every file and folder with its size and its last change in nanoseconds, but for the engine's own scratch."""
-    found = {path.relative_to(root).as_posix(): path.stat() for path in root.rglob("*")}
-    return {
-        name: (state.st_size, state.st_mtime_ns)
-        for name, state in found.items()
-        if not name.startswith("state/spill")
-    }
 
 
 def bytes_read_by(action: Callable[[], object]) -> int:

@@ -6,7 +6,6 @@ It ends with every view right, no frontier went back, and nothing was committed 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -24,8 +23,18 @@ from tests.simulation.chain import (
     log_of,
     orders,
 )
-from tests.simulation.processes import AT_THE_STEP, GO_ON, KILLED, STOP, TELL, Told, Worker, cycle_held_at, endless_cycles
-from tests.simulation.test_killed_cycles import STEPS
+from tests.simulation.processes import (
+    AT_THE_STEP,
+    GO_ON,
+    KILLED,
+    STOP,
+    TELL,
+    Told,
+    Worker,
+    cycle_held_at,
+    endless_cycles,
+)
+from tests.simulation.steps import STEPS
 from tests.workspace import Workspace
 
 COMMITS: Final = 30
@@ -33,9 +42,9 @@ GOOD_OUTCOMES: Final = {"committed", "unchanged", "skipped", "lost_race", "waiti
 
 
 @pytest.fixture(scope="module")
-def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project whose dataset has rows deleted that its views still have."""
-    yield SITUATIONS["deletes"].make(tmp_path_factory.mktemp("deletes"))
+    return SITUATIONS["deletes"].make(tmp_path_factory.mktemp("deletes"))
 
 
 @pytest.mark.parametrize("order", ["dies", "goes_on"])

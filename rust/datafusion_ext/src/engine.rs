@@ -93,8 +93,7 @@ impl Engine {
     /// What tells the table at `version` from another one at the same place.
     fn identity(&self, py: Python<'_>, table: &str, version: u64) -> PyResult<String> {
         let table: TableLocation = from_json(table)?;
-        let identity =
-            self.tasks.wait(py, async { Ok(self.session.lake().identity(&table, version).await?) })?;
+        let identity = self.tasks.wait(py, async { Ok(self.session.lake().identity(&table, version).await?) })?;
         to_json(&identity)
     }
 
@@ -134,7 +133,8 @@ impl Engine {
     fn compile_key(&self, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
         let (request, definition) = definition(request, plan)?;
         let inputs = request.input_schemas().map_err(|error| raised(&error))?;
-        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs).map_err(|error| raised(&error))
+        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs)
+            .map_err(|error| raised(&error))
     }
 
     /// What a refresh would read and write; nothing is written.
@@ -146,6 +146,7 @@ impl Engine {
 
     /// Refresh a view.  `observer` is called with the name of each step before it is taken.
     #[pyo3(signature = (request, observer=None))]
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands an optional argument over by value")]
     fn refresh(&self, py: Python<'_>, request: &str, observer: Option<Py<PyAny>>) -> PyResult<String> {
         let request = from_json(request)?;
         let tell = |step: &str| {

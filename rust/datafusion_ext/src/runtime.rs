@@ -1,9 +1,12 @@
 //! Running the engine's futures for Python: without the GIL, until they end, are cancelled or interrupted.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use engine::EngineError;
+use futures::FutureExt;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -44,15 +47,34 @@ impl Tasks {
         let mut cancelled = self.cancelled.subscribe();
         py.detach(|| {
             self.runtime.block_on(async {
-                let mut future = std::pin::pin!(future);
+                // A panic is a defect of ours or of a library: it fails the call, not the process.
+                let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
                 loop {
                     tokio::select! {
-                        result = &mut future => return result.map_err(|error| raised(&error)),
+                        ended = &mut future => {
+                            return ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(|error| raised(&error));
+                        }
                         _ = cancelled.changed() => return Err(raised(&EngineError::Cancelled)),
-                        () = tokio::time::sleep(SIGNAL_CHECK) => Python::attach(|py| py.check_signals())?,
+                        () = tokio::time::sleep(SIGNAL_CHECK) => interrupted()?,
                     }
                 }
             })
         })
     }
+}
+
+/// Fails if a signal's handler raised, as that of Ctrl-C does.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough over its lifetime")]
+fn interrupted() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
+}
+
+/// The error that a panic is told as.
+fn panicked(panic: &(dyn Any + Send)) -> EngineError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    EngineError::defect("engine", format!("it panicked: {text}"))
 }

@@ -135,19 +135,16 @@ async fn compare(session: &EngineSession, request: &VerifyRequest) -> Result<Ver
         .map(|(column, field)| cast_expr(Expr::Column(column), field.data_type().clone()).alias(field.name().as_str()))
         .chain([lit(1_i64).alias(WEIGHT)])
         .collect();
-    let actual_columns: Vec<Expr> = names
-        .iter()
-        .map(|name| unqualified(name))
-        .chain([lit(-1_i64).alias(WEIGHT)])
-        .collect();
+    let actual_columns: Vec<Expr> =
+        names.iter().map(|name| unqualified(name)).chain([lit(-1_i64).alias(WEIGHT)]).collect();
     let table = PinnedTable::new(session.lake().clone(), Arc::clone(&snapshot));
     let actual = LogicalPlanBuilder::scan("target", provider_as_source(Arc::new(table)), None)?
         .project(actual_columns)?
         .build()?;
-    let counted = LogicalPlanBuilder::from(expected).project(expected_columns)?.union(actual)?.aggregate(
-        names.iter().map(|name| unqualified(name)).collect::<Vec<_>>(),
-        [sum(col(WEIGHT)).alias(WEIGHT)],
-    )?;
+    let counted = LogicalPlanBuilder::from(expected)
+        .project(expected_columns)?
+        .union(actual)?
+        .aggregate(names.iter().map(|name| unqualified(name)).collect::<Vec<_>>(), [sum(col(WEIGHT)).alias(WEIGHT)])?;
     let differing = counted.filter(col(WEIGHT).not_eq(lit(0_i64)))?.build()?;
     let collected = execution.collect(&differing, BUDGET).await?;
     let approximate = approximate_columns(&request.bundle.lineage.outputs, &schema);
@@ -203,7 +200,11 @@ fn weighted_rows(batches: &[RecordBatch]) -> Result<Vec<Weighted>> {
             .column(batch.num_columns() - 1)
             .as_primitive_opt::<Int64Type>()
             .ok_or_else(|| EngineError::defect("verify", "the weight is not an Int64"))?;
-        rows.extend(weights.values().iter().enumerate().map(|(row, weight)| Weighted { batch: index, row, weight: *weight }));
+        rows.extend(weights.values().iter().enumerate().map(|(row, weight)| Weighted {
+            batch: index,
+            row,
+            weight: *weight,
+        }));
     }
     Ok(rows)
 }
@@ -222,7 +223,9 @@ fn cancel_nearly_equal(rows: &mut [Weighted], batches: &[RecordBatch], approxima
                 key.push('\u{1}');
             } else {
                 let text = ArrayFormatter::try_new(column.as_ref(), &options)?.value(row.row).to_string();
-                key.push_str(&format!("{}:{text}\u{1}", text.len()));
+                for part in [text.len().to_string().as_str(), ":", text.as_str(), "\u{1}"] {
+                    key.push_str(part);
+                }
             }
         }
         exact.push((key, values));
@@ -245,7 +248,7 @@ fn cancel_nearly_equal(rows: &mut [Weighted], batches: &[RecordBatch], approxima
 }
 
 fn nearly(one: f64, other: f64) -> bool {
-    one == other
+    one.to_bits() == other.to_bits()
         || (one.is_nan() && other.is_nan())
         || (one - other).abs() <= TOLERANCE * one.abs().max(other.abs()).max(f64::MIN_POSITIVE)
 }

@@ -146,9 +146,9 @@ fn leaf(scan: &TableScan, provider: &Arc<dyn TableProvider>) -> Result<LogicalPl
     let rebound = TableScanBuilder::new(scan.table_name.clone(), provider_as_source(Arc::clone(provider)))
         .with_projection(Some(present))
         .build()?;
-    let exact = fields.iter().all(|field| {
-        schema.field_with_name(field.name()).is_ok_and(|found| found.data_type() == field.data_type())
-    });
+    let exact = fields
+        .iter()
+        .all(|field| schema.field_with_name(field.name()).is_ok_and(|found| found.data_type() == field.data_type()));
     let mut builder = LogicalPlanBuilder::from(LogicalPlan::TableScan(rebound));
     if !exact {
         let columns = fields
@@ -161,9 +161,10 @@ fn leaf(scan: &TableScan, provider: &Arc<dyn TableProvider>) -> Result<LogicalPl
                         .alias_qualified(Some(scan.table_name.clone()), field.name())),
                     Err(_) if field.is_nullable() => Ok(lit(ScalarValue::try_from(field.data_type())?)
                         .alias_qualified(Some(scan.table_name.clone()), field.name())),
-                    Err(_) => {
-                        Err(schema_changed(relation, format!("column \"{}\" is gone and may not be NULL", field.name())))
-                    }
+                    Err(_) => Err(schema_changed(
+                        relation,
+                        format!("column \"{}\" is gone and may not be NULL", field.name()),
+                    )),
                 }
             })
             .collect::<Result<Vec<_>>>()?;
@@ -177,7 +178,7 @@ fn leaf(scan: &TableScan, provider: &Arc<dyn TableProvider>) -> Result<LogicalPl
             wanted.iter().map(|field| Expr::Column(Column::new(Some(scan.table_name.clone()), field.name()))),
         )?;
     }
-    Ok(builder.build()?)
+    builder.build()
 }
 
 fn schema_changed(relation: &str, detail: String) -> DataFusionError {

@@ -33,17 +33,9 @@ impl InputSchema {
     /// The same input with some of its columns, in their order.
     #[must_use]
     pub fn select(&self, columns: &BTreeSet<String>) -> Self {
-        let fields: Vec<Arc<Field>> = self
-            .schema
-            .fields()
-            .iter()
-            .filter(|field| columns.contains(field.name()))
-            .map(Arc::clone)
-            .collect();
-        Self {
-            relation: self.relation.clone(),
-            schema: Arc::new(Schema::new(fields)),
-        }
+        let fields: Vec<Arc<Field>> =
+            self.schema.fields().iter().filter(|field| columns.contains(field.name())).map(Arc::clone).collect();
+        Self { relation: self.relation.clone(), schema: Arc::new(Schema::new(fields)) }
     }
 }
 
@@ -158,11 +150,7 @@ pub struct PlanBundle {
 /// # Errors
 /// `function_changed` if a function that the plan calls is not the one that it was planned with, `unknown_relation` and
 /// `schema_mismatch` if an input is not what the plan was made for, `corrupt_bundle` if the bytes cannot be read.
-pub fn decode_plan(
-    session: &EngineSession,
-    bundle: &PlanBundle,
-    inputs: &[InputSchema],
-) -> Result<LogicalPlan> {
+pub fn decode_plan(session: &EngineSession, bundle: &PlanBundle, inputs: &[InputSchema]) -> Result<LogicalPlan> {
     let subject = format!("view \"{}\"", bundle.name);
     require_functions(session, &subject, bundle)?;
     let mut relations = Vec::with_capacity(bundle.inputs.len());
@@ -170,21 +158,14 @@ pub fn decode_plan(
         let Some(input) = inputs.iter().find(|input| input.relation == *relation) else {
             return Err(crate::compile::unknown_relation(&subject, relation, inputs));
         };
-        let names: BTreeSet<String> = used
-            .columns
-            .iter()
-            .map(|column| column.name.clone())
-            .collect();
+        let names: BTreeSet<String> = used.columns.iter().map(|column| column.name.clone()).collect();
         let input = input.select(&names);
         require_schema(&subject, relation, used, &input)?;
         relations.push(Arc::new(RelationTable::new(relation, &input.schema)));
     }
     on_deep_stack(|| canonical::decode(session, bundle.encoding, &bundle.plan_bytes, &relations))
         .map_err(|error| EngineError::no_thread(&error))?
-        .map_err(|error| EngineError::CorruptBundle {
-            subject,
-            message: error.strip_backtrace(),
-        })
+        .map_err(|error| EngineError::CorruptBundle { subject, message: error.strip_backtrace() })
 }
 
 fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle) -> Result<()> {
@@ -197,20 +178,12 @@ fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle
             }
             None => format!("{kind} function \"{name}\" is not registered"),
         };
-        return Err(EngineError::FunctionChanged {
-            subject: subject.to_owned(),
-            message,
-        });
+        return Err(EngineError::FunctionChanged { subject: subject.to_owned(), message });
     }
     Ok(())
 }
 
-fn require_schema(
-    subject: &str,
-    relation: &str,
-    used: &InputUse,
-    input: &InputSchema,
-) -> Result<()> {
+fn require_schema(subject: &str, relation: &str, used: &InputUse, input: &InputSchema) -> Result<()> {
     let found = input_use(relation, &input.schema)?;
     if found.schema_hash == used.schema_hash {
         return Ok(());
@@ -218,18 +191,13 @@ fn require_schema(
     let difference = used
         .columns
         .iter()
-        .find_map(
-            |column| match found.columns.iter().find(|found| found.name == column.name) {
-                None => Some(format!("column \"{}\" is gone", column.name)),
-                Some(now) if now != column => Some(format!(
-                    "column \"{}\" was {} and is {}",
-                    column.name,
-                    column.describe(),
-                    now.describe()
-                )),
-                Some(_) => None,
-            },
-        )
+        .find_map(|column| match found.columns.iter().find(|found| found.name == column.name) {
+            None => Some(format!("column \"{}\" is gone", column.name)),
+            Some(now) if now != column => {
+                Some(format!("column \"{}\" was {} and is {}", column.name, column.describe(), now.describe()))
+            }
+            Some(_) => None,
+        })
         .unwrap_or_else(|| "the order of its columns changed".to_owned());
     Err(EngineError::SchemaMismatch {
         subject: subject.to_owned(),
@@ -243,20 +211,13 @@ impl ColumnType {
             Value::String(name) => name.clone(),
             other => other.to_string(),
         };
-        format!(
-            "{data_type}{}",
-            if self.nullable { "" } else { " NOT NULL" }
-        )
+        format!("{data_type}{}", if self.nullable { "" } else { " NOT NULL" })
     }
 }
 
 /// The version of this engine with that of DataFusion, as in `"0.1.0+datafusion.55.2.0"`.
 pub fn engine_version() -> String {
-    format!(
-        "{}+datafusion.{}",
-        env!("CARGO_PKG_VERSION"),
-        datafusion::DATAFUSION_VERSION
-    )
+    format!("{}+datafusion.{}", env!("CARGO_PKG_VERSION"), datafusion::DATAFUSION_VERSION)
 }
 
 /// Base64 with padding (RFC 4648, section 4), as a serde representation of bytes.
@@ -269,9 +230,10 @@ pub mod base64 {
     pub fn encode(bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
         for chunk in bytes.chunks(3) {
-            let group = chunk.iter().enumerate().fold(0u32, |group, (index, byte)| {
-                group | u32::from(*byte) << (16 - 8 * index)
-            });
+            let group = chunk
+                .iter()
+                .enumerate()
+                .fold(0u32, |group, (index, byte)| group | u32::from(*byte) << (16 - 8 * index));
             for position in 0..4 {
                 if position <= chunk.len() {
                     let index = (group >> (18 - 6 * position)) & 63;

@@ -54,12 +54,7 @@ pub fn encode(
 ) -> Result<Encoded> {
     let reason = match encode_substrait(session, plan, relations) {
         Ok((bytes, plan)) => {
-            return Ok(Encoded {
-                encoding: PlanEncoding::Substrait,
-                reason: None,
-                bytes,
-                plan,
-            });
+            return Ok(Encoded { encoding: PlanEncoding::Substrait, reason: None, bytes, plan });
         }
         Err(reason) => reason,
     };
@@ -67,10 +62,7 @@ pub fn encode(
     let bytes = logical_plan_to_bytes_with_extension_codec(plan, &codec).map_err(|error| {
         EngineError::invalid_query(
             subject,
-            format!(
-                "the plan cannot be stored: {} (and as Substrait: {reason})",
-                error.strip_backtrace()
-            ),
+            format!("the plan cannot be stored: {} (and as Substrait: {reason})", error.strip_backtrace()),
         )
     })?;
     let decoded = decode(session, PlanEncoding::Proto, &bytes, relations).map_err(|error| {
@@ -86,18 +78,10 @@ pub fn encode(
     })?;
     if !identical(plan, &decoded) {
         same_shape(plan, &decoded).map_err(|difference| {
-            EngineError::defect(
-                subject,
-                format!("the plan changes when it is stored: {difference}"),
-            )
+            EngineError::defect(subject, format!("the plan changes when it is stored: {difference}"))
         })?;
     }
-    Ok(Encoded {
-        encoding: PlanEncoding::Proto,
-        reason: Some(reason),
-        bytes: bytes.to_vec(),
-        plan: decoded,
-    })
+    Ok(Encoded { encoding: PlanEncoding::Proto, reason: Some(reason), bytes: bytes.to_vec(), plan: decoded })
 }
 
 /// Reads bytes back over the given relations.
@@ -114,8 +98,7 @@ pub fn decode(
     match encoding {
         PlanEncoding::Substrait => {
             register(&state, relations)?;
-            let message = Plan::decode(bytes)
-                .map_err(|error| DataFusionError::Substrait(error.to_string()))?;
+            let message = Plan::decode(bytes).map_err(|error| DataFusionError::Substrait(error.to_string()))?;
             let plan = block_on(from_substrait_plan(&state, &message))?;
             // The decoder builds joins and windows in its own way; optimizing gives the form that was encoded.
             state.optimize(&plan)
@@ -129,20 +112,14 @@ pub fn decode(
 }
 
 /// Makes relations known to a fresh state under their bare names.
-pub fn register(
-    state: &SessionState,
-    relations: &[Arc<RelationTable>],
-) -> Result<(), DataFusionError> {
+pub fn register(state: &SessionState, relations: &[Arc<RelationTable>]) -> Result<(), DataFusionError> {
     let schema = state
         .catalog_list()
         .catalog(CATALOG)
         .and_then(|catalog| catalog.schema(SCHEMA))
         .ok_or_else(|| DataFusionError::Internal("a planning state has no catalogue".to_owned()))?;
     for relation in relations {
-        schema.register_table(
-            relation.relation().to_owned(),
-            Arc::clone(relation) as Arc<dyn TableProvider>,
-        )?;
+        schema.register_table(relation.relation().to_owned(), Arc::clone(relation) as Arc<dyn TableProvider>)?;
     }
     Ok(())
 }
@@ -154,31 +131,23 @@ fn encode_substrait(
     relations: &[Arc<RelationTable>],
 ) -> Result<(Vec<u8>, LogicalPlan), String> {
     // A plan without a shape could not be checked.
-    let expected =
-        shape(plan).map_err(|Unknown(what)| format!("{what} is not compared in Substrait"))?;
+    let expected = shape(plan).map_err(|Unknown(what)| format!("{what} is not compared in Substrait"))?;
     let state = session.planning_state();
     let mut message = to_substrait_plan(plan, &state)
         .map_err(|error| format!("Substrait has no form for it: {}", first_line(&error)))?;
     // The producer collects declarations in a hash map.
-    message
-        .extensions
-        .sort_by_key(|declaration| match &declaration.mapping_type {
-            None => (0, 0),
-            Some(MappingType::ExtensionType(mapping)) => (1, mapping.type_anchor),
-            Some(MappingType::ExtensionTypeVariation(mapping)) => {
-                (2, mapping.type_variation_anchor)
-            }
-            Some(MappingType::ExtensionFunction(mapping)) => (3, mapping.function_anchor),
-        });
+    message.extensions.sort_by_key(|declaration| match &declaration.mapping_type {
+        None => (0, 0),
+        Some(MappingType::ExtensionType(mapping)) => (1, mapping.type_anchor),
+        Some(MappingType::ExtensionTypeVariation(mapping)) => (2, mapping.type_variation_anchor),
+        Some(MappingType::ExtensionFunction(mapping)) => (3, mapping.function_anchor),
+    });
     let bytes = message.encode_to_vec();
     let decoded = decode(session, PlanEncoding::Substrait, &bytes, relations)
         .map_err(|error| format!("Substrait does not decode: {}", first_line(&error)))?;
     let found = shape(&decoded).map_err(|Unknown(what)| format!("Substrait gives back {what}"))?;
     if found != expected {
-        return Err(format!(
-            "Substrait changes {}",
-            difference(&expected.text(), &found.text())
-        ));
+        return Err(format!("Substrait changes {}", difference(&expected.text(), &found.text())));
     }
     same_schema(plan, &decoded).map_err(|difference| format!("Substrait changes {difference}"))?;
     Ok((bytes, decoded))
@@ -198,19 +167,11 @@ fn same_schema(plan: &LogicalPlan, decoded: &LogicalPlan) -> Result<(), String> 
     let expected = plan.schema().fields();
     let found = decoded.schema().fields();
     if expected.len() != found.len() {
-        return Err(format!(
-            "the number of columns from {} to {}",
-            expected.len(),
-            found.len()
-        ));
+        return Err(format!("the number of columns from {} to {}", expected.len(), found.len()));
     }
     for (expected, found) in expected.iter().zip(found) {
         if expected.name() != found.name() {
-            return Err(format!(
-                "column \"{}\" to \"{}\"",
-                expected.name(),
-                found.name()
-            ));
+            return Err(format!("column \"{}\" to \"{}\"", expected.name(), found.name()));
         }
         if expected.data_type() != found.data_type() {
             return Err(format!(
@@ -221,10 +182,7 @@ fn same_schema(plan: &LogicalPlan, decoded: &LogicalPlan) -> Result<(), String> 
             ));
         }
         if expected.is_nullable() != found.is_nullable() {
-            return Err(format!(
-                "whether column \"{}\" may be NULL",
-                expected.name()
-            ));
+            return Err(format!("whether column \"{}\" may be NULL", expected.name()));
         }
     }
     Ok(())
@@ -234,25 +192,12 @@ fn same_schema(plan: &LogicalPlan, decoded: &LogicalPlan) -> Result<(), String> 
 fn difference(expected: &str, found: &str) -> String {
     const BEFORE: usize = 40;
     const AFTER: usize = 80;
-    let part = expected
-        .chars()
-        .zip(found.chars())
-        .take_while(|(left, right)| left == right)
-        .count();
-    let excerpt = |text: &str| -> String {
-        text.chars()
-            .skip(part.saturating_sub(BEFORE))
-            .take(BEFORE + AFTER)
-            .collect()
-    };
+    let part = expected.chars().zip(found.chars()).take_while(|(left, right)| left == right).count();
+    let excerpt =
+        |text: &str| -> String { text.chars().skip(part.saturating_sub(BEFORE)).take(BEFORE + AFTER).collect() };
     format!("\"…{}…\" to \"…{}…\"", excerpt(expected), excerpt(found))
 }
 
 fn first_line(error: &DataFusionError) -> String {
-    error
-        .strip_backtrace()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    error.strip_backtrace().lines().next().unwrap_or_default().to_owned()
 }

@@ -102,10 +102,12 @@ pub(crate) async fn commit(
                 let lost = Ended { outcome: Outcome::Conflict, winner: Some(winner), ..Ended::default() };
                 let Some(old) = &snapshot else { return Ok(lost) };
                 let keys: BTreeSet<FileKey> = remove.iter().map(DataFile::key).collect();
-                let winners =
-                    lake.commits(&request.target.table, old.version, winner).await.map_err(lake_error)?;
+                let winners = lake.commits(&request.target.table, old.version, winner).await.map_err(lake_error)?;
+                // Another daemon's commit for this view may carry newer pins, which ours must not take back.
+                let own = own_application_id(&request.view.id);
                 let harmless = winners.iter().all(|commit| {
                     !commit.data_changed
+                        && !commit.transactions.contains_key(&own)
                         && commit.metadata.is_none()
                         && !commit.protocol_changed()
                         && (work.replaces_all || commit.removes.iter().all(|gone| !keys.contains(&gone.key)))
@@ -127,7 +129,8 @@ pub(crate) async fn commit(
 /// One `txn` for each input, which carries the frontier through checkpoints, and one that marks the commit as ours.
 fn transactions(request: &RefreshRequest, own_version: u64) -> Result<Vec<(String, i64)>> {
     let number = |version: u64| {
-        i64::try_from(version).map_err(|_| EngineError::InvalidArgument { message: format!("version {version} is too large") })
+        i64::try_from(version)
+            .map_err(|_| EngineError::InvalidArgument { message: format!("version {version} is too large") })
     };
     let mut transactions = Vec::with_capacity(request.inputs.len() + 1);
     for input in &request.inputs {

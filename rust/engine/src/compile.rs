@@ -10,9 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
 use datafusion::physical_plan::displayable;
 use futures::executor::block_on;
 
@@ -47,8 +45,7 @@ pub fn compile(
     definition: &Definition,
     inputs: &[InputSchema],
 ) -> Result<PlanBundle> {
-    on_deep_stack(|| compile_here(session, name, definition, inputs))
-        .map_err(|error| EngineError::no_thread(&error))?
+    on_deep_stack(|| compile_here(session, name, definition, inputs)).map_err(|error| EngineError::no_thread(&error))?
 }
 
 fn compile_here(
@@ -60,10 +57,8 @@ fn compile_here(
     let subject = format!("view \"{name}\"");
     let state = session.planning_state();
     session.require_platform(&state)?;
-    let relations: Vec<Arc<RelationTable>> = inputs
-        .iter()
-        .map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema)))
-        .collect();
+    let relations: Vec<Arc<RelationTable>> =
+        inputs.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     register(&state, &relations).map_err(|error| EngineError::planning(&subject, error))?;
 
     let (logical, meaning) = match definition {
@@ -73,10 +68,8 @@ fn compile_here(
     let logical = storable(&subject, without_order(logical))?;
     let optimized = optimize(&state, &subject, &logical)?;
     let (plan, used) = narrow(&subject, &optimized, inputs)?;
-    let relations: Vec<Arc<RelationTable>> = used
-        .iter()
-        .map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema)))
-        .collect();
+    let relations: Vec<Arc<RelationTable>> =
+        used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     let encoded = encode(session, &subject, &plan, &relations)?;
 
     let mut lineage = lineage::extract(&plan);
@@ -84,29 +77,14 @@ fn compile_here(
     require_tags(session, &mut lineage);
     let inputs_used: BTreeMap<String, InputUse> = used
         .iter()
-        .map(|input| {
-            Ok((
-                input.relation.clone(),
-                input_use(&input.relation, &input.schema)?,
-            ))
-        })
+        .map(|input| Ok((input.relation.clone(), input_use(&input.relation, &input.schema)?)))
         .collect::<Result<_>>()?;
     let target = target_schema(&subject, &plan)?;
     let platform = session.platform();
     Ok(PlanBundle {
         name: name.to_owned(),
-        compile_key: compile_key(
-            session,
-            &definition_bytes(session, &subject, definition)?,
-            inputs,
-        )?,
-        fingerprint: fingerprint(
-            session,
-            encoded.encoding,
-            &encoded.bytes,
-            &functions_used,
-            &inputs_used,
-        ),
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition)?, inputs)?,
+        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &functions_used, &inputs_used),
         content_key: content_key(session, &meaning, &functions_used, &inputs_used),
         output_schema: column_types(&subject, &target)?,
         table_schema: lake::delta_schema_json(&subject, &target)?,
@@ -145,32 +123,22 @@ pub fn definition_key(
     compile_key(session, &bytes, inputs)
 }
 
-fn definition_bytes(
-    session: &EngineSession,
-    subject: &str,
-    definition: &Definition,
-) -> Result<Vec<u8>> {
+fn definition_bytes(session: &EngineSession, subject: &str, definition: &Definition) -> Result<Vec<u8>> {
     match definition {
         Definition::Sql(text) => Ok(text.as_bytes().to_vec()),
-        Definition::Proto(bytes) => {
-            dataframe_plan::without_paths(&session.planning_state(), subject, bytes)
-        }
+        Definition::Proto(bytes) => dataframe_plan::without_paths(&session.planning_state(), subject, bytes),
     }
 }
 
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
-    state
-        .optimize(plan)
-        .map_err(|error| EngineError::planning(subject, error))
+    state.optimize(plan).map_err(|error| EngineError::planning(subject, error))
 }
 
 /// The plan without an ORDER BY at its top: a view is a bag of rows.
 fn without_order(plan: LogicalPlan) -> LogicalPlan {
     match plan {
-        LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
-            without_order(Arc::unwrap_or_clone(sort.input))
-        }
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => without_order(Arc::unwrap_or_clone(sort.input)),
         LogicalPlan::Projection(mut projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(sort) if sort.fetch.is_none()) =>
         {
             // A sort has the schema of its input, so the projection stays valid.
@@ -184,32 +152,16 @@ fn without_order(plan: LogicalPlan) -> LogicalPlan {
 /// Reduces the relations of a plan to the columns that it reads.
 ///
 /// A column that is added to a table and that the view does not read then changes neither bytes nor identities.
-fn narrow(
-    subject: &str,
-    plan: &LogicalPlan,
-    inputs: &[InputSchema],
-) -> Result<(LogicalPlan, Vec<InputSchema>)> {
+fn narrow(subject: &str, plan: &LogicalPlan, inputs: &[InputSchema]) -> Result<(LogicalPlan, Vec<InputSchema>)> {
     let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && is_relation(scan)
         {
-            let read = columns
-                .entry(scan.table_name.table().to_owned())
-                .or_default();
-            read.extend(
-                scan.projected_schema
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone()),
-            );
+            let read = columns.entry(scan.table_name.table().to_owned()).or_default();
+            read.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
             for filter in &scan.filters {
-                read.extend(
-                    filter
-                        .column_refs()
-                        .into_iter()
-                        .map(|column| column.name.clone()),
-                );
+                read.extend(filter.column_refs().into_iter().map(|column| column.name.clone()));
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -227,10 +179,7 @@ fn narrow(
         .clone()
         .transform_down_with_subqueries(|node| match node {
             LogicalPlan::TableScan(scan) if is_relation(&scan) => {
-                let Some(input) = used
-                    .iter()
-                    .find(|input| input.relation == scan.table_name.table())
-                else {
+                let Some(input) = used.iter().find(|input| input.relation == scan.table_name.table()) else {
                     return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
                 };
                 let source = RelationTable::new(&input.relation, &input.schema);
@@ -241,17 +190,14 @@ fn narrow(
                     .iter()
                     .map(|field| schema.index_of(field.name()))
                     .collect::<std::result::Result<_, _>>()?;
-                let scan =
-                    TableScanBuilder::new(scan.table_name, provider_as_source(Arc::new(source)))
-                        .with_projection(Some(projection))
-                        .with_filters(scan.filters)
-                        .with_fetch(scan.fetch)
-                        .build()?;
+                let scan = TableScanBuilder::new(scan.table_name, provider_as_source(Arc::new(source)))
+                    .with_projection(Some(projection))
+                    .with_filters(scan.filters)
+                    .with_fetch(scan.fetch)
+                    .build()?;
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
-            LogicalPlan::TableScan(scan) if scan.projection.is_some() => {
-                Ok(Transformed::yes(whole(scan)?))
-            }
+            LogicalPlan::TableScan(scan) if scan.projection.is_some() => Ok(Transformed::yes(whole(scan)?)),
             other => Ok(Transformed::no(other)),
         })
         .map_err(|error| EngineError::planning(subject, error))?;
@@ -260,63 +206,41 @@ fn narrow(
 
 /// The scan of a work table with its projection above it, because encodings drop the one inside.
 fn whole(scan: TableScan) -> std::result::Result<LogicalPlan, DataFusionError> {
-    let columns: Vec<Expr> = scan
-        .projected_schema
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
+    let columns: Vec<Expr> = scan.projected_schema.columns().into_iter().map(Expr::Column).collect();
     let every = TableScanBuilder::new(scan.table_name, scan.source).build()?;
     if every.projected_schema == scan.projected_schema {
         return Ok(LogicalPlan::TableScan(every));
     }
-    LogicalPlanBuilder::from(LogicalPlan::TableScan(every))
-        .project(columns)?
-        .build()
+    LogicalPlanBuilder::from(LogicalPlan::TableScan(every)).project(columns)?.build()
 }
 
 /// Whether a scan reads a relation, and not the work table of a recursive query.
 pub fn is_relation(scan: &TableScan) -> bool {
-    source_as_provider(&scan.source)
-        .is_ok_and(|provider| provider.downcast_ref::<RelationTable>().is_some())
+    source_as_provider(&scan.source).is_ok_and(|provider| provider.downcast_ref::<RelationTable>().is_some())
 }
 
 /// The error for a name that no input has.
 pub fn unknown_relation(subject: &str, relation: &str, inputs: &[InputSchema]) -> EngineError {
-    let mut known: Vec<String> = inputs
-        .iter()
-        .map(|input| format!("\"{}\"", input.relation))
-        .collect();
+    let mut known: Vec<String> = inputs.iter().map(|input| format!("\"{}\"", input.relation)).collect();
     known.sort();
     EngineError::UnknownRelation {
         subject: subject.to_owned(),
         relation: relation.to_owned(),
-        known: if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        },
+        known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
     }
 }
 
-fn function_hashes(
-    session: &EngineSession,
-    subject: &str,
-    lineage: &Lineage,
-) -> Result<BTreeMap<String, String>> {
+fn function_hashes(session: &EngineSession, subject: &str, lineage: &Lineage) -> Result<BTreeMap<String, String>> {
     lineage
         .functions
         .iter()
         .map(|FunctionUse { kind, name }| {
-            let hash = session
-                .platform()
-                .function_hash(kind, name)
-                .ok_or_else(|| {
-                    EngineError::invalid_query(
-                        subject,
-                        format!("{kind} function \"{name}\" is not registered in this engine"),
-                    )
-                })?;
+            let hash = session.platform().function_hash(kind, name).ok_or_else(|| {
+                EngineError::invalid_query(
+                    subject,
+                    format!("{kind} function \"{name}\" is not registered in this engine"),
+                )
+            })?;
             Ok((format!("{kind}:{name}"), hash.to_owned()))
         })
         .collect()
@@ -327,10 +251,7 @@ fn require_tags(session: &EngineSession, lineage: &mut Lineage) {
     let mut functions = BTreeSet::new();
     let mut tags = BTreeSet::new();
     for function in &session.platform().functions.functions {
-        let called = lineage
-            .functions
-            .iter()
-            .any(|used| used.kind == function.kind && used.name == function.name);
+        let called = lineage.functions.iter().any(|used| used.kind == function.kind && used.name == function.name);
         if called {
             functions.insert(function.name.clone());
             tags.extend(function.rewrite_tags.iter().cloned());
@@ -345,9 +266,7 @@ fn displays(state: &SessionState, logical: &LogicalPlan, plan: &LogicalPlan) -> 
     Displays {
         logical: logical.display_indent().to_string(),
         optimized: plan.display_indent().to_string(),
-        physical: physical
-            .ok()
-            .map(|plan| displayable(plan.as_ref()).indent(false).to_string()),
+        physical: physical.ok().map(|plan| displayable(plan.as_ref()).indent(false).to_string()),
         graphviz: plan.display_graphviz().to_string(),
         pgjson: plan.display_pg_json().to_string(),
     }

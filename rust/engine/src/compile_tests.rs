@@ -21,11 +21,7 @@ fn small() -> Vec<InputSchema> {
     let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let tags = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
     let place = DataType::Struct(
-        vec![
-            Field::new("city", DataType::Utf8, true),
-            Field::new("zip", DataType::Int32, true),
-        ]
-        .into(),
+        vec![Field::new("city", DataType::Utf8, true), Field::new("zip", DataType::Int32, true)].into(),
     );
     vec![
         table(
@@ -45,14 +41,7 @@ fn small() -> Vec<InputSchema> {
                 ("_change_type", DataType::Utf8),
             ],
         ),
-        table(
-            "u",
-            &[
-                ("id", DataType::Int64),
-                ("name", DataType::Utf8),
-                ("day", DataType::Date32),
-            ],
-        ),
+        table("u", &[("id", DataType::Int64), ("name", DataType::Utf8), ("day", DataType::Date32)]),
     ]
 }
 
@@ -71,13 +60,8 @@ fn tpch_queries_compile_and_come_back() {
     let inputs = inputs();
     let mut proto = BTreeMap::new();
     for (number, text) in QUERIES {
-        let bundle = compile(
-            &session,
-            &format!("q{number}"),
-            &Definition::Sql((*text).to_owned()),
-            &inputs,
-        )
-        .unwrap_or_else(|error| panic!("query {number}: {error}"));
+        let bundle = compile(&session, &format!("q{number}"), &Definition::Sql((*text).to_owned()), &inputs)
+            .unwrap_or_else(|error| panic!("query {number}: {error}"));
         let plan = decode_plan(&session, &bundle, &inputs).unwrap();
         shape(&plan).unwrap();
         assert_eq!(bundle.lineage.outputs.len(), bundle.output_schema.len());
@@ -86,44 +70,22 @@ fn tpch_queries_compile_and_come_back() {
         }
     }
     // NOT IN (16) is the one that Substrait would get wrong.
-    assert_eq!(
-        proto.keys().copied().collect::<Vec<_>>(),
-        [16],
-        "{proto:#?}"
-    );
+    assert_eq!(proto.keys().copied().collect::<Vec<_>>(), [16], "{proto:#?}");
 }
 
 #[test]
 fn what_substrait_loses_is_stored_as_proto() {
     for (text, lost) in [
-        (
-            "SELECT id FROM t WHERE id NOT IN (SELECT id FROM u)",
-            "null aware",
-        ),
+        ("SELECT id FROM t WHERE id NOT IN (SELECT id FROM u)", "null aware"),
         (
             "SELECT id, sum(price) OVER (ORDER BY at RANGE BETWEEN INTERVAL '1 day' PRECEDING AND CURRENT ROW) AS s FROM t",
             "Substrait",
         ),
-        (
-            "SELECT id, first_value(name) IGNORE NULLS OVER (ORDER BY id) AS f FROM t",
-            "nulls",
-        ),
-        (
-            "SELECT id, lag(name) IGNORE NULLS OVER (ORDER BY id) AS f FROM t",
-            "nulls",
-        ),
-        (
-            "SELECT id, sum(price) FILTER (WHERE flag) OVER (PARTITION BY day) AS s FROM t",
-            "filter",
-        ),
-        (
-            "SELECT id, count(DISTINCT name) OVER (PARTITION BY day) AS n FROM t",
-            "distinct",
-        ),
-        (
-            "SELECT id, at AT TIME ZONE 'Europe/Berlin' AS local FROM t",
-            "Substrait",
-        ),
+        ("SELECT id, first_value(name) IGNORE NULLS OVER (ORDER BY id) AS f FROM t", "nulls"),
+        ("SELECT id, lag(name) IGNORE NULLS OVER (ORDER BY id) AS f FROM t", "nulls"),
+        ("SELECT id, sum(price) FILTER (WHERE flag) OVER (PARTITION BY day) AS s FROM t", "filter"),
+        ("SELECT id, count(DISTINCT name) OVER (PARTITION BY day) AS n FROM t", "distinct"),
+        ("SELECT id, at AT TIME ZONE 'Europe/Berlin' AS local FROM t", "Substrait"),
         (
             "SELECT id, sum(price) OVER (ORDER BY day GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM t",
             "Substrait",
@@ -162,12 +124,7 @@ fn plain_shapes_are_stored_as_substrait() {
         "SELECT t.id FROM t JOIN u ON t.name IS NOT DISTINCT FROM u.name",
     ] {
         let bundle = compile_sql(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(
-            bundle.encoding,
-            PlanEncoding::Substrait,
-            "{text}: {:?}",
-            bundle.encoding_reason
-        );
+        assert_eq!(bundle.encoding, PlanEncoding::Substrait, "{text}: {:?}", bundle.encoding_reason);
     }
 }
 
@@ -185,13 +142,7 @@ fn bytes_and_identities_do_not_depend_on_the_session() {
         let all: Vec<(Vec<u8>, String, String)> = texts
             .iter()
             .map(|text| {
-                let bundle = compile(
-                    &session,
-                    "q",
-                    &Definition::Sql((*text).to_owned()),
-                    &inputs(),
-                )
-                .unwrap();
+                let bundle = compile(&session, "q", &Definition::Sql((*text).to_owned()), &inputs()).unwrap();
                 (bundle.plan_bytes, bundle.fingerprint, bundle.content_key)
             })
             .collect();
@@ -225,11 +176,7 @@ fn the_clock_stays_a_call() {
     std::thread::sleep(std::time::Duration::from_millis(2));
     let second = compile_sql(text).unwrap();
     assert_eq!(first.fingerprint, second.fingerprint);
-    assert!(
-        first.displays.optimized.contains("now()"),
-        "{}",
-        first.displays.optimized
-    );
+    assert!(first.displays.optimized.contains("now()"), "{}", first.displays.optimized);
 }
 
 #[test]
@@ -239,12 +186,7 @@ fn an_unused_column_changes_no_identity_and_a_used_one_does() {
     let first = compile(&session, "v", &definition, &small()).unwrap();
     let with = |name: &str, data_type: DataType| {
         let mut inputs = small();
-        let mut fields: Vec<Field> = inputs[0]
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone())
-            .collect();
+        let mut fields: Vec<Field> = inputs[0].schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.retain(|field| field.name() != name);
         fields.push(Field::new(name, data_type, true));
         inputs[0].schema = Arc::new(Schema::new(fields));
@@ -261,17 +203,13 @@ fn an_unused_column_changes_no_identity_and_a_used_one_does() {
     assert_ne!(other.content_key, first.content_key);
     let error = decode_plan(&session, &first, &with("id", DataType::Int32)).unwrap_err();
     assert_eq!(error.code(), "schema_mismatch");
-    assert!(
-        error.message().contains("\"id\" was long and is integer"),
-        "{error}"
-    );
+    assert!(error.message().contains("\"id\" was long and is integer"), "{error}");
 }
 
 #[test]
 fn comments_and_white_space_are_no_content() {
     let first = compile_sql("SELECT id FROM t WHERE id > 1").unwrap();
-    let second =
-        compile_sql("-- all of them\nSELECT id\n  FROM t /* here */ WHERE id > 1;").unwrap();
+    let second = compile_sql("-- all of them\nSELECT id\n  FROM t /* here */ WHERE id > 1;").unwrap();
     assert_eq!(first.content_key, second.content_key);
     assert_eq!(first.fingerprint, second.fingerprint);
     assert_ne!(first.compile_key, second.compile_key);
@@ -282,10 +220,7 @@ fn settings_that_change_rows_change_the_content_key() {
     let definition = Definition::Sql("SELECT id, now() AS n FROM t".to_owned());
     let zone = |zone: &str| {
         let session = EngineSession::new(EngineOptions {
-            settings: BTreeMap::from([(
-                "datafusion.execution.time_zone".to_owned(),
-                zone.to_owned(),
-            )]),
+            settings: BTreeMap::from([("datafusion.execution.time_zone".to_owned(), zone.to_owned())]),
             ..EngineOptions::default()
         })
         .unwrap();
@@ -299,10 +234,7 @@ fn the_compile_key_is_known_without_planning() {
     let session = session();
     let definition = Definition::Sql("SELECT id FROM t".to_owned());
     let bundle = compile(&session, "v", &definition, &small()).unwrap();
-    assert_eq!(
-        definition_key(&session, "v", &definition, &small()).unwrap(),
-        bundle.compile_key
-    );
+    assert_eq!(definition_key(&session, "v", &definition, &small()).unwrap(), bundle.compile_key);
 }
 
 #[test]
@@ -315,19 +247,8 @@ fn a_bundle_survives_json() {
     assert_eq!(read.lineage, bundle.lineage);
     let plan = decode_plan(&session, &read, &small()).unwrap();
     assert_eq!(plan.schema().fields().len(), 2);
-    assert!(
-        bundle
-            .displays
-            .physical
-            .unwrap()
-            .contains("RelationExec: relation=t")
-    );
-    assert!(
-        bundle
-            .displays
-            .graphviz
-            .starts_with("\n// Begin DataFusion GraphViz")
-    );
+    assert!(bundle.displays.physical.unwrap().contains("RelationExec: relation=t"));
+    assert!(bundle.displays.graphviz.starts_with("\n// Begin DataFusion GraphViz"));
     serde_json::from_str::<serde_json::Value>(&bundle.displays.pgjson).unwrap();
 }
 
@@ -336,13 +257,8 @@ fn a_function_that_changed_is_named() {
     let session = session();
     let mut bundle = compile_sql("SELECT cdf_is_delete(_change_type) AS d FROM t").unwrap();
     assert_eq!(bundle.required_functions, ["cdf_is_delete"]);
-    assert_eq!(
-        bundle.required_rewrite_tags,
-        ["cdf", "delta", "incremental"]
-    );
-    bundle
-        .functions_used
-        .insert("scalar:cdf_is_delete".to_owned(), "other".to_owned());
+    assert_eq!(bundle.required_rewrite_tags, ["cdf", "delta", "incremental"]);
+    bundle.functions_used.insert("scalar:cdf_is_delete".to_owned(), "other".to_owned());
     let error = decode_plan(&session, &bundle, &small()).unwrap_err();
     assert_eq!(error.code(), "function_changed");
     assert!(error.message().contains("cdf_is_delete"), "{error}");
@@ -352,10 +268,7 @@ fn a_function_that_changed_is_named() {
 fn faults_of_a_definition_are_named() {
     for (text, part) in [
         ("", "there is no query"),
-        (
-            "SELECT id FROM t; SELECT 2",
-            "second statement at line 1, column 19",
-        ),
+        ("SELECT id FROM t; SELECT 2", "second statement at line 1, column 19"),
         ("SELECT id FORM t WHERE", "invalid_query"),
         ("SELEC id FROM t", "line: 1, column: 1"),
         ("INSERT INTO t VALUES (1)", "INSERT is not a query"),
@@ -365,48 +278,21 @@ fn faults_of_a_definition_are_named() {
             "unknown_relation: view \"v\": relation \"missing\" is not known; known are \"t\", \"u\"",
         ),
         ("SELECT id FROM project.t", "has a schema; write \"t\""),
-        (
-            "SELECT id,\n nope FROM t",
-            "view \"v\", line 2, column 2: there is no column \"nope\"",
-        ),
-        (
-            "SELECT t.id, u.id FROM t JOIN u ON t.id = u.id",
-            "column \"id\" occurs twice",
-        ),
+        ("SELECT id,\n nope FROM t", "view \"v\", line 2, column 2: there is no column \"nope\""),
+        ("SELECT t.id, u.id FROM t JOIN u ON t.id = u.id", "column \"id\" occurs twice"),
         ("SELECT id, name AS \"ID\" FROM t", "differ only in case"),
-        (
-            "SELECT count(*) FROM t",
-            "column \"count(*)\" has a name that a Delta table cannot have",
-        ),
+        ("SELECT count(*) FROM t", "column \"count(*)\" has a name that a Delta table cannot have"),
         ("SELECT id AS _change_type FROM t", "change feeds use"),
-        (
-            "SELECT id, NULL AS x FROM t",
-            "unsupported_type: view \"v\": column \"x\" is always NULL",
-        ),
-        (
-            "SELECT at - at AS x FROM t",
-            "column \"x\" has type Duration",
-        ),
-        (
-            "SELECT id FROM t WHERE id = $1",
-            "parameter $1 has no value",
-        ),
-        (
-            "SELECT * FROM generate_series(1, 3)",
-            "table function \"generate_series\"",
-        ),
+        ("SELECT id, NULL AS x FROM t", "unsupported_type: view \"v\": column \"x\" is always NULL"),
+        ("SELECT at - at AS x FROM t", "column \"x\" has type Duration"),
+        ("SELECT id FROM t WHERE id = $1", "parameter $1 has no value"),
+        ("SELECT * FROM generate_series(1, 3)", "table function \"generate_series\""),
         ("SELECT id FROM t WHERE nofunction(id)", "nofunction"),
         ("SELECT name + day AS x FROM t", "invalid_query"),
-        (
-            "SELECT id FROM t JOIN u ON t.id = u.id",
-            "column \"id\" is ambiguous",
-        ),
+        ("SELECT id FROM t JOIN u ON t.id = u.id", "column \"id\" is ambiguous"),
     ] {
         let message = refused(text);
-        assert!(
-            message.to_lowercase().contains(&part.to_lowercase()),
-            "{text}: {message}"
-        );
+        assert!(message.to_lowercase().contains(&part.to_lowercase()), "{text}: {message}");
     }
 }
 
@@ -422,29 +308,14 @@ fn output_types_become_those_of_delta() {
         .iter()
         .map(|column| format!("{} {}", column.name, column.data_type.as_str().unwrap()))
         .collect();
-    assert_eq!(
-        types,
-        [
-            "id long",
-            "n long",
-            "small long",
-            "moment timestamp",
-            "name string"
-        ]
-    );
+    assert_eq!(types, ["id long", "n long", "small long", "moment timestamp", "name string"]);
     assert!(bundle.output_schema.iter().all(|column| column.nullable));
 }
 
 #[test]
 fn a_query_that_is_nested_too_deeply_is_told_to_be_split() {
-    let joins: Vec<String> = (1..45)
-        .map(|number| {
-            format!(
-                "LEFT JOIN t t{number} ON t{}.parent = t{number}.id",
-                number - 1
-            )
-        })
-        .collect();
+    let joins: Vec<String> =
+        (1..45).map(|number| format!("LEFT JOIN t t{number} ON t{}.parent = t{number}.id", number - 1)).collect();
     let message = refused(&format!("SELECT t0.id FROM t t0 {}", joins.join(" ")));
     assert!(message.contains("split it into several views"), "{message}");
 }

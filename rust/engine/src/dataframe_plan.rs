@@ -15,9 +15,7 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder,
-};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
 };
@@ -37,10 +35,8 @@ pub fn plan(
     bytes: &[u8],
     relations: &[Arc<RelationTable>],
 ) -> Result<(LogicalPlan, Vec<u8>)> {
-    let known: BTreeMap<&str, &Arc<RelationTable>> = relations
-        .iter()
-        .map(|relation| (relation.relation(), relation))
-        .collect();
+    let known: BTreeMap<&str, &Arc<RelationTable>> =
+        relations.iter().map(|relation| (relation.relation(), relation)).collect();
     let plan = read(state, subject, bytes)?;
     let bound = replace_scans(subject, plan, &|name, schema| {
         let relation = known.get(name).ok_or_else(|| {
@@ -49,11 +45,7 @@ pub fn plan(
             EngineError::UnknownRelation {
                 subject: subject.to_owned(),
                 relation: name.to_owned(),
-                known: if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                },
+                known: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
             }
         })?;
         require_columns(subject, name, schema, &relation.schema())?;
@@ -69,18 +61,13 @@ pub fn plan(
 /// `corrupt_bundle` for bytes that are no plan.
 pub fn without_paths(state: &SessionState, subject: &str, bytes: &[u8]) -> Result<Vec<u8>> {
     let plan = read(state, subject, bytes)?;
-    let bound = replace_scans(subject, plan, &|name, schema| {
-        Ok(Arc::new(RelationTable::new(name, schema)))
-    })?;
+    let bound = replace_scans(subject, plan, &|name, schema| Ok(Arc::new(RelationTable::new(name, schema))))?;
     write(subject, &bound)
 }
 
 fn read(state: &SessionState, subject: &str, bytes: &[u8]) -> Result<LogicalPlan> {
     logical_plan_from_bytes_with_extension_codec(bytes, &state.task_ctx(), &RelationCodec::new([]))
-        .map_err(|error| EngineError::CorruptBundle {
-            subject: subject.to_owned(),
-            message: error.strip_backtrace(),
-        })
+        .map_err(|error| EngineError::CorruptBundle { subject: subject.to_owned(), message: error.strip_backtrace() })
 }
 
 fn write(subject: &str, plan: &LogicalPlan) -> Result<Vec<u8>> {
@@ -93,9 +80,7 @@ type Relation<'a> = dyn Fn(&str, &Schema) -> Result<Arc<RelationTable>> + 'a;
 
 fn replace_scans(subject: &str, plan: LogicalPlan, relation: &Relation<'_>) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::TableScan(scan) => {
-            Ok(Transformed::yes(replace_scan(subject, scan, relation)?))
-        }
+        LogicalPlan::TableScan(scan) => Ok(Transformed::yes(replace_scan(subject, scan, relation)?)),
         // Types below may have become those of the relation, so schemas above are made anew.
         other => Ok(Transformed::yes(other.recompute_schema()?)),
     })
@@ -144,9 +129,7 @@ fn replace_scan(
     }
     let source = provider_as_source(Arc::clone(&table) as Arc<dyn TableProvider>);
     let inner = LogicalPlan::TableScan(
-        TableScanBuilder::new(scan.table_name.clone(), source)
-            .with_projection(Some(columns.clone()))
-            .build()?,
+        TableScanBuilder::new(scan.table_name.clone(), source).with_projection(Some(columns.clone())).build()?,
     );
     let Some(filter) = pushed else {
         return Ok(inner);
@@ -166,12 +149,7 @@ fn replace_scan(
     LogicalPlanBuilder::from(filtered).project(kept)?.build()
 }
 
-fn require_columns(
-    subject: &str,
-    relation: &str,
-    given: &Schema,
-    actual: &SchemaRef,
-) -> Result<()> {
+fn require_columns(subject: &str, relation: &str, given: &Schema, actual: &SchemaRef) -> Result<()> {
     for field in given.fields() {
         let message = match actual.field_with_name(field.name()) {
             Err(_) => format!("relation \"{relation}\" has no column \"{}\"", field.name()),
@@ -183,10 +161,7 @@ fn require_columns(
             ),
             Ok(_) => continue,
         };
-        return Err(EngineError::SchemaMismatch {
-            subject: subject.to_owned(),
-            message,
-        });
+        return Err(EngineError::SchemaMismatch { subject: subject.to_owned(), message });
     }
     Ok(())
 }
@@ -194,8 +169,7 @@ fn require_columns(
 /// Equal types, apart from encodings of strings and from names and nullability of what is nested.
 fn same_type(left: &DataType, right: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, LargeBinary, LargeList, LargeUtf8, List, Map, Struct, Timestamp, Utf8,
-        Utf8View,
+        Binary, BinaryView, LargeBinary, LargeList, LargeUtf8, List, Map, Struct, Timestamp, Utf8, Utf8View,
     };
     match (left, right) {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View)
@@ -209,10 +183,7 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
         (Map(left, _), Map(right, _)) => same_type(left.data_type(), right.data_type()),
         (Struct(left), Struct(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| same_type(left.data_type(), right.data_type()))
+                && left.iter().zip(right).all(|(left, right)| same_type(left.data_type(), right.data_type()))
         }
         (left, right) => left == right,
     }

@@ -25,16 +25,12 @@ fn inputs() -> Vec<InputSchema> {
                 ("day", DataType::Date32),
             ],
         ),
-        table(
-            "planes",
-            &[("tailnum", DataType::Utf8), ("year", DataType::Int32)],
-        ),
+        table("planes", &[("tailnum", DataType::Utf8), ("year", DataType::Int32)]),
     ]
 }
 
 fn write_empty(path: &Path, schema: &Schema) {
-    let writer =
-        ArrowWriter::try_new(File::create(path).unwrap(), Arc::new(schema.clone()), None).unwrap();
+    let writer = ArrowWriter::try_new(File::create(path).unwrap(), Arc::new(schema.clone()), None).unwrap();
     writer.close().unwrap();
 }
 
@@ -45,21 +41,10 @@ async fn messages(text: &str, optimized: bool) -> Vec<u8> {
     for input in inputs() {
         let path = folder.path().join(format!("{}.parquet", input.relation));
         write_empty(&path, &input.schema);
-        context
-            .register_parquet(
-                input.relation,
-                path.to_str().unwrap(),
-                ParquetReadOptions::default(),
-            )
-            .await
-            .unwrap();
+        context.register_parquet(input.relation, path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
     }
     let frame = context.sql(text).await.unwrap();
-    let plan = if optimized {
-        frame.into_optimized_plan().unwrap()
-    } else {
-        frame.logical_plan().clone()
-    };
+    let plan = if optimized { frame.into_optimized_plan().unwrap() } else { frame.logical_plan().clone() };
     logical_plan_to_bytes(&plan).unwrap().to_vec()
 }
 
@@ -71,13 +56,7 @@ async fn a_dataframe_compiles_to_the_plan_of_its_query() {
     let session = EngineSession::new(EngineOptions::default()).unwrap();
     let definition = Definition::Proto(messages(LATE, true).await);
     let bundle = compile(&session, "late", &definition, &inputs()).unwrap();
-    let sql = compile(
-        &session,
-        "late",
-        &Definition::Sql(LATE.to_owned()),
-        &inputs(),
-    )
-    .unwrap();
+    let sql = compile(&session, "late", &Definition::Sql(LATE.to_owned()), &inputs()).unwrap();
     assert_eq!(bundle.output_schema, sql.output_schema);
     assert_eq!(bundle.lineage.relations, sql.lineage.relations);
     assert_eq!(bundle.lineage.outputs, sql.lineage.outputs);
@@ -93,11 +72,9 @@ async fn where_its_tables_lay_is_no_part_of_a_dataframe() {
     let first = Definition::Proto(messages(LATE, true).await);
     let second = Definition::Proto(messages(LATE, true).await);
     assert_ne!(first, second);
-    let key =
-        |definition: &Definition| definition_key(&session, "late", definition, &inputs()).unwrap();
+    let key = |definition: &Definition| definition_key(&session, "late", definition, &inputs()).unwrap();
     assert_eq!(key(&first), key(&second));
-    let compiled =
-        |definition: &Definition| compile(&session, "late", definition, &inputs()).unwrap();
+    let compiled = |definition: &Definition| compile(&session, "late", definition, &inputs()).unwrap();
     assert_eq!(compiled(&first).fingerprint, compiled(&second).fingerprint);
     assert_eq!(compiled(&first).content_key, compiled(&second).content_key);
     assert_eq!(compiled(&first).compile_key, key(&first));
@@ -109,11 +86,7 @@ async fn the_clock_of_a_plan_that_was_not_optimized_stays_a_call() {
     let text = "SELECT dest, now() AS seen FROM flights WHERE day > date '2024-01-01'";
     let definition = Definition::Proto(messages(text, false).await);
     let bundle = compile(&session, "seen", &definition, &inputs()).unwrap();
-    assert!(
-        bundle.displays.optimized.contains("now()"),
-        "{}",
-        bundle.displays.optimized
-    );
+    assert!(bundle.displays.optimized.contains("now()"), "{}", bundle.displays.optimized);
 }
 
 #[tokio::test]
@@ -121,18 +94,10 @@ async fn a_column_of_another_type_is_named() {
     let session = EngineSession::new(EngineOptions::default()).unwrap();
     let definition = Definition::Proto(messages(LATE, true).await);
     let mut changed = inputs();
-    changed[1] = table(
-        "planes",
-        &[("tailnum", DataType::Utf8), ("year", DataType::Int64)],
-    );
+    changed[1] = table("planes", &[("tailnum", DataType::Utf8), ("year", DataType::Int64)]);
     let error = compile(&session, "late", &definition, &changed).unwrap_err();
     assert_eq!(error.code(), "schema_mismatch");
-    assert!(
-        error
-            .message()
-            .contains("column \"year\" of relation \"planes\" is Int64"),
-        "{error}"
-    );
+    assert!(error.message().contains("column \"year\" of relation \"planes\" is Int64"), "{error}");
 
     changed.pop();
     let error = compile(&session, "late", &definition, &changed).unwrap_err();
@@ -142,12 +107,6 @@ async fn a_column_of_another_type_is_named() {
 #[test]
 fn bytes_that_are_no_plan_are_refused() {
     let session = EngineSession::new(EngineOptions::default()).unwrap();
-    let error = compile(
-        &session,
-        "late",
-        &Definition::Proto(vec![1, 2, 3]),
-        &inputs(),
-    )
-    .unwrap_err();
+    let error = compile(&session, "late", &Definition::Proto(vec![1, 2, 3]), &inputs()).unwrap_err();
     assert_eq!(error.code(), "corrupt_bundle");
 }

@@ -33,8 +33,22 @@ pub struct RowCounts {
 impl RowCounts {
     /// An empty bag of rows of `schema`, which may hold `budget` bytes.
     pub fn new(schema: SchemaRef, reservation: MemoryReservation, budget: u64) -> Result<Self> {
-        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        Ok(Self { converter: RowConverter::new(fields)?, schema, counts: HashMap::new(), reservation, budget })
+        let fields: Vec<SortField> =
+            schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        if let Some(field) = schema
+            .fields()
+            .iter()
+            .find(|field| !RowConverter::supports_fields(&[SortField::new(field.data_type().clone())]))
+        {
+            let message = format!(
+                "column \"{}\" has the type {}, whose values cannot be compared",
+                field.name(),
+                field.data_type()
+            );
+            return Err(EngineError::invalid_query("change of the view", message).into());
+        }
+        let converter = RowConverter::new(fields)?;
+        Ok(Self { converter, schema, counts: HashMap::new(), reservation, budget })
     }
 
     /// Add the rows of a batch, each `weights` times, or once.
@@ -101,7 +115,11 @@ impl RowCounts {
             .iter()
             .zip(self.schema.fields())
             .map(|(column, field)| {
-                if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+                if column.data_type() == field.data_type() {
+                    Ok(column.clone())
+                } else {
+                    cast(column, field.data_type())
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(self.converter.convert_columns(&columns)?)
@@ -110,8 +128,12 @@ impl RowCounts {
     fn batches(&self, times: impl Fn(i64) -> usize) -> Result<Vec<RecordBatch>> {
         let parser = self.converter.parser();
         // Sorted by encoded row, so that equal changes give equal files.
-        let mut chosen: Vec<(&[u8], usize)> =
-            self.counts.iter().map(|(row, count)| (row.as_ref(), times(*count))).filter(|(_, times)| *times > 0).collect();
+        let mut chosen: Vec<(&[u8], usize)> = self
+            .counts
+            .iter()
+            .map(|(row, count)| (row.as_ref(), times(*count)))
+            .filter(|(_, times)| *times > 0)
+            .collect();
         chosen.sort_unstable();
         let mut rows = chosen.iter().flat_map(|(row, times)| std::iter::repeat_n(parser.parse(row), *times)).peekable();
         let mut batches = Vec::new();
@@ -203,7 +225,8 @@ mod tests {
         ]);
         let strings: StringViewArray =
             numbers.iter().map(|n| n.map(|n| format!("a rather long string, number {n}"))).collect();
-        let floats: Float64Array = numbers.iter().map(|n| n.map(|n| if n == 0 { f64::NAN } else { f64::from(n) })).collect();
+        let floats: Float64Array =
+            numbers.iter().map(|n| n.map(|n| if n == 0 { f64::NAN } else { f64::from(n) })).collect();
         let columns: Vec<Arc<dyn Array>> =
             vec![Arc::new(Int32Array::from(numbers.to_vec())), Arc::new(strings), Arc::new(floats)];
         RecordBatch::try_new(Arc::new(schema), columns).unwrap()

@@ -80,9 +80,7 @@ pub enum EngineError {
         message: String,
     },
     /// The memory pool or the spill directory is full.
-    #[error(
-        "{subject}: out of memory: {message}; raise the memory limit or lower the target partitions"
-    )]
+    #[error("{subject}: out of memory: {message}; raise the memory limit or lower the target partitions")]
     OutOfMemory {
         /// What ran.
         subject: String,
@@ -121,9 +119,7 @@ pub enum EngineError {
     #[error("cancelled")]
     Cancelled,
     /// A mistake of ours or of a library.
-    #[error(
-        "{subject}: internal error: {message}; please report it with the definition of the view"
-    )]
+    #[error("{subject}: internal error: {message}; please report it with the definition of the view")]
     Defect {
         /// What was done.
         subject: String,
@@ -181,26 +177,17 @@ impl EngineError {
 
     /// A fault of the definition, in the words of its author.
     pub fn invalid_query(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::InvalidQuery {
-            subject: subject.into(),
-            message: message.into(),
-        }
+        Self::InvalidQuery { subject: subject.into(), message: message.into() }
     }
 
     /// A mistake of ours.
     pub fn defect(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Defect {
-            subject: subject.into(),
-            message: message.into(),
-        }
+        Self::Defect { subject: subject.into(), message: message.into() }
     }
 
     /// No thread could be started for planning.
     pub(crate) fn no_thread(error: &std::io::Error) -> Self {
-        Self::OutOfMemory {
-            subject: "planning".to_owned(),
-            message: format!("no thread can be started: {error}"),
-        }
+        Self::OutOfMemory { subject: "planning".to_owned(), message: format!("no thread can be started: {error}") }
     }
 
     /// Sorts an error that DataFusion returned while `subject` was parsed, planned or optimized.
@@ -219,41 +206,25 @@ impl EngineError {
             Err(error) => error,
         };
         // Only a definition has places; while rows are computed there is none to point at.
-        let place = if planning {
-            place_of(&error)
-        } else {
-            String::new()
-        };
+        let place = if planning { place_of(&error) } else { String::new() };
         let subject = format!("{subject}{place}");
         let text = error.strip_backtrace();
         match error.find_root() {
-            DataFusionError::SQL(parser, _) => Self::invalid_query(
-                subject,
-                format!("it is not valid SQL: {}", parser_text(&parser.to_string())),
-            ),
-            DataFusionError::SchemaError(schema_error, _) => {
-                Self::invalid_query(subject, schema_text(schema_error))
+            DataFusionError::SQL(parser, _) => {
+                Self::invalid_query(subject, format!("it is not valid SQL: {}", parser_text(&parser.to_string())))
             }
+            DataFusionError::SchemaError(schema_error, _) => Self::invalid_query(subject, schema_text(schema_error)),
             DataFusionError::Plan(message) => Self::invalid_query(subject, tidy(message)),
-            DataFusionError::NotImplemented(message) => Self::invalid_query(
-                subject,
-                format!("DataFusion cannot do this: {}", tidy(message)),
-            ),
-            DataFusionError::Configuration(message) => Self::InvalidArgument {
-                message: format!("{subject}: {}", tidy(message)),
-            },
-            DataFusionError::ResourcesExhausted(message) => Self::OutOfMemory {
-                subject,
-                message: tidy(message),
-            },
-            DataFusionError::Internal(_) | DataFusionError::Ffi(_) => {
-                Self::defect(subject, tidy(&text))
+            DataFusionError::NotImplemented(message) => {
+                Self::invalid_query(subject, format!("DataFusion cannot do this: {}", tidy(message)))
             }
+            DataFusionError::Configuration(message) => {
+                Self::InvalidArgument { message: format!("{subject}: {}", tidy(message)) }
+            }
+            DataFusionError::ResourcesExhausted(message) => Self::OutOfMemory { subject, message: tidy(message) },
+            DataFusionError::Internal(_) | DataFusionError::Ffi(_) => Self::defect(subject, tidy(&text)),
             _ if planning => Self::invalid_query(subject, tidy(&text)),
-            _ => Self::ExecutionFailed {
-                subject,
-                message: tidy(&text),
-            },
+            _ => Self::ExecutionFailed { subject, message: tidy(&text) },
         }
     }
 }
@@ -279,14 +250,14 @@ fn unwrap_external(error: DataFusionError) -> Result<EngineError, DataFusionErro
                 },
             },
         },
-        DataFusionError::Context(context, inner) => unwrap_external(*inner)
-            .map_err(|inner| DataFusionError::Context(context, Box::new(inner))),
-        DataFusionError::Diagnostic(diagnostic, inner) => unwrap_external(*inner)
-            .map_err(|inner| DataFusionError::Diagnostic(diagnostic, Box::new(inner))),
+        DataFusionError::Context(context, inner) => {
+            unwrap_external(*inner).map_err(|inner| DataFusionError::Context(context, Box::new(inner)))
+        }
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            unwrap_external(*inner).map_err(|inner| DataFusionError::Diagnostic(diagnostic, Box::new(inner)))
+        }
         DataFusionError::ArrowError(inner, trace) => match *inner {
-            arrow::error::ArrowError::ExternalError(external) => {
-                unwrap_external(DataFusionError::External(external))
-            }
+            arrow::error::ArrowError::ExternalError(external) => unwrap_external(DataFusionError::External(external)),
             other => Err(DataFusionError::ArrowError(Box::new(other), trace)),
         },
         other => Err(other),
@@ -305,10 +276,7 @@ fn place_of(error: &DataFusionError) -> String {
 }
 
 fn parser_text(text: &str) -> String {
-    tidy(
-        text.trim_start_matches("sql parser error: ")
-            .trim_start_matches("ParserError"),
-    )
+    tidy(text.trim_start_matches("sql parser error: ").trim_start_matches("ParserError"))
 }
 
 fn schema_text(error: &SchemaError) -> String {
@@ -318,28 +286,18 @@ fn schema_text(error: &SchemaError) -> String {
             field.flat_name(),
             field.name
         ),
-        SchemaError::DuplicateQualifiedField { qualifier, name } => format!(
-            "column \"{qualifier}.{name}\" occurs twice; give the relations different aliases"
-        ),
+        SchemaError::DuplicateQualifiedField { qualifier, name } => {
+            format!("column \"{qualifier}.{name}\" occurs twice; give the relations different aliases")
+        }
         SchemaError::DuplicateUnqualifiedField { name } => {
             format!("column \"{name}\" occurs twice; name one of them with AS")
         }
-        SchemaError::FieldNotFound {
-            field,
-            valid_fields,
-        } => {
-            let known: Vec<String> = valid_fields
-                .iter()
-                .map(|column| format!("\"{}\"", column.flat_name()))
-                .collect();
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let known: Vec<String> = valid_fields.iter().map(|column| format!("\"{}\"", column.flat_name())).collect();
             if known.is_empty() {
                 format!("there is no column \"{}\" here", field.flat_name())
             } else {
-                format!(
-                    "there is no column \"{}\"; there are {}",
-                    field.flat_name(),
-                    known.join(", ")
-                )
+                format!("there is no column \"{}\"; there are {}", field.flat_name(), known.join(", "))
             }
         }
     }
@@ -368,21 +326,14 @@ mod tests {
 
     #[test]
     fn exhausted_memory_has_its_own_code() {
-        let error = EngineError::execution(
-            "view \"v\"",
-            DataFusionError::ResourcesExhausted("no room".to_owned()),
-        );
+        let error = EngineError::execution("view \"v\"", DataFusionError::ResourcesExhausted("no room".to_owned()));
         assert_eq!(error.code(), "out_of_memory");
         assert!(error.message().contains("view \"v\""), "{error}");
     }
 
     #[test]
     fn every_code_is_listed() {
-        let errors = [
-            EngineError::Cancelled,
-            EngineError::defect("a", "b"),
-            EngineError::invalid_query("a", "b"),
-        ];
+        let errors = [EngineError::Cancelled, EngineError::defect("a", "b"), EngineError::invalid_query("a", "b")];
         for error in errors {
             assert!(EngineError::CODES.contains(&error.code()));
         }

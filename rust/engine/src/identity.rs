@@ -48,42 +48,23 @@ const CONTENT_SETTINGS: &[&str] = &[
 
 /// The settings that shape logical plans.
 pub fn planning_settings(settings: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    select(settings, |key| {
-        !MACHINE_SETTINGS
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
-    })
+    select(settings, |key| !MACHINE_SETTINGS.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 /// The settings that can change rows.
 pub fn content_settings(settings: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    select(settings, |key| {
-        CONTENT_SETTINGS
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
-    })
+    select(settings, |key| CONTENT_SETTINGS.iter().any(|prefix| key.starts_with(prefix)))
 }
 
-fn select(
-    settings: &BTreeMap<String, String>,
-    wanted: impl Fn(&str) -> bool,
-) -> BTreeMap<&str, &str> {
-    settings
-        .iter()
-        .filter(|(key, _)| wanted(key))
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect()
+fn select(settings: &BTreeMap<String, String>, wanted: impl Fn(&str) -> bool) -> BTreeMap<&str, &str> {
+    settings.iter().filter(|(key, _)| wanted(key)).map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
 /// The compile key of a definition over inputs with the given schemas.
 ///
 /// # Errors
 /// As [`column_types`], for an input type that Delta does not have.
-pub fn compile_key(
-    session: &EngineSession,
-    definition: &[u8],
-    inputs: &[InputSchema],
-) -> Result<String> {
+pub fn compile_key(session: &EngineSession, definition: &[u8], inputs: &[InputSchema]) -> Result<String> {
     let mut schemas: BTreeMap<&str, Vec<ColumnType>> = BTreeMap::new();
     for input in inputs {
         let subject = format!("relation \"{}\"", input.relation);
@@ -109,14 +90,7 @@ pub fn fingerprint(
     functions: &BTreeMap<String, String>,
     inputs: &BTreeMap<String, InputUse>,
 ) -> String {
-    hash_json(&(
-        "fingerprint",
-        encoding,
-        plan,
-        planning_settings(session.settings()),
-        functions,
-        used_schemas(inputs),
-    ))
+    hash_json(&("fingerprint", encoding, plan, planning_settings(session.settings()), functions, used_schemas(inputs)))
 }
 
 /// The content key of a definition.
@@ -128,27 +102,15 @@ pub fn content_key(
     functions: &BTreeMap<String, String>,
     inputs: &BTreeMap<String, InputUse>,
 ) -> String {
-    hash_json(&(
-        "content key",
-        definition,
-        content_settings(session.settings()),
-        functions,
-        used_schemas(inputs),
-    ))
+    hash_json(&("content key", definition, content_settings(session.settings()), functions, used_schemas(inputs)))
 }
 
 /// What is used of an input with the given schema.
 pub fn input_use(relation: &str, schema: &Schema) -> Result<InputUse> {
     let columns = column_types(&format!("relation \"{relation}\""), schema)?;
-    Ok(InputUse {
-        schema_hash: hash_json(&columns),
-        columns,
-    })
+    Ok(InputUse { schema_hash: hash_json(&columns), columns })
 }
 
 fn used_schemas(inputs: &BTreeMap<String, InputUse>) -> BTreeMap<&str, &str> {
-    inputs
-        .iter()
-        .map(|(relation, used)| (relation.as_str(), used.schema_hash.as_str()))
-        .collect()
+    inputs.iter().map(|(relation, used)| (relation.as_str(), used.schema_hash.as_str())).collect()
 }

@@ -119,9 +119,10 @@ impl Inputs {
             Side::Before => opened.before.as_ref().map(scan).ok_or_else(|| {
                 EngineError::defect("change plan", format!("\"{relation}\" has no earlier version")).into()
             }),
-            Side::Changes => sets.get(relation).map(|set| Arc::clone(&set.table)).ok_or_else(|| {
-                EngineError::defect("change plan", format!("\"{relation}\" has no change set")).into()
-            }),
+            Side::Changes => sets
+                .get(relation)
+                .map(|set| Arc::clone(&set.table))
+                .ok_or_else(|| EngineError::defect("change plan", format!("\"{relation}\" has no change set")).into()),
         }
     }
 

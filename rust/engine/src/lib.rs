@@ -12,6 +12,7 @@ pub mod canonical;
 mod changes;
 mod commit;
 pub mod compile;
+mod cross_joins;
 mod dataframe_plan;
 mod deep_stack;
 mod difference;
@@ -37,9 +38,9 @@ pub mod sql;
 mod compile_tests;
 #[cfg(test)]
 mod dataframe_tests;
+mod target;
 #[cfg(test)]
 mod tpch;
-mod target;
 
 pub use bundle::{InputSchema, PlanBundle, PlanEncoding, decode_plan};
 pub use compile::{Definition, compile};

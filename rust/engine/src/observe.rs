@@ -161,8 +161,7 @@ pub struct ChangeSummary {
 pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Result<ChangeSummary> {
     let policy = FeedPolicy { trusted_writers: request.trusted_writers.clone(), force: None };
     let lake = session.lake();
-    let feed =
-        lake.change_feed(&request.table, request.after, request.upto, request.identity.as_ref(), &policy).await;
+    let feed = lake.change_feed(&request.table, request.after, request.upto, request.identity.as_ref(), &policy).await;
     let feed = match feed {
         Ok(feed) => feed,
         Err(error) => {
@@ -309,9 +308,7 @@ pub async fn target_state(session: &EngineSession, table: &TableLocation, view_i
         .transactions
         .iter()
         .filter(|(application, _)| **application != own)
-        .filter_map(|(application, version)| {
-            Some((application.strip_prefix(&prefix)?.to_owned(), number(*version)?))
-        })
+        .filter_map(|(application, version)| Some((application.strip_prefix(&prefix)?.to_owned(), number(*version)?)))
         .collect();
     let (details, foreign) = match own_version {
         Some(version) => since(session, table, version, snapshot.version).await?,

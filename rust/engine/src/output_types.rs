@@ -30,12 +30,7 @@ use crate::error::{EngineError, Result};
 /// Characters that a Delta table without column mapping cannot have in a column's name.
 const REFUSED_CHARACTERS: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t'];
 /// Names that the change data feed and the engine use themselves.
-const RESERVED: [&str; 4] = [
-    "_change_type",
-    "_commit_version",
-    "_commit_timestamp",
-    "__weight",
-];
+const RESERVED: [&str; 4] = ["_change_type", "_commit_version", "_commit_timestamp", "__weight"];
 
 /// The plan with a projection on top that gives every column a name and a type that its target can have.
 ///
@@ -45,21 +40,18 @@ const RESERVED: [&str; 4] = [
 /// `invalid_query` for names that are missing, repeated or impossible, `unsupported_type` for types.
 pub fn storable(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
     let schema = Arc::clone(plan.schema());
-    let fields: Vec<(Option<TableReference>, FieldRef)> = schema
-        .iter()
-        .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
-        .collect();
+    let fields: Vec<(Option<TableReference>, FieldRef)> =
+        schema.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
     check_names(subject, &fields)?;
     let mut cast_needed = false;
     let mut expressions = Vec::with_capacity(fields.len());
     for (qualifier, field) in fields {
         let name = field.name().clone();
-        let stored =
-            storable_type(field.data_type()).map_err(|message| EngineError::UnsupportedType {
-                subject: subject.to_owned(),
-                column: name.clone(),
-                message,
-            })?;
+        let stored = storable_type(field.data_type()).map_err(|message| EngineError::UnsupportedType {
+            subject: subject.to_owned(),
+            column: name.clone(),
+            message,
+        })?;
         let column = Expr::Column(Column::new(qualifier, name.clone()));
         if stored == *field.data_type() {
             expressions.push(column);
@@ -94,9 +86,8 @@ pub fn target_schema(subject: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
 /// Columns with Delta's names for their types.
 pub fn column_types(subject: &str, schema: &Schema) -> Result<Vec<ColumnType>> {
     let text = lake::delta_schema_json(subject, schema)?;
-    let read: DeltaSchema = serde_json::from_str(&text).map_err(|error| {
-        EngineError::defect(subject, format!("a schema in JSON cannot be read: {error}"))
-    })?;
+    let read: DeltaSchema = serde_json::from_str(&text)
+        .map_err(|error| EngineError::defect(subject, format!("a schema in JSON cannot be read: {error}")))?;
     Ok(read.fields)
 }
 
@@ -107,10 +98,7 @@ struct DeltaSchema {
 
 fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> Result<()> {
     if fields.is_empty() {
-        return Err(EngineError::invalid_query(
-            subject,
-            "the result has no columns",
-        ));
+        return Err(EngineError::invalid_query(subject, "the result has no columns"));
     }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (_, field) in fields {
@@ -129,17 +117,13 @@ fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> 
         if RESERVED.contains(&name.to_lowercase().as_str()) {
             return Err(EngineError::invalid_query(
                 subject,
-                format!(
-                    "column \"{name}\" has a name that change feeds use; name it otherwise with AS"
-                ),
+                format!("column \"{name}\" has a name that change feeds use; name it otherwise with AS"),
             ));
         }
         if name.is_empty() || name.contains(REFUSED_CHARACTERS) || name.contains('=') {
             return Err(EngineError::invalid_query(
                 subject,
-                format!(
-                    "column \"{name}\" has a name that a Delta table cannot have; name it with AS"
-                ),
+                format!("column \"{name}\" has a name that a Delta table cannot have; name it with AS"),
             ));
         }
     }
@@ -148,15 +132,12 @@ fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> 
 
 /// The type under which values of a type are stored, or why they cannot be.
 fn storable_type(data_type: &DataType) -> std::result::Result<DataType, String> {
-    let refused = |cast: &str| {
-        Err(format!(
-            "has type {data_type}, which a Delta table cannot hold; write CAST(… AS {cast})"
-        ))
-    };
+    let refused =
+        |cast: &str| Err(format!("has type {data_type}, which a Delta table cannot hold; write CAST(… AS {cast})"));
     Ok(match data_type {
         DataType::Null => {
             return Err(
-                "is always NULL and has no type; write CAST(NULL AS …) with the type that it should have".to_owned(),
+                "is always NULL and has no type; write CAST(NULL AS …) with the type that it should have".to_owned()
             );
         }
         DataType::UInt8 => DataType::Int16,
@@ -175,16 +156,11 @@ fn storable_type(data_type: &DataType) -> std::result::Result<DataType, String> 
         {
             DataType::Decimal128(*precision, *scale)
         }
-        DataType::Decimal32(..)
-        | DataType::Decimal64(..)
-        | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => {
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
             return refused("DECIMAL(38, …)");
         }
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
-        DataType::Timestamp(_, Some(_)) => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-        }
+        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         DataType::Date64 => DataType::Date32,
         DataType::Time32(_) | DataType::Time64(_) | DataType::Interval(_) | DataType::Union(..) => {
             return refused("VARCHAR");
@@ -209,11 +185,7 @@ fn storable_field(field: &FieldRef) -> std::result::Result<FieldRef, String> {
     if data_type == *field.data_type() {
         return Ok(Arc::clone(field));
     }
-    Ok(Arc::new(Field::new(
-        field.name(),
-        data_type,
-        field.is_nullable(),
-    )))
+    Ok(Arc::new(Field::new(field.name(), data_type, field.is_nullable())))
 }
 
 fn storable_fields(fields: &Fields) -> std::result::Result<Fields, String> {
@@ -222,8 +194,7 @@ fn storable_fields(fields: &Fields) -> std::result::Result<Fields, String> {
 
 /// The type with every nested value nullable, except where the format forbids it: entries and keys of maps.
 fn nullable(data_type: &DataType) -> DataType {
-    let open =
-        |field: &FieldRef| Arc::new(Field::new(field.name(), nullable(field.data_type()), true));
+    let open = |field: &FieldRef| Arc::new(Field::new(field.name(), nullable(field.data_type()), true));
     match data_type {
         DataType::List(item) => DataType::List(open(item)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(open).collect()),
@@ -234,18 +205,9 @@ fn nullable(data_type: &DataType) -> DataType {
             let fields: Fields = fields
                 .iter()
                 .enumerate()
-                .map(|(position, field)| {
-                    Arc::new(Field::new(
-                        field.name(),
-                        nullable(field.data_type()),
-                        position > 0,
-                    ))
-                })
+                .map(|(position, field)| Arc::new(Field::new(field.name(), nullable(field.data_type()), position > 0)))
                 .collect();
-            DataType::Map(
-                Arc::new(Field::new(entries.name(), DataType::Struct(fields), false)),
-                *sorted,
-            )
+            DataType::Map(Arc::new(Field::new(entries.name(), DataType::Struct(fields), false)), *sorted)
         }
         other => other.clone(),
     }
@@ -259,34 +221,18 @@ mod tests {
     fn unsigned_types_widen_and_times_are_refused() {
         assert_eq!(storable_type(&DataType::UInt32), Ok(DataType::Int64));
         assert_eq!(
-            storable_type(&DataType::List(Arc::new(Field::new(
-                "item",
-                DataType::UInt8,
-                true
-            )))),
-            Ok(DataType::List(Arc::new(Field::new(
-                "item",
-                DataType::Int16,
-                true
-            ))))
+            storable_type(&DataType::List(Arc::new(Field::new("item", DataType::UInt8, true)))),
+            Ok(DataType::List(Arc::new(Field::new("item", DataType::Int16, true))))
         );
         let message = storable_type(&DataType::Time64(TimeUnit::Microsecond)).unwrap_err();
         assert!(message.contains("CAST"), "{message}");
         assert!(storable_type(&DataType::Decimal256(50, 2)).is_err());
-        assert_eq!(
-            storable_type(&DataType::Decimal256(20, 2)),
-            Ok(DataType::Decimal128(20, 2))
-        );
+        assert_eq!(storable_type(&DataType::Decimal256(20, 2)), Ok(DataType::Decimal128(20, 2)));
     }
 
     #[test]
     fn strings_of_every_encoding_stay() {
-        for data_type in [
-            DataType::Utf8,
-            DataType::Utf8View,
-            DataType::LargeUtf8,
-            DataType::BinaryView,
-        ] {
+        for data_type in [DataType::Utf8, DataType::Utf8View, DataType::LargeUtf8, DataType::BinaryView] {
             assert_eq!(storable_type(&data_type), Ok(data_type.clone()));
         }
     }

@@ -13,8 +13,8 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Between, BinaryExpr, Distinct, Expr, GroupingSet, Join, JoinType, Like, LogicalPlan,
-    Operator, Sort, Unnest, Window,
+    Aggregate, Between, BinaryExpr, Distinct, Expr, GroupingSet, Join, JoinType, Like, LogicalPlan, Operator, Sort,
+    Unnest, Window,
 };
 
 /// Why a plan has no shape: the operator or expression that is not known here.
@@ -41,11 +41,7 @@ impl Shape {
     }
 
     fn closed(rows: String, columns: Vec<String>) -> Self {
-        Self {
-            rows,
-            columns,
-            windows: None,
-        }
+        Self { rows, columns, windows: None }
     }
 }
 
@@ -76,10 +72,7 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
         LogicalPlan::Filter(filter) => {
             let input = shape(&filter.input)?;
             let predicate = expression(&filter.predicate, filter.input.schema(), &input)?;
-            Ok(Shape::closed(
-                format!("filter({}, {predicate})", input.rows),
-                input.columns,
-            ))
+            Ok(Shape::closed(format!("filter({}, {predicate})", input.rows), input.columns))
         }
         LogicalPlan::Join(join) => join_shape(join),
         LogicalPlan::Aggregate(aggregate) => aggregate_shape(aggregate),
@@ -92,27 +85,17 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
             Ok(limited(input, skip, fetch))
         }
         LogicalPlan::Union(union) => {
-            let inputs: Vec<String> = union
-                .inputs
-                .iter()
-                .map(|input| shape(input).map(|input| input.text()))
-                .collect::<Result<_>>()?;
-            Ok(Shape::closed(
-                format!("union({})", inputs.join("; ")),
-                positions(&union.schema, "u"),
-            ))
+            let inputs: Vec<String> =
+                union.inputs.iter().map(|input| shape(input).map(|input| input.text())).collect::<Result<_>>()?;
+            Ok(Shape::closed(format!("union({})", inputs.join("; ")), positions(&union.schema, "u")))
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let inner = shape(input)?;
-            Ok(Shape::closed(
-                format!("distinct({})", inner.text()),
-                positions(input.schema(), "d"),
-            ))
+            Ok(Shape::closed(format!("distinct({})", inner.text()), positions(input.schema(), "d")))
         }
-        LogicalPlan::EmptyRelation(empty) => Ok(Shape::closed(
-            format!("empty({})", empty.produce_one_row),
-            positions(&empty.schema, "e"),
-        )),
+        LogicalPlan::EmptyRelation(empty) => {
+            Ok(Shape::closed(format!("empty({})", empty.produce_one_row), positions(&empty.schema, "e")))
+        }
         LogicalPlan::Values(values) => {
             let empty = DFSchema::empty();
             let nothing = Shape::closed(String::new(), Vec::new());
@@ -121,10 +104,7 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
                 .iter()
                 .map(|row| expressions(row, &empty, &nothing).map(|row| row.join(", ")))
                 .collect::<Result<_>>()?;
-            Ok(Shape::closed(
-                format!("values({})", rows.join("; ")),
-                positions(&values.schema, "v"),
-            ))
+            Ok(Shape::closed(format!("values({})", rows.join("; ")), positions(&values.schema, "v")))
         }
         LogicalPlan::Subquery(subquery) => shape(&subquery.subquery),
         LogicalPlan::Unnest(unnest) => unnest_shape(unnest),
@@ -146,10 +126,7 @@ pub fn shape(plan: &LogicalPlan) -> Result<Shape> {
 /// The name of an operator, as in `Aggregate` or `RecursiveQuery`.
 pub fn operator_name(plan: &LogicalPlan) -> String {
     let text = plan.display().to_string();
-    text.split([':', ' ', '['])
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    text.split([':', ' ', '[']).next().unwrap_or_default().to_owned()
 }
 
 fn join_shape(join: &Join) -> Result<Shape> {
@@ -162,10 +139,7 @@ fn join_shape(join: &Join) -> Result<Shape> {
         .map_err(|error| Unknown(format!("a join with an ambiguous schema ({error})")))?;
     let left_columns = positions(join.left.schema(), "l");
     let right_columns = positions(join.right.schema(), "r");
-    let inside = Shape::closed(
-        String::new(),
-        left_columns.iter().chain(&right_columns).cloned().collect(),
-    );
+    let inside = Shape::closed(String::new(), left_columns.iter().chain(&right_columns).cloned().collect());
     let equal = match join.null_equality {
         NullEquality::NullEqualsNothing => Operator::Eq,
         NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
@@ -174,11 +148,7 @@ fn join_shape(join: &Join) -> Result<Shape> {
         .on
         .iter()
         .map(|(left, right)| {
-            let equation = Expr::BinaryExpr(BinaryExpr::new(
-                Box::new(left.clone()),
-                equal,
-                Box::new(right.clone()),
-            ));
+            let equation = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), equal, Box::new(right.clone())));
             expression(&equation, &both, &inside)
         })
         .collect::<Result<_>>()?;
@@ -200,14 +170,8 @@ fn join_shape(join: &Join) -> Result<Shape> {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => inside.columns,
         JoinType::LeftSemi | JoinType::LeftAnti => left_columns,
         JoinType::RightSemi | JoinType::RightAnti => right_columns,
-        JoinType::LeftMark => left_columns
-            .into_iter()
-            .chain(["mark".to_owned()])
-            .collect(),
-        JoinType::RightMark => right_columns
-            .into_iter()
-            .chain(["mark".to_owned()])
-            .collect(),
+        JoinType::LeftMark => left_columns.into_iter().chain(["mark".to_owned()]).collect(),
+        JoinType::RightMark => right_columns.into_iter().chain(["mark".to_owned()]).collect(),
     };
     Ok(Shape::closed(rows, columns))
 }
@@ -217,23 +181,15 @@ fn aggregate_shape(aggregate: &Aggregate) -> Result<Shape> {
     let groups = expressions(&aggregate.group_expr, aggregate.input.schema(), &input)?;
     let values = expressions(&aggregate.aggr_expr, aggregate.input.schema(), &input)?;
     Ok(Shape::closed(
-        format!(
-            "aggregate({}, [{}], [{}])",
-            input.rows,
-            groups.join(", "),
-            values.join(", ")
-        ),
+        format!("aggregate({}, [{}], [{}])", input.rows, groups.join(", "), values.join(", ")),
         positions(&aggregate.schema, "a"),
     ))
 }
 
 fn unnest_shape(unnest: &Unnest) -> Result<Shape> {
     let input = shape(&unnest.input)?;
-    let lists: Vec<String> = unnest
-        .list_type_columns
-        .iter()
-        .map(|(position, list)| format!("{position} depth {}", list.depth))
-        .collect();
+    let lists: Vec<String> =
+        unnest.list_type_columns.iter().map(|(position, list)| format!("{position} depth {}", list.depth)).collect();
     Ok(Shape::closed(
         format!(
             "unnest({}, lists [{}], structs {:?}, outputs {:?}, {:?})",
@@ -269,19 +225,12 @@ fn sort_shape(sort: &Sort) -> Result<Shape> {
     let input = shape(&sort.input)?;
     let keys = sort_keys(&sort.expr, sort.input.schema(), &input)?;
     let sorted = Shape::closed(format!("sort({}, [{keys}])", input.rows), input.columns);
-    Ok(limited(
-        sorted,
-        None,
-        sort.fetch
-            .map(|fetch| i64::try_from(fetch).unwrap_or(i64::MAX)),
-    ))
+    Ok(limited(sorted, None, sort.fetch.map(|fetch| i64::try_from(fetch).unwrap_or(i64::MAX))))
 }
 
 /// A limit over a limit with the same count is that limit: encodings write the count of a sort as one of its own.
 fn limited(input: Shape, skip: Option<i64>, fetch: Option<i64>) -> Shape {
-    let bound = |skip: Option<i64>, fetch: Option<i64>| {
-        fetch.map(|fetch| fetch.saturating_add(skip.unwrap_or(0)))
-    };
+    let bound = |skip: Option<i64>, fetch: Option<i64>| fetch.map(|fetch| fetch.saturating_add(skip.unwrap_or(0)));
     let (rows, inner_fetch) = unlimited(&input.rows);
     let rows = match (inner_fetch, bound(skip, fetch)) {
         // The inner limit keeps at least what the outer one looks at, so it changes nothing.
@@ -291,12 +240,8 @@ fn limited(input: Shape, skip: Option<i64>, fetch: Option<i64>) -> Shape {
     if skip.is_none() && fetch.is_none() {
         return input;
     }
-    let text =
-        |value: Option<i64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
-    Shape::closed(
-        format!("limit({rows}, skip {}, fetch {})", text(skip), text(fetch)),
-        input.columns,
-    )
+    let text = |value: Option<i64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    Shape::closed(format!("limit({rows}, skip {}, fetch {})", text(skip), text(fetch)), input.columns)
 }
 
 /// The rows below a limit without skip, and its count.
@@ -332,10 +277,7 @@ fn positions(schema: &DFSchema, prefix: &str) -> Vec<String> {
 }
 
 fn expressions(expressions: &[Expr], schema: &DFSchema, input: &Shape) -> Result<Vec<String>> {
-    expressions
-        .iter()
-        .map(|one| expression(one, schema, input))
-        .collect()
+    expressions.iter().map(|one| expression(one, schema, input)).collect()
 }
 
 fn sort_keys(keys: &[SortExpr], schema: &DFSchema, input: &Shape) -> Result<String> {
@@ -346,11 +288,7 @@ fn sort_keys(keys: &[SortExpr], schema: &DFSchema, input: &Shape) -> Result<Stri
             Ok(format!(
                 "{value} {} {}",
                 if key.asc { "asc" } else { "desc" },
-                if key.nulls_first {
-                    "nulls first"
-                } else {
-                    "nulls last"
-                }
+                if key.nulls_first { "nulls first" } else { "nulls last" }
             ))
         })
         .collect::<Result<_>>()?;
@@ -358,14 +296,9 @@ fn sort_keys(keys: &[SortExpr], schema: &DFSchema, input: &Shape) -> Result<Stri
 }
 
 fn column(column: &Column, schema: &DFSchema, input: &Shape) -> Result<String> {
-    let position = schema
-        .index_of_column(column)
-        .map_err(|_| Unknown(format!("column {column} that is not in its input")))?;
-    input
-        .columns
-        .get(position)
-        .cloned()
-        .ok_or_else(|| Unknown(format!("column {column} beyond its input")))
+    let position =
+        schema.index_of_column(column).map_err(|_| Unknown(format!("column {column} that is not in its input")))?;
+    input.columns.get(position).cloned().ok_or_else(|| Unknown(format!("column {column} beyond its input")))
 }
 
 fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
@@ -396,19 +329,10 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
         Expr::IsNotFalse(inner) => format!("not(is_false({}))", one(inner)?),
         Expr::IsNotUnknown(inner) => format!("not(is_unknown({}))", one(inner)?),
         Expr::Negative(inner) => format!("negative({})", one(inner)?),
-        Expr::Between(Between {
-            expr,
-            negated,
-            low,
-            high,
-        }) => {
+        Expr::Between(Between { expr, negated, low, high }) => {
             let value = one(expr)?;
             let inside = format!("({value} >= {} AND {value} <= {})", one(low)?, one(high)?);
-            if *negated {
-                format!("not({inside})")
-            } else {
-                inside
-            }
+            if *negated { format!("not({inside})") } else { inside }
         }
         Expr::Case(case) => {
             let branches: Vec<String> = case
@@ -431,13 +355,7 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
             format!("{}({})", function.func.name(), many(&function.args)?)
         }
         Expr::AggregateFunction(function) => {
-            let AggregateFunctionParams {
-                args,
-                distinct,
-                filter,
-                order_by,
-                null_treatment,
-            } = &function.params;
+            let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = &function.params;
             format!(
                 "{}({}, distinct {distinct}, filter {}, order [{}], {})",
                 function.func.name(),
@@ -448,15 +366,8 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
             )
         }
         Expr::WindowFunction(function) => {
-            let WindowFunctionParams {
-                args,
-                partition_by,
-                order_by,
-                window_frame,
-                filter,
-                null_treatment,
-                distinct,
-            } = &function.params;
+            let WindowFunctionParams { args, partition_by, order_by, window_frame, filter, null_treatment, distinct } =
+                &function.params;
             format!(
                 "window {}({}, partition [{}], order [{}], frame {:?} {:?} {:?}, distinct {distinct}, filter {}, {})",
                 function.fun.name(),
@@ -470,25 +381,15 @@ fn expression(expr: &Expr, schema: &DFSchema, input: &Shape) -> Result<String> {
                 treatment(*null_treatment)
             )
         }
-        Expr::InList(InList {
-            expr,
-            list,
-            negated,
-        }) => {
+        Expr::InList(InList { expr, list, negated }) => {
             let inside = format!("in({}, [{}])", one(expr)?, many(list)?);
-            if *negated {
-                format!("not({inside})")
-            } else {
-                inside
-            }
+            if *negated { format!("not({inside})") } else { inside }
         }
         Expr::GroupingSet(GroupingSet::Rollup(parts)) => format!("rollup({})", many(parts)?),
         Expr::GroupingSet(GroupingSet::Cube(parts)) => format!("cube({})", many(parts)?),
         Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
-            let sets: Vec<String> = sets
-                .iter()
-                .map(|set| many(set).map(|set| format!("({set})")))
-                .collect::<Result<_>>()?;
+            let sets: Vec<String> =
+                sets.iter().map(|set| many(set).map(|set| format!("({set})"))).collect::<Result<_>>()?;
             format!("sets({})", sets.join(", "))
         }
         Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
@@ -517,11 +418,7 @@ fn like_text(kind: &str, like: &Like, one: &impl Fn(&Expr) -> Result<String>) ->
         like.escape_char,
         like.case_insensitive
     );
-    Ok(if like.negated {
-        format!("not({inside})")
-    } else {
-        inside
-    })
+    Ok(if like.negated { format!("not({inside})") } else { inside })
 }
 
 fn optional(expr: Option<&Expr>, one: &impl Fn(&Expr) -> Result<String>) -> Result<String> {

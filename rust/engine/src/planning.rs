@@ -26,7 +26,7 @@ use crate::session::EngineSession;
 /// Plan a refresh; nothing is written, and data is read only if the request asks for exact rows.
 pub async fn plan_refresh(session: &EngineSession, request: &RefreshRequest) -> Result<RefreshPlan, EngineError> {
     let subject = format!("view \"{}\"", request.view.name);
-    plan(session, request).await.map_err(|error| EngineError::execution(&subject, error))
+    Box::pin(plan(session, request)).await.map_err(|error| EngineError::execution(&subject, error))
 }
 
 async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<RefreshPlan> {
@@ -54,8 +54,7 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<Refre
         Some(base) => Some(session.lake().snapshot(&request.target.table, Some(base)).await.map_err(lake_error)?),
         None => None,
     };
-    let target_size =
-        target.as_ref().map_or((0, 0), |snapshot| (snapshot.files.len() as u64, snapshot.bytes()));
+    let target_size = target.as_ref().map_or((0, 0), |snapshot| (snapshot.files.len() as u64, snapshot.bytes()));
     if !incremental {
         return Ok(recompute(None, target_size));
     }

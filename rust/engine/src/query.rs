@@ -83,12 +83,7 @@ async fn run(session: &EngineSession, request: &QueryRequest) -> Result<Rows> {
 }
 
 /// Register the tables that the statement names; the others are not opened.
-async fn register(
-    session: &EngineSession,
-    context: &SessionContext,
-    tables: &[NamedTable],
-    sql: &str,
-) -> Result<()> {
+async fn register(session: &EngineSession, context: &SessionContext, tables: &[NamedTable], sql: &str) -> Result<()> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let named: Vec<TableReference> = match state.sql_to_statement(sql, &dialect) {
@@ -100,7 +95,8 @@ async fn register(
     for (name, table) in known {
         let reference = TableReference::parse_str(name);
         let wanted = named.iter().any(|other| {
-            other.table() == reference.table() && other.schema().unwrap_or(SCHEMA) == reference.schema().unwrap_or(SCHEMA)
+            other.table() == reference.table()
+                && other.schema().unwrap_or(SCHEMA) == reference.schema().unwrap_or(SCHEMA)
         });
         if !(wanted || all) {
             continue;

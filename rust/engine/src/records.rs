@@ -47,8 +47,7 @@ pub async fn append(
         properties: request.properties.clone(),
         description: None,
     };
-    let stream =
-        RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches.into_iter().map(Ok)));
+    let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches.into_iter().map(Ok)));
     let files = lake::write_files(lake, &spec, &schema, Box::pin(stream)).await?;
     for _ in 0..MAX_TRIES {
         let base = match lake.latest_version(&request.table, None).await {

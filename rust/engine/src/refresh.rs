@@ -17,7 +17,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{ChangeFeed, DataFile, WrittenFile};
+use lake::{ChangeFeed, CommitStep, DataFile, WrittenFile};
 use maintenance::ChangePlan;
 
 use crate::binding::{Side, leaf_needs};
@@ -57,7 +57,13 @@ pub(crate) async fn dry_run(session: &EngineSession, request: &RefreshRequest) -
 fn gives_up(error: &EngineError) -> bool {
     matches!(
         error.code(),
-        "budget_exceeded" | "target_mismatch" | "history_gone" | "schema_changed" | "out_of_memory" | "missing_file"
+        "budget_exceeded"
+            | "target_mismatch"
+            | "history_gone"
+            | "schema_changed"
+            | "out_of_memory"
+            | "missing_file"
+            | "invalid_query"
     )
 }
 
@@ -66,6 +72,8 @@ fn reason(code: &'static str) -> &'static str {
     match code {
         "missing_file" => "history_gone",
         "out_of_memory" => "budget_exceeded",
+        // The view's own query was planned before; what DataFusion cannot do is a step of the change plan.
+        "invalid_query" => "unsupported_expression",
         other => other,
     }
 }
@@ -178,22 +186,22 @@ impl<'a> Run<'a> {
         let physical = execution.physical(&optimized).await?;
         self.progress.timed("plan", started);
         let target = self.target().await?;
-        if self.request.write.recompute_difference && !self.request.replace_definition {
-            if let Some(target) = &target {
-                return self.write_difference(&inputs, &execution, target, &physical).await;
-            }
+        if self.request.write.recompute_difference
+            && !self.request.replace_definition
+            && let Some(target) = &target
+        {
+            return self.write_difference(&inputs, &execution, target, &physical).await;
         }
         let schema = self.output_schema()?;
         let started = Instant::now();
+        (self.observer)(CommitStep::Planned.name());
         (self.observer)("computing");
         let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
         let added = self.write(physical_stream(&execution, &physical)?, &schema).await?;
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
-        self.progress.rows = RowCount {
-            inserted: rows_of(&added),
-            deleted: removed.iter().filter_map(DataFile::live_rows).sum(),
-        };
+        self.progress.rows =
+            RowCount { inserted: rows_of(&added), deleted: removed.iter().filter_map(DataFile::live_rows).sum() };
         let commitment = Commitment { add: added, remove: removed, change_files: vec![], replaces_all: true };
         self.commit(&inputs, target.as_ref(), commitment).await
     }
@@ -289,10 +297,8 @@ impl<'a> Run<'a> {
                 }
                 self.progress.read = self.progress.read.plus(scanned(&physical));
                 self.progress.timed("compute", started);
-                let columns = key_columns
-                    .iter()
-                    .map(|index| target.snapshot.schema.field(*index).name().clone())
-                    .collect();
+                let columns =
+                    key_columns.iter().map(|index| target.snapshot.schema.field(*index).name().clone()).collect();
                 let among = Among::Keys { keys: affected, columns };
                 self.apply(inputs, &execution, target, bag, Matching::Replace, among).await
             }
@@ -350,6 +356,7 @@ impl<'a> Run<'a> {
             return Ok(Ended::default());
         }
         if insert_only {
+            (self.observer)(CommitStep::Planned.name());
             let added = self.write(repeated(stream, target.schema()), &self.output_schema()?).await?;
             self.progress.read = self.progress.read.plus(scanned(&physical));
             self.progress.timed("compute", started);
@@ -408,6 +415,7 @@ impl<'a> Run<'a> {
             return Ok(Ended::default());
         }
         let started = Instant::now();
+        (self.observer)(CommitStep::Planned.name());
         (self.observer)("writing");
         let (removed, rest) = target.remaining(execution, &deletions).await?;
         let schema = self.output_schema()?;
@@ -417,8 +425,9 @@ impl<'a> Run<'a> {
             let (schema, records) = change_records(&target.schema(), &inserts, &deletions.rows)?;
             let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(records.into_iter().map(Ok)));
             let spec = commit::write_spec(self.request);
-            change_files =
-                lake::write_change_files(self.session.lake(), &spec, &schema, Box::pin(stream)).await.map_err(lake_error)?;
+            change_files = lake::write_change_files(self.session.lake(), &spec, &schema, Box::pin(stream))
+                .await
+                .map_err(lake_error)?;
             self.count_written(&change_files);
         }
         self.progress.timed("write", started);
@@ -428,8 +437,7 @@ impl<'a> Run<'a> {
 
     async fn write(&mut self, stream: SendableRecordBatchStream, schema: &SchemaRef) -> Result<Vec<WrittenFile>> {
         let spec = commit::write_spec(self.request);
-        let files =
-            lake::write_files(self.session.lake(), &spec, schema, stream).await.map_err(lake_error)?;
+        let files = lake::write_files(self.session.lake(), &spec, schema, stream).await.map_err(lake_error)?;
         self.count_written(&files);
         Ok(files)
     }
@@ -478,17 +486,17 @@ impl<'a> Run<'a> {
 fn physical_stream(execution: &Execution, physical: &Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
     let stream = execution.stream(physical)?;
     let schema = stream.schema();
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream.filter(|batch| {
-        let some = batch.as_ref().map_or(true, |batch| batch.num_rows() > 0);
-        async move { some }
-    }))))
+    Ok(Box::pin(RecordBatchStreamAdapter::new(
+        schema,
+        stream.filter(|batch| {
+            let some = batch.as_ref().map_or(true, |batch| batch.num_rows() > 0);
+            async move { some }
+        }),
+    )))
 }
 
 fn retyped(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-    batches
-        .iter()
-        .map(|batch| Ok(RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())?))
-        .collect()
+    batches.iter().map(|batch| Ok(RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())?)).collect()
 }
 
 fn rows_of(files: &[WrittenFile]) -> u64 {

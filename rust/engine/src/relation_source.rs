@@ -17,9 +17,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use crate::error::EngineError;
@@ -34,10 +32,7 @@ pub struct RelationTable {
 impl RelationTable {
     /// A relation with the types of a scan: strings and binary columns are view typed.
     pub fn new(relation: &str, schema: &Schema) -> Self {
-        Self {
-            relation: relation.to_owned(),
-            schema: planning_schema(schema),
-        }
+        Self { relation: relation.to_owned(), schema: planning_schema(schema) }
     }
 
     /// Its name.
@@ -115,12 +110,9 @@ impl DisplayAs for RelationExec {
             .map(|field| field.name().as_str())
             .collect();
         match format {
-            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(
-                formatter,
-                "RelationExec: relation={}, columns=[{}]",
-                self.relation,
-                columns.join(", ")
-            ),
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(formatter, "RelationExec: relation={}, columns=[{}]", self.relation, columns.join(", "))
+            }
             DisplayFormatType::TreeRender => write!(formatter, "relation={}", self.relation),
         }
     }
@@ -146,18 +138,11 @@ impl ExecutionPlan for RelationExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
-    fn execute(
-        &self,
-        _partition: usize,
-        _context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         Err(EngineError::defect(
             format!("relation \"{}\"", self.relation),
             "a plan was run before its relations were bound to versions",
@@ -175,22 +160,12 @@ pub struct RelationCodec {
 impl RelationCodec {
     /// A codec that knows the given relations; encoding needs none.
     pub fn new(relations: impl IntoIterator<Item = Arc<RelationTable>>) -> Self {
-        Self {
-            relations: relations
-                .into_iter()
-                .map(|relation| (relation.relation().to_owned(), relation))
-                .collect(),
-        }
+        Self { relations: relations.into_iter().map(|relation| (relation.relation().to_owned(), relation)).collect() }
     }
 }
 
 impl LogicalExtensionCodec for RelationCodec {
-    fn try_decode(
-        &self,
-        _bytes: &[u8],
-        _inputs: &[LogicalPlan],
-        _context: &TaskContext,
-    ) -> Result<Extension> {
+    fn try_decode(&self, _bytes: &[u8], _inputs: &[LogicalPlan], _context: &TaskContext) -> Result<Extension> {
         not_impl_err!("a stored plan has no operators that DataFusion does not know")
     }
 
@@ -206,9 +181,10 @@ impl LogicalExtensionCodec for RelationCodec {
         _context: &TaskContext,
     ) -> Result<Arc<dyn TableProvider>> {
         let relation = String::from_utf8_lossy(bytes);
-        let found = self.relations.get(relation.as_ref()).ok_or_else(|| {
-            plan_datafusion_err!("there is no relation \"{relation}\" for table {table}")
-        })?;
+        let found = self
+            .relations
+            .get(relation.as_ref())
+            .ok_or_else(|| plan_datafusion_err!("there is no relation \"{relation}\" for table {table}"))?;
         Ok(Arc::clone(found) as Arc<dyn TableProvider>)
     }
 
@@ -219,9 +195,7 @@ impl LogicalExtensionCodec for RelationCodec {
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
         let Some(relation) = provider.downcast_ref::<RelationTable>() else {
-            return not_impl_err!(
-                "{table} is not a relation of the project and cannot be part of a view"
-            );
+            return not_impl_err!("{table} is not a relation of the project and cannot be part of a view");
         };
         bytes.extend_from_slice(relation.relation().as_bytes());
         Ok(())
@@ -240,9 +214,7 @@ mod tests {
     fn an_unbound_relation_refuses_to_run() {
         let schema = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
         let context = SessionContext::new();
-        context
-            .register_table("orders", Arc::new(RelationTable::new("orders", &schema)))
-            .unwrap();
+        context.register_table("orders", Arc::new(RelationTable::new("orders", &schema))).unwrap();
         let plan = block_on(async {
             let frame = context.sql("SELECT id FROM orders").await?;
             frame.create_physical_plan().await

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
-    MemorySchemaProvider,
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
 };
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
@@ -47,26 +46,10 @@ const SNAPSHOT_CACHE: usize = 256;
 
 /// Settings that must not be overridden, with the reason.
 const FIXED: &[(&str, &str, &str)] = &[
-    (
-        "datafusion.catalog.information_schema",
-        "true",
-        "bundles store the settings that it shows",
-    ),
-    (
-        "datafusion.catalog.default_catalog",
-        CATALOG,
-        "plans name relations by their bare names",
-    ),
-    (
-        "datafusion.catalog.default_schema",
-        SCHEMA,
-        "plans name relations by their bare names",
-    ),
-    (
-        "datafusion.optimizer.skip_failed_rules",
-        "false",
-        "a rule that fails silently would make plans differ",
-    ),
+    ("datafusion.catalog.information_schema", "true", "bundles store the settings that it shows"),
+    ("datafusion.catalog.default_catalog", CATALOG, "plans name relations by their bare names"),
+    ("datafusion.catalog.default_schema", SCHEMA, "plans name relations by their bare names"),
+    ("datafusion.optimizer.skip_failed_rules", "false", "a rule that fails silently would make plans differ"),
 ];
 
 /// Settings that we choose otherwise than DataFusion; a caller may override them.
@@ -135,21 +118,18 @@ impl EngineSession {
             .with_config(session_config(settings, target_partitions)?)
             .with_runtime_env(runtime(memory_limit_bytes, spill_directory)?)
             .with_default_features()
+            .with_optimizer_rules(crate::cross_joins::rules())
             .with_session_id("deltakeep".to_owned())
             .build();
         let platform = functions::install(&mut state, &platform_options)
             .map_err(|error| EngineError::planning("function platform", error))?;
-        functions::require_installed(&state, &platform)
-            .map_err(|message| EngineError::PlatformMissing { message })?;
+        functions::require_installed(&state, &platform).map_err(|message| EngineError::PlatformMissing { message })?;
         let settings = read_settings(&state)?;
         Ok(Self {
             template: state,
             platform: Arc::new(platform),
             settings: Arc::new(settings),
-            lake: Lake::new(LakeOptions {
-                durable,
-                snapshot_cache: SNAPSHOT_CACHE,
-            }),
+            lake: Lake::new(LakeOptions { durable, snapshot_cache: SNAPSHOT_CACHE }),
             durable,
         })
     }
@@ -200,12 +180,9 @@ impl EngineSession {
     /// # Errors
     /// `invalid_argument` if the clock is outside of what a timestamp can hold.
     pub fn execution_state(&self, clock_ms: i64) -> Result<SessionState> {
-        let moment =
-            timestamp_ms_to_datetime(clock_ms).ok_or_else(|| EngineError::InvalidArgument {
-                message: format!(
-                    "clock {clock_ms} is not a moment in milliseconds since the epoch"
-                ),
-            })?;
+        let moment = timestamp_ms_to_datetime(clock_ms).ok_or_else(|| EngineError::InvalidArgument {
+            message: format!("clock {clock_ms} is not a moment in milliseconds since the epoch"),
+        })?;
         let mut state = self.planning_state();
         let config = Arc::clone(state.config_options());
         let properties = state.execution_props_mut();
@@ -244,22 +221,14 @@ impl EngineSession {
     /// # Errors
     /// `platform_missing` names the function that is missing or replaced.
     pub fn require_platform(&self, state: &SessionState) -> Result<()> {
-        functions::require_installed(state, &self.platform)
-            .map_err(|message| EngineError::PlatformMissing { message })
+        functions::require_installed(state, &self.platform).map_err(|message| EngineError::PlatformMissing { message })
     }
 }
 
-fn session_config(
-    settings: BTreeMap<String, String>,
-    target_partitions: Option<usize>,
-) -> Result<SessionConfig> {
+fn session_config(settings: BTreeMap<String, String>, target_partitions: Option<usize>) -> Result<SessionConfig> {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(true)
-        .with_target_partitions(
-            target_partitions
-                .unwrap_or(DEFAULT_TARGET_PARTITIONS)
-                .max(1),
-        );
+        .with_target_partitions(target_partitions.unwrap_or(DEFAULT_TARGET_PARTITIONS).max(1));
     let values = config.options_mut();
     for (key, value) in CHOSEN {
         set(values, key, value)?;
@@ -288,45 +257,30 @@ fn session_config(
 }
 
 fn set(values: &mut datafusion::config::ConfigOptions, key: &str, value: &str) -> Result<()> {
-    values
-        .set(key, value)
-        .map_err(|error| EngineError::InvalidArgument {
-            message: format!(
-                "setting \"{key}\" cannot be \"{value}\": {}",
-                error.strip_backtrace()
-            ),
-        })
+    values.set(key, value).map_err(|error| EngineError::InvalidArgument {
+        message: format!("setting \"{key}\" cannot be \"{value}\": {}", error.strip_backtrace()),
+    })
 }
 
-fn runtime(
-    memory_limit_bytes: Option<u64>,
-    spill_directory: Option<PathBuf>,
-) -> Result<Arc<RuntimeEnv>> {
+fn runtime(memory_limit_bytes: Option<u64>, spill_directory: Option<PathBuf>) -> Result<Arc<RuntimeEnv>> {
     let mut builder = RuntimeEnvBuilder::new();
     if let Some(bytes) = memory_limit_bytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
-            FairSpillPool::new(bytes),
-            REPORTED_CONSUMERS,
-        ));
+        let pool: Arc<dyn MemoryPool> =
+            Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), REPORTED_CONSUMERS));
         builder = builder.with_memory_pool(pool);
     }
     if let Some(folder) = spill_directory {
         std::fs::create_dir_all(&folder).map_err(|error| EngineError::InvalidArgument {
-            message: format!(
-                "spill directory \"{}\" cannot be made: {error}",
-                folder.display()
-            ),
+            message: format!("spill directory \"{}\" cannot be made: {error}", folder.display()),
         })?;
         builder = builder.with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder])),
         );
     }
-    builder
-        .build_arc()
-        .map_err(|error| EngineError::InvalidArgument {
-            message: format!("memory or spill directory: {}", error.strip_backtrace()),
-        })
+    builder.build_arc().map_err(|error| EngineError::InvalidArgument {
+        message: format!("memory or spill directory: {}", error.strip_backtrace()),
+    })
 }
 
 fn empty_catalogs() -> Arc<dyn CatalogProviderList> {
@@ -342,9 +296,10 @@ fn empty_catalogs() -> Arc<dyn CatalogProviderList> {
 fn read_settings(state: &SessionState) -> Result<BTreeMap<String, String>> {
     let read = async {
         let schema = state.schema_for_ref("information_schema.df_settings")?;
-        let table = schema.table("df_settings").await?.ok_or_else(|| {
-            DataFusionError::Internal("information_schema has no table df_settings".to_owned())
-        })?;
+        let table = schema
+            .table("df_settings")
+            .await?
+            .ok_or_else(|| DataFusionError::Internal("information_schema has no table df_settings".to_owned()))?;
         let plan = table.scan(state, None, &[], None).await?;
         collect(plan.execute(0, state.task_ctx())?).await
     };
@@ -373,36 +328,24 @@ mod tests {
         assert_eq!(settings["datafusion.execution.target_partitions"], "2");
         assert_eq!(settings["datafusion.execution.time_zone"], "UTC");
         assert_eq!(settings["datafusion.catalog.information_schema"], "true");
-        assert_eq!(
-            settings["datafusion.execution.parquet.pushdown_filters"],
-            "false"
-        );
+        assert_eq!(settings["datafusion.execution.parquet.pushdown_filters"], "false");
     }
 
     #[test]
     fn an_unknown_setting_is_named() {
         let options = EngineOptions {
-            settings: BTreeMap::from([(
-                "datafusion.execution.batchsize".to_owned(),
-                "1".to_owned(),
-            )]),
+            settings: BTreeMap::from([("datafusion.execution.batchsize".to_owned(), "1".to_owned())]),
             ..EngineOptions::default()
         };
         let error = EngineSession::new(options).unwrap_err();
         assert_eq!(error.code(), "invalid_argument");
-        assert!(
-            error.message().contains("datafusion.execution.batchsize"),
-            "{error}"
-        );
+        assert!(error.message().contains("datafusion.execution.batchsize"), "{error}");
     }
 
     #[test]
     fn a_fixed_setting_cannot_be_overridden() {
         let options = EngineOptions {
-            settings: BTreeMap::from([(
-                "datafusion.catalog.information_schema".to_owned(),
-                "false".to_owned(),
-            )]),
+            settings: BTreeMap::from([("datafusion.catalog.information_schema".to_owned(), "false".to_owned())]),
             ..EngineOptions::default()
         };
         let error = EngineSession::new(options).unwrap_err();
@@ -412,10 +355,7 @@ mod tests {
     #[test]
     fn a_session_without_the_platform_is_refused() {
         let options = EngineOptions {
-            platform: PlatformOptions {
-                enable_udfs: false,
-                ..PlatformOptions::default()
-            },
+            platform: PlatformOptions { enable_udfs: false, ..PlatformOptions::default() },
             ..EngineOptions::default()
         };
         let error = EngineSession::new(options).unwrap_err();
@@ -437,12 +377,6 @@ mod tests {
         let state = session.execution_state(1_700_000_000_000).unwrap();
         let start = state.execution_props().query_execution_start_time.unwrap();
         assert_eq!(start.timestamp_millis(), 1_700_000_000_000);
-        assert!(
-            session
-                .planning_state()
-                .execution_props()
-                .query_execution_start_time
-                .is_none()
-        );
+        assert!(session.planning_state().execution_props().query_execution_start_time.is_none());
     }
 }

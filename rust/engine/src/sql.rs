@@ -7,9 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{
-    ObjectName, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{ObjectName, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use futures::executor::block_on;
 
@@ -34,12 +32,7 @@ pub fn relations(session: &EngineSession, subject: &str, text: &str) -> Result<V
 ///
 /// # Errors
 /// `invalid_query` with a position where there is one; `unknown_relation` with the names that there are.
-pub fn plan(
-    state: &SessionState,
-    subject: &str,
-    text: &str,
-    inputs: &[InputSchema],
-) -> Result<(LogicalPlan, Vec<u8>)> {
+pub fn plan(state: &SessionState, subject: &str, text: &str, inputs: &[InputSchema]) -> Result<(LogicalPlan, Vec<u8>)> {
     let statement = parse(state, subject, text)?;
     for relation in referenced(state, subject, &statement)? {
         if !inputs.iter().any(|input| input.relation == relation) {
@@ -47,18 +40,16 @@ pub fn plan(
         }
     }
     let meaning = statement.to_string().into_bytes();
-    let plan = block_on(state.statement_to_plan(statement))
-        .map_err(|error| EngineError::planning(subject, error))?;
+    let plan = block_on(state.statement_to_plan(statement)).map_err(|error| EngineError::planning(subject, error))?;
     require_closed(subject, &plan)?;
     Ok((plan, meaning))
 }
 
 fn parse(state: &SessionState, subject: &str, text: &str) -> Result<Statement> {
     let options = &state.config_options().sql_parser;
-    let dialect =
-        dialect_from_str(options.dialect).ok_or_else(|| EngineError::InvalidArgument {
-            message: format!("there is no SQL dialect \"{}\"", options.dialect),
-        })?;
+    let dialect = dialect_from_str(options.dialect).ok_or_else(|| EngineError::InvalidArgument {
+        message: format!("there is no SQL dialect \"{}\"", options.dialect),
+    })?;
     let mut statements = DFParserBuilder::new(text)
         .with_dialect(dialect.as_ref())
         .with_recursion_limit(options.recursion_limit.get())
@@ -66,24 +57,16 @@ fn parse(state: &SessionState, subject: &str, text: &str) -> Result<Statement> {
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error| EngineError::planning(subject, error))?;
     let Some(statement) = statements.pop_front() else {
-        return Err(EngineError::invalid_query(
-            subject,
-            "there is no query; write one SELECT",
-        ));
+        return Err(EngineError::invalid_query(subject, "there is no query; write one SELECT"));
     };
     if let Some(second) = statements.front() {
         return Err(EngineError::invalid_query(
             subject,
-            format!(
-                "there is a second statement{}; a view is one query",
-                position(second)
-            ),
+            format!("there is a second statement{}; a view is one query", position(second)),
         ));
     }
     match &statement {
-        Statement::Statement(inner) if matches!(inner.as_ref(), SqlStatement::Query(_)) => {
-            Ok(statement)
-        }
+        Statement::Statement(inner) if matches!(inner.as_ref(), SqlStatement::Query(_)) => Ok(statement),
         other => Err(EngineError::invalid_query(
             subject,
             format!("{} is not a query; a view is one SELECT", first_word(other)),
@@ -104,10 +87,7 @@ fn position(statement: &Statement) -> String {
 
 fn first_word(statement: &Statement) -> String {
     let text = statement.to_string();
-    text.split_whitespace()
-        .next()
-        .unwrap_or("this")
-        .to_uppercase()
+    text.split_whitespace().next().unwrap_or("this").to_uppercase()
 }
 
 fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Result<Vec<String>> {
@@ -120,9 +100,8 @@ fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Res
             ),
         ));
     }
-    let references = state
-        .resolve_table_references(statement)
-        .map_err(|error| EngineError::planning(subject, error))?;
+    let references =
+        state.resolve_table_references(statement).map_err(|error| EngineError::planning(subject, error))?;
     let mut names = BTreeSet::new();
     for reference in references {
         match reference {
@@ -151,12 +130,9 @@ fn table_function(statement: &Statement) -> Option<ObjectName> {
 
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ObjectName> {
             match factor {
-                TableFactor::Table {
-                    name,
-                    args: Some(_),
-                    ..
+                TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                    ControlFlow::Break(name.clone())
                 }
-                | TableFactor::Function { name, .. } => ControlFlow::Break(name.clone()),
                 _ => ControlFlow::Continue(()),
             }
         }
@@ -169,21 +145,10 @@ fn table_function(statement: &Statement) -> Option<ObjectName> {
 
 /// A view has no parameters and changes nothing.
 fn require_closed(subject: &str, plan: &LogicalPlan) -> Result<()> {
-    if matches!(
-        plan,
-        LogicalPlan::Dml(_)
-            | LogicalPlan::Ddl(_)
-            | LogicalPlan::Copy(_)
-            | LogicalPlan::Statement(_)
-    ) {
-        return Err(EngineError::invalid_query(
-            subject,
-            "it is not a query; a view is one SELECT",
-        ));
+    if matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)) {
+        return Err(EngineError::invalid_query(subject, "it is not a query; a view is one SELECT"));
     }
-    let parameters = plan
-        .get_parameter_names()
-        .map_err(|error| EngineError::planning(subject, error))?;
+    let parameters = plan.get_parameter_names().map_err(|error| EngineError::planning(subject, error))?;
     if let Some(parameter) = parameters.iter().min() {
         return Err(EngineError::invalid_query(
             subject,

@@ -73,7 +73,13 @@ impl Target {
                 scan.join_detailed(right, JoinType::LeftSemi, pairs, None, NullEquality::NullEqualsNull)?
             }
         };
-        let names = self.snapshot.schema.fields().iter().map(|field| field.name().clone()).chain([FILE.into(), POSITION.into()]);
+        let names = self
+            .snapshot
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .chain([FILE.into(), POSITION.into()]);
         let plan = narrowed.project(names.map(|name| Expr::Column(Column::new(Some(TARGET), name))))?.build()?;
         let physical = execution.physical(&execution.optimize(&plan)?).await?;
         let mut reservation = execution.reserve("rows to take from the target");
@@ -268,7 +274,11 @@ fn expand(rows: &RecordBatch, weights: &Int64Array) -> Result<RecordBatch> {
 }
 
 /// The rows of a change as change files hold them: inserts and deletes with their change type.
-pub fn change_records(schema: &SchemaRef, inserts: &[RecordBatch], deletes: &[RecordBatch]) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+pub fn change_records(
+    schema: &SchemaRef,
+    inserts: &[RecordBatch],
+    deletes: &[RecordBatch],
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(CHANGE_TYPE, DataType::Utf8, false)));
     let with_type = Arc::new(Schema::new(fields));

@@ -10,14 +10,7 @@ use crate::bundle::InputSchema;
 pub fn inputs() -> Vec<InputSchema> {
     let money = DataType::Decimal128(15, 2);
     vec![
-        table(
-            "region",
-            &[
-                ("r_regionkey", DataType::Int64),
-                ("r_name", DataType::Utf8),
-                ("r_comment", DataType::Utf8),
-            ],
-        ),
+        table("region", &[("r_regionkey", DataType::Int64), ("r_name", DataType::Utf8), ("r_comment", DataType::Utf8)]),
         table(
             "nation",
             &[
@@ -116,14 +109,9 @@ pub fn inputs() -> Vec<InputSchema> {
 
 /// A relation with nullable columns.
 pub fn table(relation: &str, columns: &[(&str, DataType)]) -> InputSchema {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, data_type)| Field::new(*name, data_type.clone(), true))
-        .collect();
-    InputSchema {
-        relation: relation.to_owned(),
-        schema: Arc::new(Schema::new(fields)),
-    }
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect();
+    InputSchema { relation: relation.to_owned(), schema: Arc::new(Schema::new(fields)) }
 }
 
 /// The queries by number.

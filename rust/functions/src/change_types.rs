@@ -27,9 +27,8 @@ use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    Coercion, ColumnarValue, DocSection, Documentation, EncodingPreservation, Expr,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass,
-    Volatility,
+    Coercion, ColumnarValue, DocSection, Documentation, EncodingPreservation, Expr, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass, Volatility,
 };
 
 use crate::tags::{CDF, DELTA, INCREMENTAL};
@@ -46,9 +45,7 @@ pub fn functions() -> Vec<PlatformFunction> {
     [Meaning::Rank, Meaning::Upsert, Meaning::Delete]
         .into_iter()
         .map(|meaning| PlatformFunction {
-            function: Function::Scalar(Arc::new(ScalarUDF::new_from_impl(
-                ChangeTypeFunction::new(meaning),
-            ))),
+            function: Function::Scalar(Arc::new(ScalarUDF::new_from_impl(ChangeTypeFunction::new(meaning)))),
             tags: &[INCREMENTAL, CDF, DELTA],
             null_behaviour: NullBehaviour::Propagates,
             return_rule: meaning.return_rule(),
@@ -124,16 +121,8 @@ impl Meaning {
         let ranks = change_types.map(|word| word.map(|word| self.rank(word)).transpose());
         Ok(match self {
             Self::Rank => Arc::new(ranks.collect::<Result<Int32Array>>()?),
-            Self::Upsert => Arc::new(
-                ranks
-                    .map(|rank| Ok(rank?.map(is_upsert)))
-                    .collect::<Result<BooleanArray>>()?,
-            ),
-            Self::Delete => Arc::new(
-                ranks
-                    .map(|rank| Ok(rank?.map(is_delete)))
-                    .collect::<Result<BooleanArray>>()?,
-            ),
+            Self::Upsert => Arc::new(ranks.map(|rank| Ok(rank?.map(is_upsert))).collect::<Result<BooleanArray>>()?),
+            Self::Delete => Arc::new(ranks.map(|rank| Ok(rank?.map(is_delete))).collect::<Result<BooleanArray>>()?),
         })
     }
 
@@ -164,10 +153,7 @@ impl Meaning {
         );
         Documentation::builder(SECTION, description, format!("{name}(change_type)"))
             .with_sql_example(example)
-            .with_argument(
-                "change_type",
-                "The `_change_type` of a change data feed: a string of any encoding.",
-            )
+            .with_argument("change_type", "The `_change_type` of a change data feed: a string of any encoding.")
             .build()
     }
 }
@@ -197,11 +183,7 @@ impl ChangeTypeFunction {
             Volatility::Immutable,
         );
         signature.parameter_names = Some(vec!["change_type".to_owned()]);
-        Self {
-            meaning,
-            signature,
-            documentation: meaning.documentation(),
-        }
+        Self { meaning, signature, documentation: meaning.documentation() }
     }
 }
 
@@ -228,22 +210,14 @@ impl ScalarUDFImpl for ChangeTypeFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(
-            self.name(),
-            self.meaning.data_type(),
-            nullable,
-        )))
+        Ok(Arc::new(Field::new(self.name(), self.meaning.data_type(), nullable)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [change_type] = take_function_args(self.name(), args.args)?;
         match change_type {
-            ColumnarValue::Scalar(value) => {
-                Ok(ColumnarValue::Scalar(self.meaning.constant(&value)?))
-            }
-            ColumnarValue::Array(array) => {
-                Ok(ColumnarValue::Array(invoke_array(self.meaning, &array)?))
-            }
+            ColumnarValue::Scalar(value) => Ok(ColumnarValue::Scalar(self.meaning.constant(&value)?)),
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(invoke_array(self.meaning, &array)?)),
         }
     }
 
@@ -278,13 +252,8 @@ mod tests {
 
     use super::*;
 
-    const WORDS: [Option<&str>; 5] = [
-        Some("update_preimage"),
-        Some("delete"),
-        Some("insert"),
-        Some("update_postimage"),
-        None,
-    ];
+    const WORDS: [Option<&str>; 5] =
+        [Some("update_preimage"), Some("delete"), Some("insert"), Some("update_postimage"), None];
 
     fn invoke(name: &str, argument: ColumnarValue) -> Result<ColumnarValue> {
         let function = functions()
@@ -295,10 +264,8 @@ mod tests {
             })
             .unwrap();
         let field: FieldRef = Arc::new(Field::new("c", argument.data_type(), true));
-        let return_field = function.return_field_from_args(ReturnFieldArgs {
-            arg_fields: &[Arc::clone(&field)],
-            scalar_arguments: &[None],
-        })?;
+        let return_field = function
+            .return_field_from_args(ReturnFieldArgs { arg_fields: &[Arc::clone(&field)], scalar_arguments: &[None] })?;
         let number_rows = match &argument {
             ColumnarValue::Array(array) => array.len(),
             ColumnarValue::Scalar(_) => 1,
@@ -339,21 +306,13 @@ mod tests {
                 panic!("an array gives an array");
             };
             let upserts: Vec<_> = upsert.as_boolean().iter().collect();
-            assert_eq!(
-                upserts,
-                [Some(false), Some(false), Some(true), Some(true), None]
-            );
+            assert_eq!(upserts, [Some(false), Some(false), Some(true), Some(true), None]);
 
-            let ColumnarValue::Array(delete) =
-                invoke("cdf_is_delete", ColumnarValue::Array(array)).unwrap()
-            else {
+            let ColumnarValue::Array(delete) = invoke("cdf_is_delete", ColumnarValue::Array(array)).unwrap() else {
                 panic!("an array gives an array");
             };
             let deletes: Vec<_> = delete.as_boolean().iter().collect();
-            assert_eq!(
-                deletes,
-                [Some(false), Some(true), Some(false), Some(false), None]
-            );
+            assert_eq!(deletes, [Some(false), Some(true), Some(false), Some(false), None]);
         }
     }
 
@@ -364,23 +323,16 @@ mod tests {
             ScalarValue::Utf8(word()),
             ScalarValue::LargeUtf8(word()),
             ScalarValue::Utf8View(word()),
-            ScalarValue::Dictionary(
-                Box::new(DataType::Int32),
-                Box::new(ScalarValue::Utf8(word())),
-            ),
+            ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(ScalarValue::Utf8(word()))),
         ] {
-            let ColumnarValue::Scalar(rank) =
-                invoke("cdf_change_rank", ColumnarValue::Scalar(value)).unwrap()
-            else {
+            let ColumnarValue::Scalar(rank) = invoke("cdf_change_rank", ColumnarValue::Scalar(value)).unwrap() else {
                 panic!("a scalar gives a scalar");
             };
             assert_eq!(rank, ScalarValue::Int32(Some(2)));
         }
-        let ColumnarValue::Scalar(rank) = invoke(
-            "cdf_change_rank",
-            ColumnarValue::Scalar(ScalarValue::Utf8(None)),
-        )
-        .unwrap() else {
+        let ColumnarValue::Scalar(rank) =
+            invoke("cdf_change_rank", ColumnarValue::Scalar(ScalarValue::Utf8(None))).unwrap()
+        else {
             panic!("a scalar gives a scalar");
         };
         assert_eq!(rank, ScalarValue::Int32(None));
@@ -390,13 +342,8 @@ mod tests {
     fn an_unknown_word_is_named_with_the_function() {
         for name in ["cdf_change_rank", "cdf_is_upsert", "cdf_is_delete"] {
             let array: ArrayRef = Arc::new(StringArray::from(vec!["insert", "upsert"]));
-            let message = invoke(name, ColumnarValue::Array(array))
-                .unwrap_err()
-                .to_string();
-            assert!(
-                message.contains(name) && message.contains("\"upsert\""),
-                "{message}"
-            );
+            let message = invoke(name, ColumnarValue::Array(array)).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("\"upsert\""), "{message}");
         }
     }
 
@@ -411,11 +358,7 @@ mod tests {
     fn literals_fold_and_wrong_ones_stay() {
         let function = ChangeTypeFunction::new(Meaning::Upsert);
         let info = SimplifyContext::default();
-        let fold = |word: &str| {
-            function
-                .simplify(vec![Expr::Literal(ScalarValue::from(word), None)], &info)
-                .unwrap()
-        };
+        let fold = |word: &str| function.simplify(vec![Expr::Literal(ScalarValue::from(word), None)], &info).unwrap();
         assert!(matches!(
             fold("insert"),
             ExprSimplifyResult::Simplified(Expr::Literal(ScalarValue::Boolean(Some(true)), None))
@@ -428,11 +371,7 @@ mod tests {
         let context = datafusion::prelude::SessionContext::new_with_config(
             datafusion::prelude::SessionConfig::new().with_information_schema(true),
         );
-        crate::install(
-            &mut context.state_ref().write(),
-            &crate::PlatformOptions::default(),
-        )
-        .unwrap();
+        crate::install(&mut context.state_ref().write(), &crate::PlatformOptions::default()).unwrap();
         let batches = context
             .sql(
                 "SELECT cdf_change_rank(c) AS rank, cdf_is_delete(change_type => c) AS gone \
@@ -455,13 +394,7 @@ mod tests {
             ],
             &batches
         );
-        let shown = context
-            .sql("SHOW FUNCTIONS LIKE 'cdf_%'")
-            .await
-            .unwrap()
-            .collect()
-            .await
-            .unwrap();
+        let shown = context.sql("SHOW FUNCTIONS LIKE 'cdf_%'").await.unwrap().collect().await.unwrap();
         let rows: usize = shown.iter().map(arrow::array::RecordBatch::num_rows).sum();
         assert!(rows >= 3, "information_schema shows {rows} signatures");
     }

@@ -63,10 +63,7 @@ pub struct PlatformFunction {
 }
 
 /// Which parts of the platform are installed.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent switches, not the states of one machine"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent switches, not the states of one machine")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformOptions {
     /// Register the functions.
@@ -81,12 +78,7 @@ pub struct PlatformOptions {
 
 impl Default for PlatformOptions {
     fn default() -> Self {
-        Self {
-            enable_udfs: true,
-            enable_function_factory: true,
-            enable_expr_planners: true,
-            strict: true,
-        }
+        Self { enable_udfs: true, enable_function_factory: true, enable_expr_planners: true, strict: true }
     }
 }
 
@@ -100,11 +92,7 @@ pub fn families() -> Vec<PlatformFunction> {
 /// # Errors
 /// A planning error if `strict` and a function is incomplete or its name is taken.
 pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<PlatformSnapshot> {
-    let functions = if options.enable_udfs {
-        families()
-    } else {
-        Vec::new()
-    };
+    let functions = if options.enable_udfs { families() } else { Vec::new() };
     if options.strict {
         for function in &functions {
             require_complete(function)?;
@@ -124,11 +112,7 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
             }
         }
     }
-    let planners = if options.enable_expr_planners {
-        tags::planners_for(&functions)
-    } else {
-        Vec::new()
-    };
+    let planners = if options.enable_expr_planners { tags::planners_for(&functions) } else { Vec::new() };
     Ok(PlatformSnapshot::new(&functions, &planners, state))
 }
 
@@ -136,10 +120,7 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
 ///
 /// # Errors
 /// The message names the function that is missing or another one.
-pub fn require_installed(
-    state: &SessionState,
-    snapshot: &PlatformSnapshot,
-) -> std::result::Result<(), String> {
+pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
     let expected = UdfPlanningSnapshot::new(&families(), &tags::planners_for(&families()));
     for function in &expected.functions {
         if !snapshot.functions.functions.contains(function) {
@@ -157,10 +138,7 @@ pub fn require_installed(
         match registered.get(&key) {
             None => return Err(format!("function \"{}\" is missing", function.name)),
             Some(hash) if Some(hash) != snapshot.registry.get(&key) => {
-                return Err(format!(
-                    "function \"{}\" was replaced by another one",
-                    function.name
-                ));
+                return Err(format!("function \"{}\" was replaced by another one", function.name));
             }
             Some(_) => {}
         }
@@ -181,9 +159,7 @@ fn require_complete(function: &PlatformFunction) -> Result<()> {
         .documentation()
         .ok_or_else(|| plan_datafusion_err!("function \"{name}\" has no documentation"))?;
     if documentation.sql_example.is_none() || documentation.arguments.is_none() {
-        return plan_err!(
-            "the documentation of function \"{name}\" has no example or no arguments"
-        );
+        return plan_err!("the documentation of function \"{name}\" has no example or no arguments");
     }
     Ok(())
 }
@@ -194,9 +170,7 @@ fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()>
             || state.aggregate_functions().contains_key(name)
             || state.window_functions().contains_key(name)
         {
-            return plan_err!(
-                "function \"{name}\" of the platform has a name that is taken in this session"
-            );
+            return plan_err!("function \"{name}\" of the platform has a name that is taken in this session");
         }
     }
     Ok(())
@@ -243,10 +217,7 @@ mod tests {
         let message = require_installed(&state(), &snapshot).unwrap_err();
         assert!(message.contains("missing"), "{message}");
 
-        let options = PlatformOptions {
-            enable_expr_planners: false,
-            ..PlatformOptions::default()
-        };
+        let options = PlatformOptions { enable_expr_planners: false, ..PlatformOptions::default() };
         let mut without_planners = state();
         let snapshot = install(&mut without_planners, &options).unwrap();
         assert!(require_installed(&without_planners, &snapshot).is_err());
@@ -261,9 +232,7 @@ mod tests {
             vec![datafusion::arrow::datatypes::DataType::Utf8],
             datafusion::arrow::datatypes::DataType::Boolean,
             datafusion::logical_expr::Volatility::Volatile,
-            Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| {
-                Ok(arguments[0].clone())
-            }),
+            Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| Ok(arguments[0].clone())),
         );
         state.register_udf(Arc::new(other)).unwrap();
         let message = require_installed(&state, &snapshot).unwrap_err();

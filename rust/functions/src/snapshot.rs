@@ -83,17 +83,9 @@ pub struct PlatformSnapshot {
 }
 
 impl PlatformSnapshot {
-    pub(crate) fn new(
-        functions: &[PlatformFunction],
-        planners: &[DomainPlanner],
-        state: &SessionState,
-    ) -> Self {
+    pub(crate) fn new(functions: &[PlatformFunction], planners: &[DomainPlanner], state: &SessionState) -> Self {
         let registry = registry(state);
-        Self {
-            functions: UdfPlanningSnapshot::new(functions, planners),
-            registry_hash: hash_json(&registry),
-            registry,
-        }
+        Self { functions: UdfPlanningSnapshot::new(functions, planners), registry_hash: hash_json(&registry), registry }
     }
 
     /// The hash of a function that a plan may call: ours with its version, a built-in one by its signature.
@@ -103,21 +95,15 @@ impl PlatformSnapshot {
             .iter()
             .find(|function| function.kind == kind && function.name == name)
             .map(|function| function.hash.as_str())
-            .or_else(|| {
-                self.registry
-                    .get(&format!("{kind}:{name}"))
-                    .map(String::as_str)
-            })
+            .or_else(|| self.registry.get(&format!("{kind}:{name}")).map(String::as_str))
     }
 }
 
 impl UdfPlanningSnapshot {
     pub(crate) fn new(functions: &[PlatformFunction], planners: &[DomainPlanner]) -> Self {
-        let mut snapshots: Vec<FunctionSnapshot> =
-            functions.iter().map(FunctionSnapshot::new).collect();
+        let mut snapshots: Vec<FunctionSnapshot> = functions.iter().map(FunctionSnapshot::new).collect();
         snapshots.sort_by(|left, right| (&left.kind, &left.name).cmp(&(&right.kind, &right.name)));
-        let mut domain_planners: Vec<String> =
-            planners.iter().map(DomainPlanner::identity).collect();
+        let mut domain_planners: Vec<String> = planners.iter().map(DomainPlanner::identity).collect();
         domain_planners.sort();
         let rewrite_tags = rewrite_tag_index(&snapshots);
         Self {
@@ -234,21 +220,13 @@ pub fn registry(state: &SessionState) -> BTreeMap<String, String> {
         add("scalar", name, &Function::Scalar(Arc::clone(function)));
     }
     for (name, function) in state.aggregate_functions() {
-        add(
-            "aggregate",
-            name,
-            &Function::Aggregate(Arc::clone(function)),
-        );
+        add("aggregate", name, &Function::Aggregate(Arc::clone(function)));
     }
     for (name, function) in state.window_functions() {
         add("window", name, &Function::Window(Arc::clone(function)));
     }
     for (name, function) in state.higher_order_functions() {
-        let hash = hash_json(&(
-            "higher_order",
-            function.name(),
-            format!("{:?}", function.signature()),
-        ));
+        let hash = hash_json(&("higher_order", function.name(), format!("{:?}", function.signature())));
         registry.insert(format!("higher_order:{name}"), hash);
     }
     registry
@@ -269,13 +247,11 @@ fn canonical_json<T: Serialize>(value: &T) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn signature_text(signature: &Signature) -> String {
@@ -308,10 +284,7 @@ mod tests {
     fn a_new_version_changes_the_hash_and_documentation_does_not() {
         let function = families().remove(0);
         let first = FunctionSnapshot::new(&function);
-        let newer = FunctionSnapshot::new(&PlatformFunction {
-            version: function.version + 1,
-            ..function.clone()
-        });
+        let newer = FunctionSnapshot::new(&PlatformFunction { version: function.version + 1, ..function.clone() });
         assert_ne!(first.hash, newer.hash);
         assert!(first.documentation.is_some());
     }

@@ -36,38 +36,24 @@ impl DomainPlanner {
 /// Every domain planner that there is.
 ///
 /// `change_types`: calls over literals are folded while planning (`simplify` of that family).
-const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner {
-    name: "change_types",
-    tags: &[CDF],
-    version: 1,
-}];
+const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner { name: "change_types", tags: &[CDF], version: 1 }];
 
 /// Tags with the names of the functions that carry them, both sorted.
 pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec<String>> {
     let mut index: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for function in functions {
         for tag in &function.rewrite_tags {
-            index
-                .entry(tag.clone())
-                .or_default()
-                .insert(function.name.clone());
+            index.entry(tag.clone()).or_default().insert(function.name.clone());
         }
     }
-    index
-        .into_iter()
-        .map(|(tag, names)| (tag, names.into_iter().collect()))
-        .collect()
+    index.into_iter().map(|(tag, names)| (tag, names.into_iter().collect())).collect()
 }
 
 /// The domain planners that the tags of these functions switch on.
 pub fn planners_for(functions: &[PlatformFunction]) -> Vec<DomainPlanner> {
     DOMAIN_PLANNERS
         .iter()
-        .filter(|planner| {
-            functions
-                .iter()
-                .any(|function| function.tags.iter().any(|tag| planner.tags.contains(tag)))
-        })
+        .filter(|planner| functions.iter().any(|function| function.tags.iter().any(|tag| planner.tags.contains(tag))))
         .copied()
         .collect()
 }
@@ -82,10 +68,7 @@ mod tests {
     fn the_index_names_functions_by_tag() {
         let mut state = SessionStateBuilder::new().with_default_features().build();
         let snapshot = install(&mut state, &PlatformOptions::default()).unwrap();
-        assert_eq!(
-            snapshot.functions.rewrite_tags[CDF],
-            ["cdf_change_rank", "cdf_is_delete", "cdf_is_upsert"]
-        );
+        assert_eq!(snapshot.functions.rewrite_tags[CDF], ["cdf_change_rank", "cdf_is_delete", "cdf_is_upsert"]);
     }
 
     #[test]

@@ -87,10 +87,7 @@ pub struct Format {
 
 impl Default for Format {
     fn default() -> Self {
-        Self {
-            provider: "parquet".to_owned(),
-            options: BTreeMap::new(),
-        }
+        Self { provider: "parquet".to_owned(), options: BTreeMap::new() }
     }
 }
 
@@ -239,12 +236,7 @@ mod tests {
 
     #[test]
     fn paths_survive_the_log() {
-        for path in [
-            "a=x y/part-0.parquet",
-            "d=10%25/ü",
-            "plain/p.parquet",
-            "100%",
-        ] {
+        for path in ["a=x y/part-0.parquet", "d=10%25/ü", "plain/p.parquet", "100%"] {
             assert_eq!(decode_path(&encode_path(path)), path);
         }
         assert_eq!(decode_path("a=x%20y"), "a=x y");

@@ -91,10 +91,7 @@ impl FeedPolicy {
     pub fn trusts(&self, engine_info: Option<&str>) -> bool {
         engine_info.is_some_and(|writer| {
             writer.starts_with("deltakeep/")
-                || self
-                    .trusted_writers
-                    .iter()
-                    .any(|trusted| !trusted.is_empty() && writer.starts_with(trusted))
+                || self.trusted_writers.iter().any(|trusted| !trusted.is_empty() && writer.starts_with(trusted))
         })
     }
 }
@@ -124,14 +121,7 @@ impl Lake {
         check_schema(&before, &now)?;
         let range = RecordedChanges::read(self, &before, &now, policy).await?;
         let (added, removed) = net_files(&before, &now);
-        let mut feed = ChangeFeed {
-            kind: FeedKind::Empty,
-            before,
-            now,
-            added,
-            removed,
-            parts: Vec::new(),
-        };
+        let mut feed = ChangeFeed { kind: FeedKind::Empty, before, now, added, removed, parts: Vec::new() };
         let unchanged = (feed.added.is_empty() && feed.removed.is_empty())
             || (!range.data_changed && same_columns(&feed.before, &feed.now));
         match policy.force {
@@ -160,17 +150,8 @@ impl Lake {
         Ok(feed)
     }
 
-    async fn check_identity(
-        &self,
-        location: &TableLocation,
-        after: Version,
-        expected: &TableIdentity,
-    ) -> Result<()> {
-        let replaced = |detail: String| LakeError::TableReplaced {
-            uri: location.uri.clone(),
-            version: after,
-            detail,
-        };
+    async fn check_identity(&self, location: &TableLocation, after: Version, expected: &TableIdentity) -> Result<()> {
+        let replaced = |detail: String| LakeError::TableReplaced { uri: location.uri.clone(), version: after, detail };
         let found = match self.identity(location, after).await {
             Ok(found) => found,
             Err(LakeError::VersionNotFound { latest, .. }) => {
@@ -179,19 +160,13 @@ impl Lake {
             Err(error) => return Err(error),
         };
         if found.table_id != expected.table_id {
-            return Err(replaced(format!(
-                "its id is '{}' and was '{}'",
-                found.table_id, expected.table_id
-            )));
+            return Err(replaced(format!("its id is '{}' and was '{}'", found.table_id, expected.table_id)));
         }
         match (&expected.commit_hash, &found.commit_hash) {
             (Some(expected), Some(found)) if expected != found => {
                 Err(replaced("the entry of that version is another one".into()))
             }
-            (Some(_), None) => Err(LakeError::HistoryGone {
-                uri: location.uri.clone(),
-                version: after,
-            }),
+            (Some(_), None) => Err(LakeError::HistoryGone { uri: location.uri.clone(), version: after }),
             _ => Ok(()),
         }
     }
@@ -199,11 +174,7 @@ impl Lake {
     /// Reads the net difference; of a file of which only the vector changed, only the rows in which the two differ.
     async fn take_difference(&self, feed: &mut ChangeFeed) -> Result<()> {
         self.probe_removed(feed).await?;
-        let twins: HashMap<&str, &DataFile> = feed
-            .added
-            .iter()
-            .map(|file| (file.path.as_str(), file))
-            .collect();
+        let twins: HashMap<&str, &DataFile> = feed.added.iter().map(|file| (file.path.as_str(), file)).collect();
         let mut minus = Side::default();
         let mut plus = Side::default();
         let mut paired = HashSet::new();
@@ -216,9 +187,8 @@ impl Lake {
                 continue;
             };
             paired.insert(new.key());
-            let hidden_before = deleted_rows(self, &feed.before, old)
-                .await
-                .map_err(|error| gone(error, &feed.before))?;
+            let hidden_before =
+                deleted_rows(self, &feed.before, old).await.map_err(|error| gone(error, &feed.before))?;
             let hidden_now = deleted_rows(self, &feed.now, new).await?;
             minus.rows(old, &*hidden_now - &*hidden_before);
             plus.rows(new, &*hidden_before - &*hidden_now);
@@ -237,22 +207,9 @@ impl Lake {
 
     /// Fails if a file that is only part of the past was vacuumed.
     async fn probe_removed(&self, feed: &ChangeFeed) -> Result<()> {
-        let live: HashSet<&str> = feed
-            .now
-            .files
-            .iter()
-            .map(|file| file.path.as_str())
-            .collect();
-        let paths = feed
-            .removed
-            .iter()
-            .map(|file| file.path.as_str())
-            .filter(|path| !live.contains(path));
-        if self.all_exist(&feed.now.location, paths).await? {
-            Ok(())
-        } else {
-            Err(history_gone(&feed.before))
-        }
+        let live: HashSet<&str> = feed.now.files.iter().map(|file| file.path.as_str()).collect();
+        let paths = feed.removed.iter().map(|file| file.path.as_str()).filter(|path| !live.contains(path));
+        if self.all_exist(&feed.now.location, paths).await? { Ok(()) } else { Err(history_gone(&feed.before)) }
     }
 
     /// Whether all files are there.
@@ -262,9 +219,7 @@ impl Lake {
         paths: impl Iterator<Item = &'a str>,
     ) -> Result<bool> {
         let (_, store) = self.object_store(location)?;
-        let paths = paths
-            .map(|path| Lake::object_path(location, path))
-            .collect::<Result<Vec<_>>>()?;
+        let paths = paths.map(|path| Lake::object_path(location, path)).collect::<Result<Vec<_>>>()?;
         futures::stream::iter(paths)
             .map(|path| {
                 let store = Arc::clone(&store);
@@ -272,11 +227,9 @@ impl Lake {
                     match store.head(&path).await {
                         Ok(_) => Ok(true),
                         Err(object_store::Error::NotFound { .. }) => Ok(false),
-                        Err(error) => Err(LakeError::store(
-                            &location.uri,
-                            format!("looking for file '{path}'"),
-                            &error,
-                        )),
+                        Err(error) => {
+                            Err(LakeError::store(&location.uri, format!("looking for file '{path}'"), &error))
+                        }
                     }
                 }
             })
@@ -291,11 +244,7 @@ impl Lake {
 ///
 /// # Errors
 /// `schema_changed` as [`Lake::change_feed`].
-pub fn reference_difference(
-    lake: &Lake,
-    before: &Arc<TableSnapshot>,
-    now: &Arc<TableSnapshot>,
-) -> Result<ChangeFeed> {
+pub fn reference_difference(lake: &Lake, before: &Arc<TableSnapshot>, now: &Arc<TableSnapshot>) -> Result<ChangeFeed> {
     check_schema(before, now)?;
     let (added, removed) = net_files(before, now);
     let mut feed = ChangeFeed {
@@ -337,11 +286,7 @@ impl Side {
 impl ChangeFeed {
     /// Bytes of the files in which the two versions differ.
     pub fn bytes(&self) -> u64 {
-        self.added
-            .iter()
-            .chain(&self.removed)
-            .map(|file| file.size)
-            .sum()
+        self.added.iter().chain(&self.removed).map(|file| file.size).sum()
     }
 
     fn take_empty(&mut self) {
@@ -365,10 +310,7 @@ impl ChangeFeed {
         self.push_side(lake, plus, PartWeight::Plus);
         if !recorded.change_files.is_empty() {
             let provider = recorded.change_table(lake, &self.now);
-            self.parts.push(FeedPart {
-                provider: Arc::new(provider),
-                weight: PartWeight::ChangeType,
-            });
+            self.parts.push(FeedPart { provider: Arc::new(provider), weight: PartWeight::ChangeType });
         }
     }
 
@@ -380,13 +322,8 @@ impl ChangeFeed {
             PartWeight::Minus => self.past(),
             _ => Arc::clone(&self.now),
         };
-        let provider = PinnedTable::new(lake.clone(), snapshot)
-            .with_files(side.files)
-            .with_chosen_rows(side.rows);
-        self.parts.push(FeedPart {
-            provider: Arc::new(provider),
-            weight,
-        });
+        let provider = PinnedTable::new(lake.clone(), snapshot).with_files(side.files).with_chosen_rows(side.rows);
+        self.parts.push(FeedPart { provider: Arc::new(provider), weight });
     }
 
     /// The version before the range under the schema of its end, so that both sides can be added up.
@@ -404,11 +341,7 @@ fn net_files(before: &TableSnapshot, now: &TableSnapshot) -> (Vec<DataFile>, Vec
     let old: HashSet<FileKey> = before.files.iter().map(DataFile::key).collect();
     let new: HashSet<FileKey> = now.files.iter().map(DataFile::key).collect();
     let only = |files: &[DataFile], others: &HashSet<FileKey>| {
-        files
-            .iter()
-            .filter(|file| !others.contains(&file.key()))
-            .cloned()
-            .collect()
+        files.iter().filter(|file| !others.contains(&file.key())).cloned().collect()
     };
     (only(&now.files, &old), only(&before.files, &new))
 }
@@ -427,11 +360,7 @@ fn check_schema(before: &TableSnapshot, now: &TableSnapshot) -> Result<()> {
         return changed("it is partitioned by other columns".into());
     }
     let (old, new) = (view_typed(&before.schema), view_typed(&now.schema));
-    let new_by_name: BTreeMap<&str, _> = new
-        .fields()
-        .iter()
-        .map(|field| (field.name().as_str(), field))
-        .collect();
+    let new_by_name: BTreeMap<&str, _> = new.fields().iter().map(|field| (field.name().as_str(), field)).collect();
     for field in old.fields() {
         match new_by_name.get(field.name().as_str()) {
             None => return changed(format!("column '{}' is gone", field.name())),
@@ -444,23 +373,14 @@ fn check_schema(before: &TableSnapshot, now: &TableSnapshot) -> Result<()> {
                 ));
             }
             Some(kept) if field.is_nullable() && !kept.is_nullable() => {
-                return changed(format!(
-                    "column '{}' must not be NULL any more",
-                    field.name()
-                ));
+                return changed(format!("column '{}' must not be NULL any more", field.name()));
             }
             Some(_) => {}
         }
     }
-    let added = new
-        .fields()
-        .iter()
-        .find(|field| !field.is_nullable() && old.field_with_name(field.name()).is_err());
+    let added = new.fields().iter().find(|field| !field.is_nullable() && old.field_with_name(field.name()).is_err());
     match added {
-        Some(field) => changed(format!(
-            "column '{}' was added and must not be NULL",
-            field.name()
-        )),
+        Some(field) => changed(format!("column '{}' was added and must not be NULL", field.name())),
         None => Ok(()),
     }
 }
@@ -471,10 +391,7 @@ fn same_columns(before: &TableSnapshot, now: &TableSnapshot) -> bool {
 }
 
 fn history_gone(before: &TableSnapshot) -> LakeError {
-    LakeError::HistoryGone {
-        uri: before.location.uri.clone(),
-        version: before.version,
-    }
+    LakeError::HistoryGone { uri: before.location.uri.clone(), version: before.version }
 }
 
 /// A file that is missing in the past means that history is gone.

@@ -6,36 +6,20 @@ use crate::fixtures::Fixture;
 use crate::test_rows::{Bag, Row, add_rows, difference, rows};
 use crate::test_tables::TestTable;
 use crate::{
-    ChangeFeed, FeedKind, FeedPolicy, Lake, LakeError, LakeOptions, PartWeight, TableIdentity,
-    reference_difference,
+    ChangeFeed, FeedKind, FeedPolicy, Lake, LakeError, LakeOptions, PartWeight, TableIdentity, reference_difference,
 };
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
 fn lake() -> Lake {
     Lake::new(LakeOptions::default())
 }
 
-async fn feed(
-    table: &TestTable,
-    after: u64,
-    upto: u64,
-    force: Option<FeedKind>,
-) -> Result<ChangeFeed, LakeError> {
-    let policy = FeedPolicy {
-        force,
-        ..FeedPolicy::default()
-    };
-    lake()
-        .change_feed(&table.location(), after, upto, None, &policy)
-        .await
+async fn feed(table: &TestTable, after: u64, upto: u64, force: Option<FeedKind>) -> Result<ChangeFeed, LakeError> {
+    let policy = FeedPolicy { force, ..FeedPolicy::default() };
+    lake().change_feed(&table.location(), after, upto, None, &policy).await
 }
 
 async fn total(feed: &ChangeFeed) -> Bag {
@@ -111,16 +95,10 @@ fn of_a_changed_vector_only_the_difference_is_read() {
         let deleted = feed(&table, 2, 3, None).await.unwrap();
         assert_eq!(deleted.kind, FeedKind::Difference);
         assert_eq!(rows_read(&deleted).await, 5);
-        assert_eq!(
-            total(&deleted).await,
-            difference(&table.bag(3), &table.bag(2))
-        );
+        assert_eq!(total(&deleted).await, difference(&table.bag(3), &table.bag(2)));
         let restored = feed(&table, 3, 4, None).await.unwrap();
         assert_eq!(rows_read(&restored).await, 5);
-        assert_eq!(
-            total(&restored).await,
-            difference(&table.bag(4), &table.bag(3))
-        );
+        assert_eq!(total(&restored).await, difference(&table.bag(4), &table.bag(3)));
     });
 }
 
@@ -132,9 +110,7 @@ fn change_files_of_a_trusted_writer_are_read() {
     table.rewrite(|row| (row.id != Some(3)).then(|| row.clone()));
     table.delete_by_vector(false, |row| row.id == Some(5));
     run(async {
-        let feed = feed(&table, 2, 3, Some(FeedKind::ChangeFiles))
-            .await
-            .unwrap();
+        let feed = feed(&table, 2, 3, Some(FeedKind::ChangeFiles)).await.unwrap();
         assert_eq!(feed.kind, FeedKind::ChangeFiles);
         assert_eq!(feed.parts.len(), 1);
         assert_eq!(feed.parts[0].weight, PartWeight::ChangeType);
@@ -150,38 +126,22 @@ fn change_files_of_strangers_are_not_trusted() {
     table.records_changes = false;
     table.delete_by_vector(false, |row| row.id == Some(5));
     run(async {
-        let refused = feed(&table, 1, 2, Some(FeedKind::ChangeFiles))
-            .await
-            .unwrap_err();
+        let refused = feed(&table, 1, 2, Some(FeedKind::ChangeFiles)).await.unwrap_err();
         assert_eq!(refused.code(), "invalid_argument");
     });
-    let policy = FeedPolicy {
-        trusted_writers: vec!["someone/".into()],
-        force: None,
-    };
-    assert!(
-        policy.trusts(Some("someone/1.0")) && !policy.trusts(Some("else")) && !policy.trusts(None)
-    );
+    let policy = FeedPolicy { trusted_writers: vec!["someone/".into()], force: None };
+    assert!(policy.trusts(Some("someone/1.0")) && !policy.trusts(Some("else")) && !policy.trusts(None));
 }
 
 #[test]
 fn an_added_column_is_null_in_old_rows_and_a_dropped_one_is_refused() {
     let mut table = table();
     table.add_column();
-    table.rewrite(|row| {
-        Some(Row {
-            extra: row.id,
-            ..row.clone()
-        })
-        .filter(|row| row.id != Some(1))
-    });
+    table.rewrite(|row| Some(Row { extra: row.id, ..row.clone() }).filter(|row| row.id != Some(1)));
     table.restore(1);
     run(async {
         let added = feed(&table, 1, 3, None).await.unwrap();
-        assert_eq!(
-            total(&added).await,
-            difference(&table.bag(3), &table.bag(1))
-        );
+        assert_eq!(total(&added).await, difference(&table.bag(3), &table.bag(1)));
         let dropped = feed(&table, 3, 4, None).await.unwrap_err();
         assert_eq!(dropped.code(), "schema_changed");
         // The schema changed in between and is the old one again.
@@ -199,37 +159,21 @@ fn what_is_gone_is_told_before_anything_is_read() {
     run(async {
         let identity = lake().identity(&table.location(), 1).await.unwrap();
         let policy = FeedPolicy::default();
-        let same = lake()
-            .change_feed(&table.location(), 1, 3, Some(&identity), &policy)
-            .await;
+        let same = lake().change_feed(&table.location(), 1, 3, Some(&identity), &policy).await;
         assert_eq!(same.unwrap().kind, FeedKind::Difference);
         for stranger in [
-            TableIdentity {
-                table_id: "other".into(),
-                ..identity.clone()
-            },
-            TableIdentity {
-                commit_hash: Some("other".into()),
-                ..identity.clone()
-            },
+            TableIdentity { table_id: "other".into(), ..identity.clone() },
+            TableIdentity { commit_hash: Some("other".into()), ..identity.clone() },
         ] {
-            let replaced = lake()
-                .change_feed(&table.location(), 1, 3, Some(&stranger), &policy)
-                .await;
+            let replaced = lake().change_feed(&table.location(), 1, 3, Some(&stranger), &policy).await;
             assert_eq!(replaced.unwrap_err().code(), "table_replaced");
         }
         for path in doomed {
             std::fs::remove_file(table.path().join(path)).unwrap();
         }
-        assert_eq!(
-            feed(&table, 1, 3, None).await.unwrap_err().code(),
-            "history_gone"
-        );
+        assert_eq!(feed(&table, 1, 3, None).await.unwrap_err().code(), "history_gone");
         // What came after needs none of the vacuumed files.
-        assert_eq!(
-            feed(&table, 2, 3, None).await.unwrap().kind,
-            FeedKind::InsertOnly
-        );
+        assert_eq!(feed(&table, 2, 3, None).await.unwrap().kind, FeedKind::InsertOnly);
     });
 }
 
@@ -246,9 +190,7 @@ fn a_cleaned_log_is_told_and_what_came_after_it_is_read() {
         }
         let feed = async |after| {
             let policy = FeedPolicy::default();
-            lake()
-                .change_feed(table.location(), after, version, None, &policy)
-                .await
+            lake().change_feed(table.location(), after, version, None, &policy).await
         };
         assert_eq!(feed(1).await.unwrap_err().code(), "history_gone");
         assert_eq!(feed(4).await.unwrap().kind, FeedKind::InsertOnly);
@@ -270,23 +212,9 @@ pub(crate) enum Step {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    let name = prop::option::of(prop::sample::select(vec![
-        "a",
-        "b",
-        "a longer name that is no inline view",
-    ]));
-    (
-        prop::option::of(0..6_i64),
-        prop::option::of(0..3_i32),
-        name,
-        prop::option::of(0..2_i64),
-    )
-        .prop_map(|(id, part, name, extra)| Row {
-            id,
-            part,
-            name: name.map(str::to_owned),
-            extra,
-        })
+    let name = prop::option::of(prop::sample::select(vec!["a", "b", "a longer name that is no inline view"]));
+    (prop::option::of(0..6_i64), prop::option::of(0..3_i32), name, prop::option::of(0..2_i64))
+        .prop_map(|(id, part, name, extra)| Row { id, part, name: name.map(str::to_owned), extra })
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -310,15 +238,8 @@ pub(crate) fn apply(table: &mut TestTable, step: Step) {
         Step::Append(rows) => table.append(&rows),
         Step::Rewrite(id) => table.rewrite(|row| (row.id != Some(id)).then(|| row.clone())),
         Step::Update(id) => table.rewrite(|row| {
-            let name = if row.id == Some(id) {
-                Some("changed".into())
-            } else {
-                row.name.clone()
-            };
-            Some(Row {
-                name,
-                ..row.clone()
-            })
+            let name = if row.id == Some(id) { Some("changed".into()) } else { row.name.clone() };
+            Some(Row { name, ..row.clone() })
         }),
         Step::Vector(id, inline) => table.delete_by_vector(inline, |row| row.id == Some(id)),
         Step::Overwrite(rows) => table.overwrite(&rows),
@@ -347,21 +268,14 @@ async fn check_range(table: &TestTable, after: u64, upto: u64) {
                 assert!(table.has_extra(after) && !table.has_extra(upto), "{error}");
                 return;
             }
-            Err(error) => assert!(
-                force.is_some() && error.code() == "invalid_argument",
-                "{error}"
-            ),
+            Err(error) => assert!(force.is_some() && error.code() == "invalid_argument", "{error}"),
         }
     }
     let lake = lake();
     let before = lake.snapshot(&table.location(), Some(after)).await.unwrap();
     let now = lake.snapshot(&table.location(), Some(upto)).await.unwrap();
     let reference = reference_difference(&lake, &before, &now).unwrap();
-    assert_eq!(
-        total(&reference).await,
-        wanted,
-        "({after}, {upto}] by the reference"
-    );
+    assert_eq!(total(&reference).await, wanted, "({after}, {upto}] by the reference");
 }
 
 proptest! {

@@ -39,30 +39,19 @@ impl RecordedChanges {
     ///
     /// # Errors
     /// `history_gone` if a commit is.
-    pub async fn read(
-        lake: &Lake,
-        before: &TableSnapshot,
-        now: &TableSnapshot,
-        policy: &FeedPolicy,
-    ) -> Result<Self> {
+    pub async fn read(lake: &Lake, before: &TableSnapshot, now: &TableSnapshot, policy: &FeedPolicy) -> Result<Self> {
         let mut data_changed = false;
         let mut recorded = Some(Recorded::default());
-        let mut known: HashSet<String> =
-            before.files.iter().map(|file| file.path.clone()).collect();
+        let mut known: HashSet<String> = before.files.iter().map(|file| file.path.clone()).collect();
         lake.for_each_commit(&now.location, before.version, now.version, |commit| {
             data_changed |= commit.data_changed;
             // Under another schema than that of the end, columns may have come and gone in between.
-            if commit
-                .metadata
-                .as_ref()
-                .is_some_and(|metadata| metadata.schema_string != *now.schema_json)
-            {
+            if commit.metadata.as_ref().is_some_and(|metadata| metadata.schema_string != *now.schema_json) {
                 recorded = None;
             }
             if commit.data_changed
                 && let Some(found) = recorded.as_mut()
-                && !(policy.trusts(commit.engine_info.as_deref())
-                    && found.take(&commit, &known, now))
+                && !(policy.trusts(commit.engine_info.as_deref()) && found.take(&commit, &known, now))
             {
                 recorded = None;
             }
@@ -70,17 +59,12 @@ impl RecordedChanges {
             Ok(())
         })
         .await?;
-        Ok(Self {
-            data_changed,
-            recorded,
-        })
+        Ok(Self { data_changed, recorded })
     }
 
     /// The recorded changes, if there are any and they are not more to read than `bytes`.
     pub fn cheaper_than(&self, bytes: u64) -> Option<&Recorded> {
-        self.recorded
-            .as_ref()
-            .filter(|recorded| recorded.bytes() <= bytes)
+        self.recorded.as_ref().filter(|recorded| recorded.bytes() <= bytes)
     }
 }
 
@@ -88,8 +72,7 @@ impl Recorded {
     /// Takes the changes of one commit; `false` if they are not all recorded.
     fn take(&mut self, commit: &Commit, known: &HashSet<String>, now: &TableSnapshot) -> bool {
         if !commit.change_files.is_empty() {
-            self.change_files
-                .extend(commit.change_files.iter().cloned());
+            self.change_files.extend(commit.change_files.iter().cloned());
             return true;
         }
         // A file that was there before, in whatever state, does not come as an insert.
@@ -110,12 +93,7 @@ impl Recorded {
 
     /// Whether all files are still there; those that are live now are.
     pub async fn exist(&self, lake: &Lake, feed: &ChangeFeed) -> Result<bool> {
-        let live: BTreeSet<&str> = feed
-            .now
-            .files
-            .iter()
-            .map(|file| file.path.as_str())
-            .collect();
+        let live: BTreeSet<&str> = feed.now.files.iter().map(|file| file.path.as_str()).collect();
         let paths = self
             .inserted
             .iter()

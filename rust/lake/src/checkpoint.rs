@@ -7,8 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
-    StringArray, StructArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -63,11 +62,7 @@ pub(crate) async fn read_checkpoint(
     location: &TableLocation,
     files: &CheckpointFiles,
 ) -> Result<CheckpointState> {
-    let reader = Reader {
-        store,
-        location,
-        version: files.version,
-    };
+    let reader = Reader { store, location, version: files.version };
     let mut state = CheckpointState::default();
     for path in &files.paths {
         reader.read_into(path, &mut state).await?;
@@ -107,9 +102,8 @@ impl Reader<'_> {
     }
 
     async fn read_json(&self, path: &Path, state: &mut CheckpointState) -> Result<()> {
-        let bytes = async { self.store.get(path).await?.bytes().await }
-            .await
-            .map_err(|error| self.unreadable(path, &error))?;
+        let bytes =
+            async { self.store.get(path).await?.bytes().await }.await.map_err(|error| self.unreadable(path, &error))?;
         for text in bytes.split(|byte| *byte == b'\n') {
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -121,9 +115,7 @@ impl Reader<'_> {
             state.metadata = line.meta_data.or(state.metadata.take());
             state.transactions.extend(line.txn);
             state.adds.extend(line.add);
-            state
-                .sidecars
-                .extend(sidecar.sidecar.map(|sidecar| sidecar.path));
+            state.sidecars.extend(sidecar.sidecar.map(|sidecar| sidecar.path));
         }
         Ok(())
     }
@@ -131,14 +123,9 @@ impl Reader<'_> {
     async fn read_parquet(&self, path: &Path, state: &mut CheckpointState) -> Result<()> {
         let meta = self.store.head(path).await;
         let size = meta.map_err(|error| self.unreadable(path, &error))?.size;
-        let reader = StoredFile {
-            store: Arc::clone(self.store),
-            path: path.clone(),
-            size,
-        };
-        let builder = ParquetRecordBatchStreamBuilder::new(reader)
-            .await
-            .map_err(|error| self.unreadable(path, &error))?;
+        let reader = StoredFile { store: Arc::clone(self.store), path: path.clone(), size };
+        let builder =
+            ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| self.unreadable(path, &error))?;
         let leaves: Vec<usize> = builder
             .parquet_schema()
             .columns()
@@ -146,44 +133,24 @@ impl Reader<'_> {
             .enumerate()
             .filter(|(_, column)| {
                 let leaf = column.path().string();
-                COLUMNS.iter().any(|wanted| {
-                    leaf == *wanted || (wanted.ends_with('.') && leaf.starts_with(wanted))
-                })
+                COLUMNS.iter().any(|wanted| leaf == *wanted || (wanted.ends_with('.') && leaf.starts_with(wanted)))
             })
             .map(|(index, _)| index)
             .collect();
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        let mut batches = builder
-            .with_projection(mask)
-            .build()
-            .map_err(|error| self.unreadable(path, &error))?
-            .boxed();
-        while let Some(batch) = batches
-            .try_next()
-            .await
-            .map_err(|error| self.unreadable(path, &error))?
-        {
-            take_batch(&batch, state)
-                .ok_or_else(|| self.corrupt(format!("file '{path}' lacks a column of Delta")))?;
+        let mut batches = builder.with_projection(mask).build().map_err(|error| self.unreadable(path, &error))?.boxed();
+        while let Some(batch) = batches.try_next().await.map_err(|error| self.unreadable(path, &error))? {
+            take_batch(&batch, state).ok_or_else(|| self.corrupt(format!("file '{path}' lacks a column of Delta")))?;
         }
         Ok(())
     }
 
     fn unreadable(&self, path: &Path, error: &dyn std::fmt::Display) -> LakeError {
-        LakeError::store(
-            &self.location.uri,
-            format!("reading the checkpoint file '{path}'"),
-            &error,
-        )
+        LakeError::store(&self.location.uri, format!("reading the checkpoint file '{path}'"), &error)
     }
 
     fn corrupt(&self, detail: String) -> LakeError {
-        LakeError::CorruptLog {
-            uri: self.location.uri.clone(),
-            version: self.version,
-            line: None,
-            detail,
-        }
+        LakeError::CorruptLog { uri: self.location.uri.clone(), version: self.version, line: None, detail }
     }
 }
 
@@ -196,16 +163,10 @@ struct StoredFile {
 
 impl AsyncFileReader for StoredFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        self.store
-            .get_range(&self.path, range)
-            .map_err(|error| ParquetError::External(Box::new(error)))
-            .boxed()
+        self.store.get_range(&self.path, range).map_err(|error| ParquetError::External(Box::new(error))).boxed()
     }
 
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         async move { self.store.get_ranges(&self.path, &ranges).await }
             .map_err(|error| ParquetError::External(Box::new(error)))
             .boxed()
@@ -246,14 +207,9 @@ fn take_batch(batch: &RecordBatch, state: &mut CheckpointState) -> Option<()> {
                 id: metadata.text("id", row)?,
                 name: metadata.text("name", row),
                 description: metadata.text("description", row),
-                format: Format {
-                    provider,
-                    ..Format::default()
-                },
+                format: Format { provider, ..Format::default() },
                 schema_string: metadata.text("schemaString", row)?,
-                partition_columns: metadata
-                    .strings("partitionColumns", row)
-                    .unwrap_or_default(),
+                partition_columns: metadata.strings("partitionColumns", row).unwrap_or_default(),
                 created_time: metadata.int64("createdTime", row),
                 configuration: metadata.map("configuration", row).unwrap_or_default(),
             });
@@ -311,27 +267,17 @@ impl Rows {
             .zip(rows.columns())
             .map(|(field, column)| Some((field.name().clone(), plain(column)?)))
             .collect::<Option<Vec<_>>>()?;
-        Some(Self {
-            columns,
-            valid: rows.clone(),
-        })
+        Some(Self { columns, valid: rows.clone() })
     }
 
     /// Rows that have this kind of action: where its key is not null.
     fn present(&self, key: &str) -> Option<Vec<usize>> {
         let key = self.column(key)?;
-        Some(
-            (0..self.valid.len())
-                .filter(|row| self.valid.is_valid(*row) && key.is_valid(*row))
-                .collect(),
-        )
+        Some((0..self.valid.len()).filter(|row| self.valid.is_valid(*row) && key.is_valid(*row)).collect())
     }
 
     fn column(&self, name: &str) -> Option<&ArrayRef> {
-        self.columns
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, column)| column)
+        self.columns.iter().find(|(found, _)| found == name).map(|(_, column)| column)
     }
 
     fn inside(&self, name: &str) -> Option<Self> {
@@ -397,9 +343,7 @@ impl Rows {
 /// Writers store strings in any of Arrow's encodings.
 fn plain(column: &ArrayRef) -> Option<ArrayRef> {
     match column.data_type() {
-        DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..) => {
-            cast(column, &DataType::Utf8).ok()
-        }
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..) => cast(column, &DataType::Utf8).ok(),
         _ => Some(Arc::clone(column)),
     }
 }
@@ -418,28 +362,14 @@ mod tests {
         sizes.append_null();
         sizes.append_value(2);
         let adds = StructArray::from(vec![
-            (
-                Arc::new(Field::new("path", DataType::Utf8View, true)),
-                paths,
-            ),
-            (
-                Arc::new(Field::new("size", DataType::Int64, true)),
-                Arc::new(sizes.finish()) as ArrayRef,
-            ),
+            (Arc::new(Field::new("path", DataType::Utf8View, true)), paths),
+            (Arc::new(Field::new("size", DataType::Int64, true)), Arc::new(sizes.finish()) as ArrayRef),
         ]);
-        let schema = Arc::new(Schema::new(vec![Field::new(
-            "add",
-            adds.data_type().clone(),
-            true,
-        )]));
+        let schema = Arc::new(Schema::new(vec![Field::new("add", adds.data_type().clone(), true)]));
         let batch = RecordBatch::try_new(schema, vec![Arc::new(adds)]).unwrap();
         let mut state = CheckpointState::default();
         take_batch(&batch, &mut state).unwrap();
-        let found: Vec<(&str, u64)> = state
-            .adds
-            .iter()
-            .map(|add| (add.path.as_str(), add.size))
-            .collect();
+        let found: Vec<(&str, u64)> = state.adds.iter().map(|add| (add.path.as_str(), add.size)).collect();
         assert_eq!(found, [("a", 1), ("b", 2)]);
     }
 }

@@ -120,11 +120,7 @@ pub enum CommitOutcome {
 /// `unsupported_feature`, `schema_mismatch`, `constraint_violated`, `commit_conflict` if a removed file is not live in
 /// the base, `invalid_argument` where change files are due and missing, `store_error`.  After a `store_error` whose
 /// message says that the outcome is unknown, the files stay, and the next look at the log tells.
-pub async fn commit(
-    lake: &Lake,
-    request: CommitRequest,
-    step: &(dyn Fn(CommitStep) + Sync),
-) -> Result<CommitOutcome> {
+pub async fn commit(lake: &Lake, request: CommitRequest, step: &(dyn Fn(CommitStep) + Sync)) -> Result<CommitOutcome> {
     let base = match request.base {
         Some(version) => Some(lake.snapshot(&request.location, Some(version)).await?),
         None => None,
@@ -137,24 +133,13 @@ pub async fn commit(
     let local = request.location.local_path();
     if let (Some(table), true) = (&local, lake.durable()) {
         let table = table.clone();
-        let paths: Vec<String> = files
-            .iter()
-            .filter_map(|file| file.unsynced.clone())
-            .collect();
-        blocking(&request.location, "syncing the data files", move || {
-            sync_files(&table, &paths)
-        })
-        .await?;
+        let paths: Vec<String> = files.iter().filter_map(|file| file.unsynced.clone()).collect();
+        blocking(&request.location, "syncing the data files", move || sync_files(&table, &paths)).await?;
     }
     step(CommitStep::FilesSynced);
     // From here on an entry may name the files, also if this future is dropped: they stay until it is known otherwise.
     keep(&files, true);
-    let putter = Putter {
-        lake,
-        location: &request.location,
-        version,
-        commit_id: &commit_id,
-    };
+    let putter = Putter { lake, location: &request.location, version, commit_id: &commit_id };
     match putter.put(entry).await {
         Ok(true) => {}
         Ok(false) => {
@@ -168,10 +153,7 @@ pub async fn commit(
     }
     step(CommitStep::EntryWritten);
     if let (Some(table), true) = (local, lake.durable()) {
-        blocking(&request.location, "syncing the log", move || {
-            sync_folder(&table.join("_delta_log"))
-        })
-        .await?;
+        blocking(&request.location, "syncing the log", move || sync_folder(&table.join("_delta_log"))).await?;
     }
     step(CommitStep::EntrySynced);
     let mut checkpoint_error = None;
@@ -181,11 +163,7 @@ pub async fn commit(
             Err(error) => checkpoint_error = Some(error.to_string()),
         }
     }
-    Ok(CommitOutcome::Committed {
-        version,
-        timestamp_ms: request.timestamp_ms,
-        checkpoint_error,
-    })
+    Ok(CommitOutcome::Committed { version, timestamp_ms: request.timestamp_ms, checkpoint_error })
 }
 
 fn keep(files: &[&WrittenFile], kept: bool) {
@@ -211,15 +189,11 @@ fn interval(request: &CommitRequest, base: Option<&TableSnapshot>) -> u64 {
 /// Writes a checkpoint of `version`.
 async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> Result<()> {
     let store = lake.store(location)?;
-    let failed = |error: &dyn std::fmt::Display| {
-        LakeError::store(&location.uri, "writing a checkpoint", &error)
-    };
+    let failed = |error: &dyn std::fmt::Display| LakeError::store(&location.uri, "writing a checkpoint", &error);
     let engine = store.delta.engine(None);
     let url = location.url()?;
     let written = tokio::task::spawn_blocking(move || {
-        let snapshot = delta_kernel::Snapshot::builder_for(url)
-            .at_version(version)
-            .build(engine.as_ref())?;
+        let snapshot = delta_kernel::Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
         snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
     })
     .await
@@ -233,10 +207,7 @@ async fn blocking(
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| LakeError::store(&location.uri, attempt, &error);
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))
+    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }
 
 /// A put that did not succeed; `unknown` if the entry may still appear.
@@ -255,17 +226,12 @@ struct Putter<'a> {
 impl Putter<'_> {
     /// Puts the entry; `false` if somebody else's is there.
     async fn put(&self, entry: Vec<u8>) -> Result<bool, Failed> {
-        let store = self.lake.store(self.location).map_err(|error| Failed {
-            error,
-            unknown: false,
-        })?;
+        let store = self.lake.store(self.location).map_err(|error| Failed { error, unknown: false })?;
         let local = self.location.local_path();
         let put = match &local {
             Some(table) => {
                 let (table, version, durable) = (table.clone(), self.version, self.lake.durable());
-                let done = tokio::task::spawn_blocking(move || {
-                    put_entry(&table, version, &entry, durable)
-                });
+                let done = tokio::task::spawn_blocking(move || put_entry(&table, version, &entry, durable));
                 match done.await {
                     Ok(Ok(put)) => Ok(put),
                     Ok(Err(error)) => Err(error.to_string()),
@@ -305,31 +271,19 @@ impl Putter<'_> {
             // A damaged entry is not ours: ours are put whole.
             let commit = parse(self.location, self.version, &entry, &untyped());
             Ok(Some(commit.is_ok_and(|commit| {
-                commit
-                    .info
-                    .get("deltakeep")
-                    .and_then(|info| info.get("commit_id"))
+                commit.info.get("deltakeep").and_then(|info| info.get("commit_id"))
                     == Some(&Value::from(self.commit_id))
             })))
         };
-        found.await.map_err(|error| Failed {
-            error,
-            unknown: true,
-        })
+        found.await.map_err(|error| Failed { error, unknown: true })
     }
 }
 
 async fn put_remote(store: &Arc<Store>, version: Version, entry: Vec<u8>) -> Result<bool, String> {
     let options = PutOptions::from(PutMode::Create);
-    match store
-        .table
-        .put_opts(&entry_path(version), entry.into(), options)
-        .await
-    {
+    match store.table.put_opts(&entry_path(version), entry.into(), options).await {
         Ok(_) => Ok(true),
-        Err(
-            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
-        ) => Ok(false),
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -343,14 +297,7 @@ mod tests {
         let names: Vec<&str> = CommitStep::ALL.iter().map(|step| step.name()).collect();
         assert_eq!(
             names,
-            [
-                "planned",
-                "files_written",
-                "files_synced",
-                "entry_written",
-                "entry_synced",
-                "checkpointed"
-            ]
+            ["planned", "files_written", "files_synced", "entry_written", "entry_synced", "checkpointed"]
         );
         assert!(CommitStep::ALL.is_sorted());
     }
@@ -359,10 +306,7 @@ mod tests {
     fn a_new_table_may_use_what_its_protocol_names() {
         let location = TableLocation::parse("/lake/t", std::collections::BTreeMap::new()).unwrap();
         let mut spec = DeltaWriteSpec::new(location);
-        spec.properties
-            .insert("delta.enableChangeDataFeed".into(), "true".into());
-        assert!(
-            crate::properties::writer_features(&spec.protocol(false)).contains("changeDataFeed")
-        );
+        spec.properties.insert("delta.enableChangeDataFeed".into(), "true".into());
+        assert!(crate::properties::writer_features(&spec.protocol(false)).contains("changeDataFeed"));
     }
 }

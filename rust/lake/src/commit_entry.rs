@@ -15,18 +15,11 @@ use crate::schema::{delta_schema_json, has_timestamp_ntz, schema_from_delta_json
 use crate::table::{DataFile, FileKey, TableSnapshot};
 
 /// The bytes of the entry, after everything that can be known before was checked.
-pub(crate) fn entry_text(
-    request: &CommitRequest,
-    base: Option<&TableSnapshot>,
-    commit_id: &str,
-) -> Result<Vec<u8>> {
+pub(crate) fn entry_text(request: &CommitRequest, base: Option<&TableSnapshot>, commit_id: &str) -> Result<Vec<u8>> {
     let uri = &request.location.uri;
     request.spec.validate()?;
     let mut lines = Vec::new();
-    lines.push(Line {
-        commit_info: Some(commit_info(request, commit_id)),
-        ..Line::default()
-    });
+    lines.push(Line { commit_info: Some(commit_info(request, commit_id)), ..Line::default() });
     let schema_json = delta_schema_json(uri, &request.schema)?;
     match base {
         None => lines.extend(creation(request, schema_json)?),
@@ -41,30 +34,22 @@ pub(crate) fn entry_text(
     }
     let timestamp = request.timestamp_ms;
     lines.extend(request.transactions.iter().map(|(app_id, version)| Line {
-        txn: Some(Transaction {
-            app_id: app_id.clone(),
-            version: *version,
-            last_updated: Some(timestamp),
-        }),
+        txn: Some(Transaction { app_id: app_id.clone(), version: *version, last_updated: Some(timestamp) }),
         ..Line::default()
     }));
-    lines.extend(request.remove.iter().map(|file| Line {
-        remove: Some(Remove::of(file, timestamp, request.data_change)),
-        ..Line::default()
-    }));
-    lines.extend(request.add.iter().map(|file| Line {
-        add: Some(file.to_add(request.data_change)),
-        ..Line::default()
-    }));
-    lines.extend(request.change_files.iter().map(|file| Line {
-        cdc: Some(file.to_cdc()),
-        ..Line::default()
-    }));
+    lines.extend(
+        request
+            .remove
+            .iter()
+            .map(|file| Line { remove: Some(Remove::of(file, timestamp, request.data_change)), ..Line::default() }),
+    );
+    lines
+        .extend(request.add.iter().map(|file| Line { add: Some(file.to_add(request.data_change)), ..Line::default() }));
+    lines.extend(request.change_files.iter().map(|file| Line { cdc: Some(file.to_cdc()), ..Line::default() }));
     let mut bytes = Vec::new();
     for line in &lines {
-        serde_json::to_writer(&mut bytes, line).map_err(|error| {
-            LakeError::invalid(format!("the commit cannot be written: {error}"))
-        })?;
+        serde_json::to_writer(&mut bytes, line)
+            .map_err(|error| LakeError::invalid(format!("the commit cannot be written: {error}")))?;
         bytes.push(b'\n');
     }
     Ok(bytes)
@@ -83,10 +68,7 @@ fn commit_info(request: &CommitRequest, commit_id: &str) -> Map<String, Value> {
         info.insert("readVersion".to_owned(), base.into());
     }
     let appends = request.remove.is_empty() && request.change_files.is_empty();
-    info.insert(
-        "isBlindAppend".to_owned(),
-        (appends && request.data_change && !request.metadata_update).into(),
-    );
+    info.insert("isBlindAppend".to_owned(), (appends && request.data_change && !request.metadata_update).into());
     info.insert(
         "operationMetrics".to_owned(),
         // As Spark has them: text.
@@ -97,10 +79,7 @@ fn commit_info(request: &CommitRequest, commit_id: &str) -> Map<String, Value> {
             "numOutputBytes": written.to_string(),
         }),
     );
-    info.insert(
-        "engineInfo".to_owned(),
-        format!("deltakeep/{}", env!("CARGO_PKG_VERSION")).into(),
-    );
+    info.insert("engineInfo".to_owned(), format!("deltakeep/{}", env!("CARGO_PKG_VERSION")).into());
     info.insert("deltakeep".to_owned(), ours.into());
     info
 }
@@ -124,39 +103,17 @@ fn creation(request: &CommitRequest, schema_string: String) -> Result<[Line; 2]>
         created_time: Some(request.timestamp_ms),
         configuration: configuration(&request.spec),
     };
-    Ok([
-        Line {
-            protocol: Some(protocol),
-            ..Line::default()
-        },
-        Line {
-            meta_data: Some(metadata),
-            ..Line::default()
-        },
-    ])
+    Ok([Line { protocol: Some(protocol), ..Line::default() }, Line { meta_data: Some(metadata), ..Line::default() }])
 }
 
 fn configuration(spec: &DeltaWriteSpec) -> BTreeMap<String, Option<String>> {
-    spec.properties
-        .iter()
-        .map(|(name, value)| (name.clone(), Some(value.clone())))
-        .collect()
+    spec.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect()
 }
 
-fn metadata_update(
-    request: &CommitRequest,
-    base: &TableSnapshot,
-    schema_string: String,
-) -> Vec<Line> {
-    let protocol = request
-        .spec
-        .upgraded_protocol(base, has_timestamp_ntz(&request.schema));
+fn metadata_update(request: &CommitRequest, base: &TableSnapshot, schema_string: String) -> Vec<Line> {
+    let protocol = request.spec.upgraded_protocol(base, has_timestamp_ntz(&request.schema));
     let metadata = Metadata {
-        description: request
-            .spec
-            .description
-            .clone()
-            .or_else(|| base.description.clone()),
+        description: request.spec.description.clone().or_else(|| base.description.clone()),
         schema_string,
         partition_columns: request.spec.partition_by.clone(),
         configuration: configuration(&request.spec),
@@ -164,15 +121,9 @@ fn metadata_update(
     };
     let mut lines = Vec::new();
     if protocol.is_some() {
-        lines.push(Line {
-            protocol,
-            ..Line::default()
-        });
+        lines.push(Line { protocol, ..Line::default() });
     }
-    lines.push(Line {
-        meta_data: Some(metadata),
-        ..Line::default()
-    });
+    lines.push(Line { meta_data: Some(metadata), ..Line::default() });
     lines
 }
 
@@ -187,44 +138,24 @@ fn check_against(request: &CommitRequest, base: &TableSnapshot) -> Result<()> {
             detail: "the commit removes files, and 'delta.appendOnly' is true".to_owned(),
         });
     }
-    let live: BTreeSet<FileKey> = if request.remove.is_empty() {
-        BTreeSet::new()
-    } else {
-        base.files.iter().map(DataFile::key).collect()
-    };
-    if let Some(gone) = request
-        .remove
-        .iter()
-        .find(|file| !live.contains(&file.key()))
-    {
+    let live: BTreeSet<FileKey> =
+        if request.remove.is_empty() { BTreeSet::new() } else { base.files.iter().map(DataFile::key).collect() };
+    if let Some(gone) = request.remove.iter().find(|file| !live.contains(&file.key())) {
         return Err(LakeError::CommitConflict {
             uri: uri.clone(),
             version: base.version,
-            detail: format!(
-                "file '{}', which is to be removed, is not in the table",
-                gone.path
-            ),
+            detail: format!("file '{}', which is to be removed, is not in the table", gone.path),
         });
     }
-    let vectors = request
-        .remove
-        .iter()
-        .any(|file| file.deletion_vector.is_some())
-        || request
-            .add
-            .iter()
-            .any(|file| file.deletion_vector.is_some());
-    if vectors && request.data_change && base.change_data_feed() && request.change_files.is_empty()
-    {
+    let vectors = request.remove.iter().any(|file| file.deletion_vector.is_some())
+        || request.add.iter().any(|file| file.deletion_vector.is_some());
+    if vectors && request.data_change && base.change_data_feed() && request.change_files.is_empty() {
         return Err(LakeError::invalid(format!(
             "the commit changes files of table '{uri}' that have deletion vectors; write change files, because other \
              readers of its change data feed cannot derive the change"
         )));
     }
-    if request
-        .add
-        .iter()
-        .any(|file| file.deletion_vector.is_some())
+    if request.add.iter().any(|file| file.deletion_vector.is_some())
         && !base.writer_features.contains("deletionVectors")
     {
         return Err(LakeError::UnsupportedFeature {
@@ -239,12 +170,7 @@ fn check_against(request: &CommitRequest, base: &TableSnapshot) -> Result<()> {
 
 /// Rows must fit the table as it is: same names, types and order; only nullability may be narrower.
 fn check_schema(request: &CommitRequest, base: &TableSnapshot, schema_json: &str) -> Result<()> {
-    let mismatch = |detail: String| {
-        Err(LakeError::SchemaMismatch {
-            uri: request.location.uri.clone(),
-            detail,
-        })
-    };
+    let mismatch = |detail: String| Err(LakeError::SchemaMismatch { uri: request.location.uri.clone(), detail });
     if request.add.is_empty() {
         return Ok(());
     }

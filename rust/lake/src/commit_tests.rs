@@ -8,34 +8,21 @@ use object_store::memory::InMemory;
 
 use crate::fixtures::{Fixture, committed, quiet, stream};
 use crate::{
-    CommitOutcome, CommitStep, DvDescriptor, Lake, LakeOptions, TableLocation, WrittenFile, commit,
-    compact, write_change_files, write_files,
+    CommitOutcome, CommitStep, DvDescriptor, Lake, LakeOptions, TableLocation, WrittenFile, commit, compact,
+    write_change_files, write_files,
 };
 
 #[tokio::test]
 async fn a_created_table_holds_its_rows_properties_and_statistics() {
-    let table = Fixture::new(&[
-        ("delta.enableChangeDataFeed", "true"),
-        ("deltakeep.view", "prices"),
-    ]);
-    let add = table
-        .write(&[(1, Some("a"), 0.5), (3, None, 2.5)])
-        .await
-        .unwrap();
+    let table = Fixture::new(&[("delta.enableChangeDataFeed", "true"), ("deltakeep.view", "prices")]);
+    let add = table.write(&[(1, Some("a"), 0.5), (3, None, 2.5)]).await.unwrap();
     let steps = Mutex::new(Vec::new());
     let step = |step: CommitStep| steps.lock().unwrap().push(step);
-    let outcome = commit(&table.lake, table.request(None, add), &step)
-        .await
-        .unwrap();
+    let outcome = commit(&table.lake, table.request(None, add), &step).await.unwrap();
     assert_eq!(committed(outcome), 0);
     assert_eq!(
         *steps.lock().unwrap(),
-        [
-            CommitStep::FilesWritten,
-            CommitStep::FilesSynced,
-            CommitStep::EntryWritten,
-            CommitStep::EntrySynced
-        ]
+        [CommitStep::FilesWritten, CommitStep::FilesSynced, CommitStep::EntryWritten, CommitStep::EntrySynced]
     );
     let snapshot = table.snapshot(None).await;
     assert_eq!(snapshot.version, 0);
@@ -58,15 +45,11 @@ async fn of_two_writers_on_one_base_one_wins_and_the_other_can_come_again() {
     table.append(None, &[1]).await;
     let first = table.write(&[(2, None, 0.0)]).await.unwrap();
     let second = table.write(&[(3, None, 0.0)]).await.unwrap();
-    let won = commit(&table.lake, table.request(Some(0), first), &quiet)
-        .await
-        .unwrap();
+    let won = commit(&table.lake, table.request(Some(0), first), &quiet).await.unwrap();
     assert_eq!(committed(won), 1);
     let lost = commit(&table.lake, table.request(Some(0), second.clone()), &quiet).await;
     assert_eq!(lost.unwrap(), CommitOutcome::Conflict { winner: 1 });
-    let again = commit(&table.lake, table.request(Some(1), second), &quiet)
-        .await
-        .unwrap();
+    let again = commit(&table.lake, table.request(Some(1), second), &quiet).await.unwrap();
     assert_eq!(committed(again), 2);
     assert_eq!(table.ids(None).await, [1, 2, 3]);
 }
@@ -80,16 +63,11 @@ async fn of_many_racing_writers_exactly_one_wins() {
         let table = Arc::clone(&table);
         racers.spawn(async move {
             let add = table.write(&[(id, None, 0.0)]).await.unwrap();
-            commit(&table.lake, table.request(Some(0), add), &quiet)
-                .await
-                .unwrap()
+            commit(&table.lake, table.request(Some(0), add), &quiet).await.unwrap()
         });
     }
     let outcomes = racers.join_all().await;
-    let won = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, CommitOutcome::Committed { version: 1, .. }))
-        .count();
+    let won = outcomes.iter().filter(|outcome| matches!(outcome, CommitOutcome::Committed { version: 1, .. })).count();
     assert_eq!(won, 1);
     assert_eq!(table.ids(None).await.len(), 2);
 }
@@ -100,24 +78,13 @@ async fn removed_files_leave_with_all_that_their_add_said() {
     table.append(None, &[1]).await;
     table.append(Some(0), &[2]).await;
     let snapshot = table.snapshot(None).await;
-    let gone = snapshot
-        .files
-        .iter()
-        .find(|file| file.columns["id"].min == Some(ScalarValue::Int64(Some(1))));
+    let gone = snapshot.files.iter().find(|file| file.columns["id"].min == Some(ScalarValue::Int64(Some(1))));
     let mut request = table.request(Some(1), Vec::new());
     request.remove = vec![gone.unwrap().clone()];
-    assert_eq!(
-        committed(commit(&table.lake, request.clone(), &quiet).await.unwrap()),
-        2
-    );
+    assert_eq!(committed(commit(&table.lake, request.clone(), &quiet).await.unwrap()), 2);
     assert_eq!(table.ids(None).await, [2]);
     let entry = std::fs::read_to_string(table.entry(2)).unwrap();
-    for field in [
-        "\"stats\":",
-        "\"size\":",
-        "\"partitionValues\":",
-        "\"extendedFileMetadata\":true",
-    ] {
+    for field in ["\"stats\":", "\"size\":", "\"partitionValues\":", "\"extendedFileMetadata\":true"] {
         assert!(entry.contains(field), "{field} is missing in {entry}");
     }
     request.base = Some(2);
@@ -132,14 +99,7 @@ async fn files_that_nothing_commits_are_deleted() {
     let count = || {
         std::fs::read_dir(table.path())
             .unwrap()
-            .filter(|entry| {
-                entry
-                    .as_ref()
-                    .unwrap()
-                    .path()
-                    .extension()
-                    .is_some_and(|e| e == "parquet")
-            })
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "parquet"))
             .count()
     };
     assert_eq!(count(), 1);
@@ -152,21 +112,9 @@ async fn files_that_nothing_commits_are_deleted() {
     assert_eq!(count(), 1);
     // A stream that fails leaves nothing either.
     let null_id = arrow::array::RecordBatch::try_from_iter_with_nullable([
-        (
-            "id",
-            Arc::new(arrow::array::Int64Array::from(vec![Some(1), None])) as _,
-            true,
-        ),
-        (
-            "name",
-            Arc::new(arrow::array::StringArray::from(vec![None::<&str>, None])) as _,
-            true,
-        ),
-        (
-            "price",
-            Arc::new(arrow::array::Float64Array::from(vec![0.0, 0.0])) as _,
-            true,
-        ),
+        ("id", Arc::new(arrow::array::Int64Array::from(vec![Some(1), None])) as _, true),
+        ("name", Arc::new(arrow::array::StringArray::from(vec![None::<&str>, None])) as _, true),
+        ("price", Arc::new(arrow::array::Float64Array::from(vec![0.0, 0.0])) as _, true),
     ])
     .unwrap();
     let failed = write_files(&table.lake, &table.spec, &table.schema, stream(null_id)).await;
@@ -180,10 +128,7 @@ async fn files_that_nothing_commits_are_deleted() {
 async fn constraints_and_append_only_are_obeyed() {
     let table = Fixture::new(&[("delta.constraints.positive", "price > 0")]);
     table.append(None, &[1]).await;
-    let broken = table
-        .write(&[(2, None, 1.0), (3, None, -1.0)])
-        .await
-        .unwrap_err();
+    let broken = table.write(&[(2, None, 1.0), (3, None, -1.0)]).await.unwrap_err();
     assert_eq!(broken.code(), "constraint_violated");
     assert!(broken.to_string().contains("positive"), "{broken}");
     assert!(broken.to_string().contains("id=3"), "{broken}");
@@ -192,9 +137,7 @@ async fn constraints_and_append_only_are_obeyed() {
     table.append(None, &[1]).await;
     let mut request = table.request(Some(0), Vec::new());
     request.remove = table.snapshot(None).await.files.to_vec();
-    let error = commit(&table.lake, request.clone(), &quiet)
-        .await
-        .unwrap_err();
+    let error = commit(&table.lake, request.clone(), &quiet).await.unwrap_err();
     assert_eq!(error.code(), "constraint_violated");
     request.data_change = false;
     committed(commit(&table.lake, request, &quiet).await.unwrap());
@@ -202,10 +145,7 @@ async fn constraints_and_append_only_are_obeyed() {
 
 #[tokio::test]
 async fn a_changed_file_with_a_vector_needs_change_files() {
-    let table = Fixture::new(&[
-        ("delta.enableChangeDataFeed", "true"),
-        ("delta.enableDeletionVectors", "true"),
-    ]);
+    let table = Fixture::new(&[("delta.enableChangeDataFeed", "true"), ("delta.enableDeletionVectors", "true")]);
     table.append(None, &[1, 2]).await;
     let snapshot = table.snapshot(None).await;
     assert_eq!((snapshot.reader_version, snapshot.writer_version), (3, 7));
@@ -217,19 +157,14 @@ async fn a_changed_file_with_a_vector_needs_change_files() {
         size_in_bytes: 34,
         cardinality: 1,
     };
-    let hidden =
-        WrittenFile::with_deletion_vector(&table.lake, &table.spec, file, vector, None).unwrap();
+    let hidden = WrittenFile::with_deletion_vector(&table.lake, &table.spec, file, vector, None).unwrap();
     let mut request = table.request(Some(0), vec![hidden]);
     request.remove = vec![file.clone()];
-    let error = commit(&table.lake, request.clone(), &quiet)
-        .await
-        .unwrap_err();
+    let error = commit(&table.lake, request.clone(), &quiet).await.unwrap_err();
     assert_eq!(error.code(), "invalid_argument");
 
     let (schema, change) = table.change("delete", &[(1, None, 0.5)]);
-    request.change_files = write_change_files(&table.lake, &table.spec, &schema, stream(change))
-        .await
-        .unwrap();
+    request.change_files = write_change_files(&table.lake, &table.spec, &schema, stream(change)).await.unwrap();
     assert!(request.change_files[0].path.starts_with("_change_data/"));
     committed(commit(&table.lake, request, &quiet).await.unwrap());
     let snapshot = table.snapshot(None).await;
@@ -246,46 +181,21 @@ async fn a_changed_file_with_a_vector_needs_change_files() {
 async fn partitions_are_folders_and_odd_values_survive() {
     let mut table = Fixture::new(&[]);
     table.spec.partition_by = vec!["name".to_owned()];
-    let add = table
-        .write(&[
-            (1, Some("a b/ü=1%"), 0.5),
-            (2, None, 0.5),
-            (3, Some("c"), 0.5),
-        ])
-        .await
-        .unwrap();
-    committed(
-        commit(&table.lake, table.request(None, add), &quiet)
-            .await
-            .unwrap(),
-    );
+    let add = table.write(&[(1, Some("a b/ü=1%"), 0.5), (2, None, 0.5), (3, Some("c"), 0.5)]).await.unwrap();
+    committed(commit(&table.lake, table.request(None, add), &quiet).await.unwrap());
     let snapshot = table.snapshot(None).await;
-    let mut values: Vec<Option<String>> = snapshot
-        .files
-        .iter()
-        .map(|file| file.partition_values["name"].clone())
-        .collect();
+    let mut values: Vec<Option<String>> =
+        snapshot.files.iter().map(|file| file.partition_values["name"].clone()).collect();
     values.sort();
-    assert_eq!(
-        values,
-        [None, Some("a b/ü=1%".to_owned()), Some("c".to_owned())]
-    );
+    assert_eq!(values, [None, Some("a b/ü=1%".to_owned()), Some("c".to_owned())]);
     for file in snapshot.files.iter() {
         assert!(table.path().join(&file.path).exists(), "{}", file.path);
     }
     assert_eq!(table.ids(None).await, [1, 2, 3]);
     let (schema, change) = table.change("delete", &[(1, Some("a b/ü=1%"), 0.5)]);
-    let change_files = write_change_files(&table.lake, &table.spec, &schema, stream(change))
-        .await
-        .unwrap();
-    assert_eq!(
-        change_files[0].partition_values["name"].as_deref(),
-        Some("a b/ü=1%")
-    );
-    assert!(
-        !change_files[0].path.contains('%'),
-        "delta-rs would not decode it"
-    );
+    let change_files = write_change_files(&table.lake, &table.spec, &schema, stream(change)).await.unwrap();
+    assert_eq!(change_files[0].partition_values["name"].as_deref(), Some("a b/ü=1%"));
+    assert!(!change_files[0].path.contains('%'), "delta-rs would not decode it");
     let empty = table.write(&[(4, Some(""), 0.5)]).await.unwrap_err();
     assert_eq!(empty.code(), "schema_mismatch");
 }
@@ -293,23 +203,12 @@ async fn partitions_are_folders_and_odd_values_survive() {
 #[tokio::test]
 async fn a_column_with_nan_has_no_bounds() {
     let table = Fixture::new(&[]);
-    let add = table
-        .write(&[(1, None, f64::NAN), (2, None, 1.0)])
-        .await
-        .unwrap();
-    committed(
-        commit(&table.lake, table.request(None, add), &quiet)
-            .await
-            .unwrap(),
-    );
+    let add = table.write(&[(1, None, f64::NAN), (2, None, 1.0)]).await.unwrap();
+    committed(commit(&table.lake, table.request(None, add), &quiet).await.unwrap());
     let snapshot = table.snapshot(None).await;
     let columns = &snapshot.files[0].columns;
     assert!(columns["id"].max.is_some());
-    assert!(
-        columns
-            .get("price")
-            .is_none_or(|price| price.max.is_none() && price.min.is_none())
-    );
+    assert!(columns.get("price").is_none_or(|price| price.max.is_none() && price.min.is_none()));
 }
 
 #[tokio::test]
@@ -317,10 +216,7 @@ async fn metadata_updates_keep_the_table_and_raise_the_protocol() {
     let mut table = Fixture::new(&[]);
     table.append(None, &[1]).await;
     let before = table.snapshot(None).await;
-    table
-        .spec
-        .properties
-        .insert("delta.enableDeletionVectors".into(), "true".into());
+    table.spec.properties.insert("delta.enableDeletionVectors".into(), "true".into());
     let mut request = table.request(Some(0), Vec::new());
     request.metadata_update = true;
     committed(commit(&table.lake, request, &quiet).await.unwrap());
@@ -352,14 +248,9 @@ async fn compaction_changes_files_and_no_rows() {
     let table = Fixture::new(&[]);
     table.append(None, &[1]).await;
     for base in 0..4 {
-        table
-            .append(Some(base), &[i64::try_from(base).unwrap() + 2])
-            .await;
+        table.append(Some(base), &[i64::try_from(base).unwrap() + 2]).await;
     }
-    assert_eq!(
-        compact(&table.lake, table.location(), None).await.unwrap(),
-        Some(5)
-    );
+    assert_eq!(compact(&table.lake, table.location(), None).await.unwrap(), Some(5));
     let snapshot = table.snapshot(None).await;
     assert_eq!(snapshot.files.len(), 1);
     assert_eq!(table.ids(None).await, [1, 2, 3, 4, 5]);
@@ -367,10 +258,7 @@ async fn compaction_changes_files_and_no_rows() {
     let commits = table.lake.commits(table.location(), 4, 5).await.unwrap();
     assert!(!commits[0].data_changed);
     assert_eq!(commits[0].info["deltakeep"]["view"], "prices");
-    assert_eq!(
-        compact(&table.lake, table.location(), None).await.unwrap(),
-        None
-    );
+    assert_eq!(compact(&table.lake, table.location(), None).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -378,20 +266,12 @@ async fn durable_commits_and_remote_stores_work_alike() {
     let table = Fixture::new(&[]);
     let durable = Lake::new(LakeOptions::default());
     let add = table.write(&[(1, None, 0.0)]).await.unwrap();
-    committed(
-        commit(&durable, table.request(None, add), &quiet)
-            .await
-            .unwrap(),
-    );
+    committed(commit(&durable, table.request(None, add), &quiet).await.unwrap());
 
     let mut remote = Fixture::new(&[("delta.checkpointInterval", "2")]);
-    remote.spec.location =
-        TableLocation::parse("memory:///lake/t", std::collections::BTreeMap::new()).unwrap();
+    remote.spec.location = TableLocation::parse("memory:///lake/t", std::collections::BTreeMap::new()).unwrap();
     let store = Arc::new(InMemory::new());
-    remote
-        .lake
-        .register_store(remote.location(), Arc::<InMemory>::clone(&store))
-        .unwrap();
+    remote.lake.register_store(remote.location(), Arc::<InMemory>::clone(&store)).unwrap();
     remote.append(None, &[1]).await;
     remote.append(Some(0), &[2]).await;
     remote.append(Some(1), &[3]).await;

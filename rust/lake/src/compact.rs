@@ -28,11 +28,7 @@ const DEFAULT_FILE_SIZE: u64 = 128 * 1024 * 1024;
 ///
 /// # Errors
 /// `commit_conflict` if a winner touched the same files.
-pub async fn compact(
-    lake: &Lake,
-    location: &TableLocation,
-    target_file_size: Option<u64>,
-) -> Result<Option<Version>> {
+pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Option<u64>) -> Result<Option<Version>> {
     let mut base = lake.snapshot(location, None).await?;
     let size = target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1);
     let chosen = choose(&base, size);
@@ -50,10 +46,7 @@ pub async fn compact(
     let (url, store) = lake.object_store(location)?;
     context.register_object_store(url.as_ref(), store);
     let table = PinnedTable::new(lake.clone(), Arc::clone(&base)).with_files(chosen.clone());
-    let rows = context
-        .read_table(Arc::new(table))?
-        .execute_stream()
-        .await?;
+    let rows = context.read_table(Arc::new(table))?.execute_stream().await?;
     let written = write_files(lake, &spec, &base.schema, rows).await?;
     for _ in 0..MAX_ATTEMPTS {
         let request = CommitRequest {
@@ -85,15 +78,11 @@ pub async fn compact(
 
 /// Files of partitions in which at least two are small, or one has hidden rows.
 fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
-    let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&DataFile>> =
-        BTreeMap::new();
+    let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&DataFile>> = BTreeMap::new();
     for file in snapshot.files.iter() {
         // Two files below three quarters of the size are never better apart.
         if file.deletion_vector.is_some() || file.size < size / 4 * 3 {
-            partitions
-                .entry(file.partition_values.as_ref())
-                .or_default()
-                .push(file);
+            partitions.entry(file.partition_values.as_ref()).or_default().push(file);
         }
     }
     partitions
@@ -109,20 +98,12 @@ async fn newest_info(lake: &Lake, base: &TableSnapshot) -> Result<Map<String, Va
     if base.version == 0 {
         return Ok(Map::new());
     }
-    let commits = lake
-        .commits(&base.location, base.version - 1, base.version)
-        .await;
+    let commits = lake.commits(&base.location, base.version - 1, base.version).await;
     match commits {
         Ok(commits) => Ok(commits
             .into_iter()
             .next_back()
-            .and_then(|commit| {
-                commit
-                    .info
-                    .get("deltakeep")
-                    .and_then(Value::as_object)
-                    .cloned()
-            })
+            .and_then(|commit| commit.info.get("deltakeep").and_then(Value::as_object).cloned())
             .unwrap_or_default()),
         // A cleaned entry has nothing to repeat.
         Err(LakeError::HistoryGone { .. }) => Ok(Map::new()),

@@ -20,10 +20,7 @@ use crate::properties::DeltaWriteSpec;
 use crate::table::{Constraint, TableSnapshot};
 
 /// The constraints that rows written by `spec` must meet: those of its properties, and those of the table.
-pub fn required_constraints(
-    spec: &DeltaWriteSpec,
-    table: Option<&TableSnapshot>,
-) -> Vec<Constraint> {
+pub fn required_constraints(spec: &DeltaWriteSpec, table: Option<&TableSnapshot>) -> Vec<Constraint> {
     let mut constraints = crate::properties::constraints(&spec.properties, "{}");
     for constraint in table.iter().flat_map(|table| &table.constraints) {
         if !constraints.contains(constraint) {
@@ -67,12 +64,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(
-        context: &SessionContext,
-        uri: &str,
-        constraint: &Constraint,
-        schema: &SchemaRef,
-    ) -> Result<Self> {
+    fn new(context: &SessionContext, uri: &str, constraint: &Constraint, schema: &SchemaRef) -> Result<Self> {
         let unusable = |error: &dyn std::fmt::Display| LakeError::UnsupportedFeature {
             uri: uri.to_owned(),
             feature: format!("constraint '{}'", constraint.name),
@@ -87,18 +79,11 @@ impl Check {
             .parse_sql_expr(&constraint.expression, &columns)
             .and_then(|expression| context.create_physical_expr(expression, &columns))
             .map_err(|error| unusable(&error))?;
-        Ok(Self {
-            uri: uri.to_owned(),
-            constraint: constraint.clone(),
-            expression,
-        })
+        Ok(Self { uri: uri.to_owned(), constraint: constraint.clone(), expression })
     }
 
     fn run(&self, batch: &RecordBatch) -> Result<()> {
-        let values = self
-            .expression
-            .evaluate(batch)?
-            .into_array(batch.num_rows())?;
+        let values = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
         let values = cast(&values, &DataType::Boolean)?;
         let Some(values) = values.as_any().downcast_ref::<BooleanArray>() else {
             return Err(LakeError::invalid(format!(
@@ -123,25 +108,14 @@ impl Check {
 }
 
 /// Refuses NULL where the table does not take it, and empty text where Delta would make NULL of it.
-pub(crate) fn check_nulls(
-    uri: &str,
-    schema: &SchemaRef,
-    partition_by: &[String],
-    batch: &RecordBatch,
-) -> Result<()> {
+pub(crate) fn check_nulls(uri: &str, schema: &SchemaRef, partition_by: &[String], batch: &RecordBatch) -> Result<()> {
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         if !field.is_nullable() && column.null_count() > 0 {
-            let row = (0..column.len())
-                .find(|row| column.is_null(*row))
-                .unwrap_or(0);
+            let row = (0..column.len()).find(|row| column.is_null(*row)).unwrap_or(0);
             return Err(LakeError::ConstraintViolated {
                 uri: uri.to_owned(),
                 constraint: "NOT NULL".to_owned(),
-                detail: format!(
-                    "column '{}' is NULL in the row {}",
-                    field.name(),
-                    display_row(batch, row)
-                ),
+                detail: format!("column '{}' is NULL in the row {}", field.name(), display_row(batch, row)),
             });
         }
         if partition_by.contains(field.name())

@@ -30,11 +30,7 @@ static CACHE: LazyLock<VectorCache> = LazyLock::new(|| VectorCache::new(CACHE_BY
 ///
 /// # Errors
 /// `missing_file` if the vector's file is gone, `corrupt_log` if it does not hold what the log promises.
-pub async fn deleted_rows(
-    lake: &Lake,
-    snapshot: &TableSnapshot,
-    file: &DataFile,
-) -> Result<Arc<RoaringTreemap>> {
+pub async fn deleted_rows(lake: &Lake, snapshot: &TableSnapshot, file: &DataFile) -> Result<Arc<RoaringTreemap>> {
     let Some(descriptor) = &file.deletion_vector else {
         return Ok(Arc::new(RoaringTreemap::new()));
     };
@@ -56,18 +52,12 @@ pub async fn deleted_rows(
     };
     let rows = parse_payload(&payload).map_err(damaged)?;
     if i64::try_from(rows.len()) != Ok(descriptor.cardinality) {
-        return Err(damaged(format!(
-            "it holds {} rows, the log says {}",
-            rows.len(),
-            descriptor.cardinality
-        )));
+        return Err(damaged(format!("it holds {} rows, the log says {}", rows.len(), descriptor.cardinality)));
     }
     if let (Some(last), Some(count)) = (rows.max(), file.rows)
         && last >= count
     {
-        return Err(damaged(format!(
-            "it names row {last} of a file of {count} rows"
-        )));
+        return Err(damaged(format!("it names row {last} of a file of {count} rows")));
     }
     let rows = Arc::new(rows);
     CACHE.put(key, Arc::clone(&rows));
@@ -119,37 +109,22 @@ async fn fetch_payload(
         "p" => descriptor.path_or_inline_dv.clone(),
         other => return Err(damaged(format!("storage type '{other}' is not known"))),
     };
-    let start = u64::try_from(descriptor.offset.unwrap_or(1))
-        .map_err(|_| damaged("its offset is negative".into()))?;
-    let size = u64::try_from(descriptor.size_in_bytes)
-        .map_err(|_| damaged("its size is negative".into()))?;
+    let start = u64::try_from(descriptor.offset.unwrap_or(1)).map_err(|_| damaged("its offset is negative".into()))?;
+    let size = u64::try_from(descriptor.size_in_bytes).map_err(|_| damaged("its size is negative".into()))?;
     let (_, store) = lake.object_store(&snapshot.location)?;
     let location = Lake::object_path(&snapshot.location, &path)?;
     // Four bytes of length before the payload, four of checksum after it.
-    let stored = store
-        .get_range(&location, start..start + 4 + size + 4)
-        .await
-        .map_err(|error| match error {
-            object_store::Error::NotFound { .. } => missing_file(snapshot, &path),
-            other => LakeError::store(
-                &snapshot.location.uri,
-                format!("reading the deletion vector '{path}'"),
-                &other,
-            ),
-        })?;
+    let stored = store.get_range(&location, start..start + 4 + size + 4).await.map_err(|error| match error {
+        object_store::Error::NotFound { .. } => missing_file(snapshot, &path),
+        other => LakeError::store(&snapshot.location.uri, format!("reading the deletion vector '{path}'"), &other),
+    })?;
     let size = usize::try_from(size).map_err(|_| damaged("it is too large".into()))?;
     if stored.len() != size + 8 {
-        return Err(damaged(format!(
-            "{} of {} bytes are there",
-            stored.len(),
-            size + 8
-        )));
+        return Err(damaged(format!("{} of {} bytes are there", stored.len(), size + 8)));
     }
     let stored_size = big_endian(&stored[..4]);
     if usize::try_from(stored_size) != Ok(size) {
-        return Err(damaged(format!(
-            "its file says {stored_size} bytes, the log says {size}"
-        )));
+        return Err(damaged(format!("its file says {stored_size} bytes, the log says {size}")));
     }
     let payload = stored.slice(4..4 + size);
     if big_endian(&stored[4 + size..]) != crc32(&payload) {
@@ -159,14 +134,10 @@ async fn fetch_payload(
 }
 
 fn parse_payload(payload: &[u8]) -> Result<RoaringTreemap, String> {
-    let (magic, bitmap) = payload
-        .split_first_chunk::<4>()
-        .ok_or("it is shorter than its header")?;
+    let (magic, bitmap) = payload.split_first_chunk::<4>().ok_or("it is shorter than its header")?;
     let magic = u32::from_le_bytes(*magic);
     if magic != PORTABLE_MAGIC {
-        return Err(format!(
-            "its magic number {magic} is not that of a portable bitmap"
-        ));
+        return Err(format!("its magic number {magic} is not that of a portable bitmap"));
     }
     RoaringTreemap::deserialize_from(bitmap).map_err(|error| error.to_string())
 }
@@ -187,8 +158,7 @@ fn relative_path(encoded: &str) -> Result<String, String> {
     })
 }
 
-const Z85: &[u8; 85] =
-    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+const Z85: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
 /// Decodes ZeroMQ's base 85 (<https://rfc.zeromq.org/spec/32/>): five characters are four big-endian bytes.
 fn decode_z85(text: &[u8]) -> Result<Vec<u8>, String> {
@@ -212,18 +182,13 @@ fn decode_z85(text: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn big_endian(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .take(4)
-        .fold(0, |value, byte| (value << 8) | u32::from(*byte))
+    bytes.iter().take(4).fold(0, |value, byte| (value << 8) | u32::from(*byte))
 }
 
 /// CRC-32 as in ISO-HDLC (zip, PNG), which the format asks for.
 fn crc32(bytes: &[u8]) -> u32 {
     static TABLE: [u32; 256] = crc32_table();
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8)
-    })
+    !bytes.iter().fold(u32::MAX, |crc, byte| TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
 }
 
 const fn crc32_table() -> [u32; 256] {
@@ -233,11 +198,7 @@ const fn crc32_table() -> [u32; 256] {
         let mut value = entry;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 {
-                0xedb8_8320 ^ (value >> 1)
-            } else {
-                value >> 1
-            };
+            value = if value & 1 == 1 { 0xedb8_8320 ^ (value >> 1) } else { value >> 1 };
             bit += 1;
         }
         table[entry as usize] = value;
@@ -269,10 +230,7 @@ struct CacheEntry {
 
 impl VectorCache {
     fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            state: Mutex::default(),
-        }
+        Self { limit, state: Mutex::default() }
     }
 
     fn get(&self, key: &VectorKey) -> Option<Arc<RoaringTreemap>> {
@@ -297,11 +255,7 @@ impl VectorCache {
         }
         state.bytes += bytes;
         while state.bytes > self.limit {
-            let Some(oldest) = state
-                .entries
-                .iter()
-                .min_by_key(|(_, entry)| entry.used)
-                .map(|(key, _)| key.clone())
+            let Some(oldest) = state.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone())
             else {
                 break;
             };
@@ -319,10 +273,7 @@ mod tests {
     #[test]
     fn checksum_and_base_85_match_their_published_examples() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(
-            decode_z85(b"HelloWorld").unwrap(),
-            [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b]
-        );
+        assert_eq!(decode_z85(b"HelloWorld").unwrap(), [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b]);
         assert!(decode_z85(b"Hell").is_err());
         assert!(decode_z85(b"Hell~").is_err());
     }

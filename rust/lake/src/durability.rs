@@ -43,12 +43,7 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Puts an entry into the log of a local table unless its version is taken; returns whether it was put.
-pub(crate) fn put_entry(
-    table: &Path,
-    version: Version,
-    bytes: &[u8],
-    durable: bool,
-) -> io::Result<bool> {
+pub(crate) fn put_entry(table: &Path, version: Version, bytes: &[u8], durable: bool) -> io::Result<bool> {
     let log = table.join("_delta_log");
     fs::create_dir_all(&log)?;
     let entry = log.join(format!("{version:020}.json"));
@@ -86,17 +81,8 @@ pub(crate) struct FileGuard {
 
 impl FileGuard {
     /// Guards `path` in the store of a table that is at `table` if it is local.
-    pub fn new(
-        store: Arc<dyn ObjectStore>,
-        table: Option<&Path>,
-        path: object_store::path::Path,
-    ) -> Self {
-        Self {
-            local: table.map(|table| table.join(path.as_ref())),
-            store,
-            path,
-            kept: AtomicBool::new(false),
-        }
+    pub fn new(store: Arc<dyn ObjectStore>, table: Option<&Path>, path: object_store::path::Path) -> Self {
+        Self { local: table.map(|table| table.join(path.as_ref())), store, path, kept: AtomicBool::new(false) }
     }
 
     /// Sets whether the file stays: once an entry may name it, it must.
@@ -107,10 +93,7 @@ impl FileGuard {
 
 impl std::fmt::Debug for FileGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileGuard")
-            .field("path", &self.path)
-            .field("kept", &self.kept)
-            .finish_non_exhaustive()
+        f.debug_struct("FileGuard").field("path", &self.path).field("kept", &self.kept).finish_non_exhaustive()
     }
 }
 
@@ -141,10 +124,7 @@ mod tests {
         assert!(put_entry(folder.path(), 0, b"first", true).unwrap());
         assert!(!put_entry(folder.path(), 0, b"second", true).unwrap());
         let log = folder.path().join("_delta_log");
-        let names: Vec<_> = fs::read_dir(&log)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let names: Vec<_> = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["00000000000000000000.json"]);
         assert_eq!(fs::read(log.join(&names[0])).unwrap(), b"first");
     }
@@ -156,11 +136,7 @@ mod tests {
         for kept in [false, true] {
             let file = folder.path().join("part.parquet");
             fs::write(&file, b"rows").unwrap();
-            let guard = FileGuard::new(
-                Arc::clone(&store),
-                Some(folder.path()),
-                "part.parquet".into(),
-            );
+            let guard = FileGuard::new(Arc::clone(&store), Some(folder.path()), "part.parquet".into());
             guard.keep(kept);
             drop(guard);
             assert_eq!(file.exists(), kept);

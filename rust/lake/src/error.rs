@@ -20,9 +20,7 @@ pub enum LakeError {
         detail: String,
     },
     /// The version is newer than the table.
-    #[error(
-        "table '{uri}' has no version {version} (its newest is {latest}); ask for a version that exists"
-    )]
+    #[error("table '{uri}' has no version {version} (its newest is {latest}); ask for a version that exists")]
     VersionNotFound {
         /// Location of the table.
         uri: String,
@@ -43,9 +41,7 @@ pub enum LakeError {
         version: u64,
     },
     /// Another table lives at the location now.
-    #[error(
-        "table '{uri}' was replaced at or before version {version}: {detail}; recompute from the new table"
-    )]
+    #[error("table '{uri}' was replaced at or before version {version}: {detail}; recompute from the new table")]
     TableReplaced {
         /// Location of the table.
         uri: String,
@@ -80,9 +76,7 @@ pub enum LakeError {
         detail: String,
     },
     /// A file that the log names does not exist.
-    #[error(
-        "file '{path}' of table '{uri}' is missing; it was vacuumed or deleted: recompute from a newer version"
-    )]
+    #[error("file '{path}' of table '{uri}' is missing; it was vacuumed or deleted: recompute from a newer version")]
     MissingFile {
         /// Location of the table.
         uri: String,
@@ -90,9 +84,7 @@ pub enum LakeError {
         path: String,
     },
     /// Somebody else wrote the version.
-    #[error(
-        "version {version} of table '{uri}' was written by somebody else: {detail}; plan again"
-    )]
+    #[error("version {version} of table '{uri}' was written by somebody else: {detail}; plan again")]
     CommitConflict {
         /// Location of the table.
         uri: String,
@@ -102,9 +94,7 @@ pub enum LakeError {
         detail: String,
     },
     /// Columns were changed in a way that old rows cannot be read under.
-    #[error(
-        "the schema of table '{uri}' changed between versions {before} and {now}: {detail}; recompute"
-    )]
+    #[error("the schema of table '{uri}' changed between versions {before} and {now}: {detail}; recompute")]
     SchemaChanged {
         /// Location of the table.
         uri: String,
@@ -146,9 +136,7 @@ pub enum LakeError {
         detail: String,
     },
     /// The store did not do what was asked.
-    #[error(
-        "the store failed while {attempt} of '{uri}': {detail}; try again, and check permissions and space"
-    )]
+    #[error("the store failed while {attempt} of '{uri}': {detail}; try again, and check permissions and space")]
     Store {
         /// Location of the table.
         uri: String,
@@ -192,18 +180,12 @@ impl LakeError {
 
     /// An error of the store of `uri` during `attempt` (a present participle with its object).
     pub fn store(uri: &str, attempt: impl Into<String>, cause: &impl std::fmt::Display) -> Self {
-        Self::Store {
-            uri: uri.to_owned(),
-            attempt: attempt.into(),
-            detail: cause.to_string(),
-        }
+        Self::Store { uri: uri.to_owned(), attempt: attempt.into(), detail: cause.to_string() }
     }
 
     /// An error that only says what to do instead.
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::InvalidArgument {
-            detail: detail.into(),
-        }
+        Self::InvalidArgument { detail: detail.into() }
     }
 }
 
@@ -219,22 +201,15 @@ impl From<DataFusionError> for LakeError {
                 },
             },
             DataFusionError::ArrowError(inner, backtrace) => match *inner {
-                arrow::error::ArrowError::ExternalError(external) => {
-                    Self::from(DataFusionError::External(external))
-                }
-                other => Self::Engine(Box::new(DataFusionError::ArrowError(
-                    Box::new(other),
-                    backtrace,
-                ))),
+                arrow::error::ArrowError::ExternalError(external) => Self::from(DataFusionError::External(external)),
+                other => Self::Engine(Box::new(DataFusionError::ArrowError(Box::new(other), backtrace))),
             },
             DataFusionError::ParquetError(inner) => match *inner {
                 ParquetError::External(external) => Self::from(DataFusionError::External(external)),
                 other => Self::Engine(Box::new(DataFusionError::ParquetError(Box::new(other)))),
             },
             DataFusionError::Context(context, inner) => match Self::from(*inner) {
-                Self::Engine(error) => {
-                    Self::Engine(Box::new(DataFusionError::Context(context, error)))
-                }
+                Self::Engine(error) => Self::Engine(Box::new(DataFusionError::Context(context, error))),
                 ours => ours,
             },
             other => Self::Engine(Box::new(other)),

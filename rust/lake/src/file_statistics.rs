@@ -32,15 +32,13 @@ pub(crate) fn file_statistics(
         .fields()
         .iter()
         .enumerate()
-        .map(
-            |(position, field)| match position.checked_sub(file_columns) {
-                Some(constant_position) => constants
-                    .get(constant_position)
-                    .map_or_else(ColumnStatistics::new_unknown, |value| constant(value, rows)),
-                None if wanted.get(position) == Some(&true) => column(file, field, all_rows),
-                None => ColumnStatistics::new_unknown(),
-            },
-        )
+        .map(|(position, field)| match position.checked_sub(file_columns) {
+            Some(constant_position) => constants
+                .get(constant_position)
+                .map_or_else(ColumnStatistics::new_unknown, |value| constant(value, rows)),
+            None if wanted.get(position) == Some(&true) => column(file, field, all_rows),
+            None => ColumnStatistics::new_unknown(),
+        })
         .collect();
     Statistics {
         num_rows: rows,
@@ -58,9 +56,7 @@ pub(crate) fn merged<'a>(
 }
 
 fn exact(count: Option<u64>) -> Precision<usize> {
-    count
-        .and_then(|count| usize::try_from(count).ok())
-        .map_or(Precision::Absent, Precision::Exact)
+    count.and_then(|count| usize::try_from(count).ok()).map_or(Precision::Absent, Precision::Exact)
 }
 
 fn constant(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
@@ -84,10 +80,7 @@ fn column(file: &DataFile, field: &Field, all_rows: bool) -> ColumnStatistics {
         return statistics;
     };
     let certain = all_rows && file.tight_bounds;
-    if let Some(nulls) = known
-        .null_count
-        .and_then(|count| usize::try_from(count).ok())
-    {
+    if let Some(nulls) = known.null_count.and_then(|count| usize::try_from(count).ok()) {
         // "No NULL" holds for any part of the rows.
         statistics.null_count = if certain || (nulls == 0 && file.rows.is_some()) {
             Precision::Exact(nulls)
@@ -99,14 +92,10 @@ fn column(file: &DataFile, field: &Field, all_rows: bool) -> ColumnStatistics {
     if data_type.is_floating() {
         return statistics;
     }
-    let exact_type = matches!(
-        data_type,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Date32
-    );
+    let exact_type =
+        matches!(data_type, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Date32);
     let bound = |value: &Option<ScalarValue>| {
-        let value = value
-            .as_ref()
-            .and_then(|value| value.cast_to(data_type).ok());
+        let value = value.as_ref().and_then(|value| value.cast_to(data_type).ok());
         match value {
             Some(value) if certain && exact_type => Precision::Exact(value),
             Some(value) => Precision::Inexact(value),

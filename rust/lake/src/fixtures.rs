@@ -12,8 +12,8 @@ use datafusion::prelude::SessionContext;
 use serde_json::{Map, json};
 
 use crate::{
-    CommitOutcome, CommitRequest, CommitStep, DataFile, DeltaWriteSpec, Lake, LakeOptions,
-    PinnedTable, Result, TableLocation, TableSnapshot, Version, WrittenFile, commit, write_files,
+    CommitOutcome, CommitRequest, CommitStep, DataFile, DeltaWriteSpec, Lake, LakeOptions, PinnedTable, Result,
+    TableLocation, TableSnapshot, Version, WrittenFile, commit, write_files,
 };
 
 /// A table in a folder that goes with it: `id` Int64 not null, `name` Utf8View, `price` Float64.
@@ -33,10 +33,7 @@ impl Fixture {
             folder,
             lake: lake(),
             spec: DeltaWriteSpec {
-                properties: properties
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
+                properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
                 ..DeltaWriteSpec::new(location)
             },
             schema: Arc::new(Schema::new(vec![
@@ -72,11 +69,7 @@ impl Fixture {
     }
 
     /// Rows with their `_change_type`.
-    pub fn change(
-        &self,
-        change_type: &str,
-        rows: &[(i64, Option<&str>, f64)],
-    ) -> (SchemaRef, RecordBatch) {
+    pub fn change(&self, change_type: &str, rows: &[(i64, Option<&str>, f64)]) -> (SchemaRef, RecordBatch) {
         let mut fields = self.schema.fields().to_vec();
         fields.push(Arc::new(Field::new("_change_type", DataType::Utf8, false)));
         let schema = Arc::new(Schema::new(fields));
@@ -104,28 +97,19 @@ impl Fixture {
             remove: Vec::new(),
             change_files: Vec::new(),
             data_change: true,
-            transactions: vec![(
-                "deltakeep/v/t".to_owned(),
-                base.map_or(0, |base| i64::try_from(base + 1).unwrap()),
-            )],
+            transactions: vec![("deltakeep/v/t".to_owned(), base.map_or(0, |base| i64::try_from(base + 1).unwrap()))],
             metadata_update: false,
             operation: "WRITE".to_owned(),
             info,
-            timestamp_ms: 1_700_000_000_000
-                + i64::try_from(base.map_or(0, |base| base + 1)).unwrap(),
+            timestamp_ms: 1_700_000_000_000 + i64::try_from(base.map_or(0, |base| base + 1)).unwrap(),
         }
     }
 
     /// Commits one file with one row for each id.
     pub async fn append(&self, base: Option<Version>, ids: &[i64]) -> Version {
-        let rows: Vec<(i64, Option<&str>, f64)> =
-            ids.iter().map(|id| (*id, Some("a"), 0.5)).collect();
+        let rows: Vec<(i64, Option<&str>, f64)> = ids.iter().map(|id| (*id, Some("a"), 0.5)).collect();
         let add = self.write(&rows).await.unwrap();
-        committed(
-            commit(&self.lake, self.request(base, add), &quiet)
-                .await
-                .unwrap(),
-        )
+        committed(commit(&self.lake, self.request(base, add), &quiet).await.unwrap())
     }
 
     pub async fn snapshot(&self, version: Option<Version>) -> Arc<TableSnapshot> {
@@ -138,14 +122,8 @@ impl Fixture {
         let (url, store) = self.lake.object_store(self.location()).unwrap();
         context.register_object_store(url.as_ref(), store);
         let table = PinnedTable::new(self.lake.clone(), self.snapshot(version).await);
-        let batches = context
-            .read_table(Arc::new(table))
-            .unwrap()
-            .select_columns(&["id"])
-            .unwrap()
-            .collect()
-            .await
-            .unwrap();
+        let batches =
+            context.read_table(Arc::new(table)).unwrap().select_columns(&["id"]).unwrap().collect().await.unwrap();
         let mut ids: Vec<i64> = batches
             .iter()
             .flat_map(|batch| {
@@ -160,29 +138,19 @@ impl Fixture {
 
 /// A lake with empty caches that does not wait for the disk.
 pub(crate) fn lake() -> Lake {
-    Lake::new(LakeOptions {
-        durable: false,
-        snapshot_cache: 16,
-    })
+    Lake::new(LakeOptions { durable: false, snapshot_cache: 16 })
 }
 
 pub(crate) fn stream(batch: RecordBatch) -> SendableRecordBatchStream {
     let schema = batch.schema();
-    Box::pin(RecordBatchStreamAdapter::new(
-        schema,
-        futures::stream::iter([Ok(batch)]),
-    ))
+    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)])))
 }
 
 pub(crate) fn quiet(_: CommitStep) {}
 
 pub(crate) fn committed(outcome: CommitOutcome) -> Version {
     match outcome {
-        CommitOutcome::Committed {
-            version,
-            checkpoint_error: None,
-            ..
-        } => version,
+        CommitOutcome::Committed { version, checkpoint_error: None, .. } => version,
         other => panic!("not committed: {other:?}"),
     }
 }
@@ -200,18 +168,11 @@ pub(crate) fn facts(snapshot: &TableSnapshot) -> impl PartialEq + std::fmt::Debu
         )
     };
     (
-        (
-            snapshot.version,
-            snapshot.table_id.clone(),
-            snapshot.timestamp_ms,
-        ),
+        (snapshot.version, snapshot.table_id.clone(), snapshot.timestamp_ms),
         snapshot.schema.clone(),
         snapshot.properties.clone(),
         snapshot.files.iter().map(file).collect::<Vec<_>>(),
         snapshot.transactions.clone(),
-        (
-            snapshot.reader_features.clone(),
-            snapshot.writer_features.clone(),
-        ),
+        (snapshot.reader_features.clone(), snapshot.writer_features.clone()),
     )
 }

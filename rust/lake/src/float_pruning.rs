@@ -19,9 +19,7 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, Operator};
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal,
-};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
@@ -42,13 +40,9 @@ impl PhysicalExprAdapterFactory for FloatSafeAdapterFactory {
         logical_file_schema: SchemaRef,
         physical_file_schema: SchemaRef,
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        let adapter = DefaultPhysicalExprAdapterFactory
-            .create(logical_file_schema, Arc::clone(&physical_file_schema))?;
-        Ok(Arc::new(FloatSafeAdapter {
-            adapter,
-            schema: physical_file_schema,
-            row_filter: self.row_filter,
-        }))
+        let adapter =
+            DefaultPhysicalExprAdapterFactory.create(logical_file_schema, Arc::clone(&physical_file_schema))?;
+        Ok(Arc::new(FloatSafeAdapter { adapter, schema: physical_file_schema, row_filter: self.row_filter }))
     }
 }
 
@@ -76,22 +70,12 @@ pub(crate) fn hide_unsafe_floats(
     schema: &Schema,
     row_filter: bool,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    if !schema
-        .fields()
-        .iter()
-        .any(|field| is_float(field.data_type()))
-    {
+    if !schema.fields().iter().any(|field| is_float(field.data_type())) {
         return Ok(Arc::clone(predicate));
     }
     let conjuncts = split_conjunction(predicate);
-    let judgements: Vec<Judgement> = conjuncts
-        .iter()
-        .map(|conjunct| judge(conjunct, schema))
-        .collect();
-    if judgements
-        .iter()
-        .all(|judgement| *judgement == Judgement::Safe)
-    {
+    let judgements: Vec<Judgement> = conjuncts.iter().map(|conjunct| judge(conjunct, schema)).collect();
+    if judgements.iter().all(|judgement| *judgement == Judgement::Safe) {
         return Ok(Arc::clone(predicate));
     }
     let mut sides: HashMap<&str, (bool, bool)> = HashMap::new();
@@ -102,10 +86,8 @@ pub(crate) fn hide_unsafe_floats(
             _ => {}
         }
     }
-    let bounded: HashSet<&str> = sides
-        .into_iter()
-        .filter_map(|(column, sides)| (sides == (true, true)).then_some(column))
-        .collect();
+    let bounded: HashSet<&str> =
+        sides.into_iter().filter_map(|(column, sides)| (sides == (true, true)).then_some(column)).collect();
     let rewritten = conjuncts
         .into_iter()
         .zip(&judgements)
@@ -113,16 +95,10 @@ pub(crate) fn hide_unsafe_floats(
             let visible = match judgement {
                 Judgement::Safe => true,
                 Judgement::Equal => !row_filter,
-                Judgement::Lower(column) | Judgement::Upper(column) => {
-                    !row_filter && bounded.contains(column.as_str())
-                }
+                Judgement::Lower(column) | Judgement::Upper(column) => !row_filter && bounded.contains(column.as_str()),
                 Judgement::Unsafe => false,
             };
-            if visible {
-                Ok(Arc::clone(conjunct))
-            } else {
-                hide(conjunct, schema)
-            }
+            if visible { Ok(Arc::clone(conjunct)) } else { hide(conjunct, schema) }
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(conjunction(rewritten))
@@ -153,26 +129,19 @@ fn judge(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Judgement {
         return judge_null_test(is_not_null.arg());
     }
     if let Some(list) = conjunct.downcast_ref::<InListExpr>() {
-        let plain = !list.negated()
-            && list.expr().downcast_ref::<Column>().is_some()
-            && list.list().iter().all(is_ordinary);
-        return if plain {
-            Judgement::Equal
-        } else {
-            Judgement::Unsafe
-        };
+        let plain =
+            !list.negated() && list.expr().downcast_ref::<Column>().is_some() && list.list().iter().all(is_ordinary);
+        return if plain { Judgement::Equal } else { Judgement::Unsafe };
     }
     let Some(binary) = conjunct.downcast_ref::<BinaryExpr>() else {
         return Judgement::Unsafe;
     };
-    let (column, number, operator) = match (
-        binary.left().downcast_ref::<Column>(),
-        binary.right().downcast_ref::<Column>(),
-    ) {
-        (Some(column), None) => (column, binary.right(), Some(*binary.op())),
-        (None, Some(column)) => (column, binary.left(), binary.op().swap()),
-        _ => return Judgement::Unsafe,
-    };
+    let (column, number, operator) =
+        match (binary.left().downcast_ref::<Column>(), binary.right().downcast_ref::<Column>()) {
+            (Some(column), None) => (column, binary.right(), Some(*binary.op())),
+            (None, Some(column)) => (column, binary.left(), binary.op().swap()),
+            _ => return Judgement::Unsafe,
+        };
     if !is_ordinary(number) {
         return Judgement::Unsafe;
     }
@@ -186,11 +155,7 @@ fn judge(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Judgement {
 
 /// NULLs are counted, NaN is none of them.
 fn judge_null_test(argument: &Arc<dyn PhysicalExpr>) -> Judgement {
-    if argument.downcast_ref::<Column>().is_some() {
-        Judgement::Safe
-    } else {
-        Judgement::Unsafe
-    }
+    if argument.downcast_ref::<Column>().is_some() { Judgement::Safe } else { Judgement::Unsafe }
 }
 
 /// A number that is neither NaN nor a zero, whose sign statistics may have lost.
@@ -212,11 +177,8 @@ fn is_float(data_type: &DataType) -> bool {
 }
 
 fn is_float_column(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
-    expr.downcast_ref::<Column>().is_some_and(|column| {
-        schema
-            .field_with_name(column.name())
-            .is_ok_and(|field| is_float(field.data_type()))
-    })
+    expr.downcast_ref::<Column>()
+        .is_some_and(|column| schema.field_with_name(column.name()).is_ok_and(|field| is_float(field.data_type())))
 }
 
 fn mentions_float(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
@@ -292,10 +254,7 @@ impl PhysicalExpr for Hidden {
         vec![&self.column]
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn PhysicalExpr>>,
-    ) -> Result<Arc<dyn PhysicalExpr>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         Ok(match children.pop() {
             Some(column) => Arc::new(Self { column }),
             None => self,
@@ -314,21 +273,12 @@ mod tests {
     use datafusion::physical_expr::expressions::{binary, col, lit};
 
     fn schema() -> Schema {
-        Schema::new(vec![
-            Field::new("x", DataType::Float64, true),
-            Field::new("id", DataType::Int64, true),
-        ])
+        Schema::new(vec![Field::new("x", DataType::Float64, true), Field::new("id", DataType::Int64, true)])
     }
 
     fn compare(column: &str, operator: Operator, number: ScalarValue) -> Arc<dyn PhysicalExpr> {
         let schema = schema();
-        binary(
-            col(column, &schema).unwrap(),
-            operator,
-            lit(number),
-            &schema,
-        )
-        .unwrap()
+        binary(col(column, &schema).unwrap(), operator, lit(number), &schema).unwrap()
     }
 
     fn hidden_columns(expr: &Arc<dyn PhysicalExpr>) -> usize {
@@ -345,9 +295,7 @@ mod tests {
     fn one_sided_comparisons_are_hidden_and_ranges_are_not() {
         let above = compare("x", Operator::Gt, ScalarValue::from(5.0));
         let below = compare("x", Operator::LtEq, ScalarValue::from(9.0));
-        let hidden = |expr, row_filter| {
-            hidden_columns(&hide_unsafe_floats(&expr, &schema(), row_filter).unwrap())
-        };
+        let hidden = |expr, row_filter| hidden_columns(&hide_unsafe_floats(&expr, &schema(), row_filter).unwrap());
         assert_eq!(hidden(Arc::clone(&above), false), 1);
         let range = conjunction([above, below]);
         assert_eq!(hidden(Arc::clone(&range), false), 0);
@@ -364,9 +312,6 @@ mod tests {
         assert_eq!(hidden(f64::NAN), 1);
         assert_eq!(hidden(0.0), 1);
         let id = compare("id", Operator::Gt, ScalarValue::from(5_i64));
-        assert_eq!(
-            hidden_columns(&hide_unsafe_floats(&id, &schema(), true).unwrap()),
-            0
-        );
+        assert_eq!(hidden_columns(&hide_unsafe_floats(&id, &schema(), true).unwrap()), 0);
     }
 }

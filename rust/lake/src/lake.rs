@@ -31,10 +31,7 @@ pub struct LakeOptions {
 
 impl Default for LakeOptions {
     fn default() -> Self {
-        Self {
-            durable: true,
-            snapshot_cache: 256,
-        }
+        Self { durable: true, snapshot_cache: 256 }
     }
 }
 
@@ -59,9 +56,7 @@ pub(crate) struct Store {
 
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lake")
-            .field("options", &self.0.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Lake").field("options", &self.0.options).finish_non_exhaustive()
     }
 }
 
@@ -84,18 +79,11 @@ impl Lake {
     ///
     /// The store is rooted where the URL's authority ends, so that all tables of one bucket share it; paths in it come
     /// from [`Lake::object_path`].  Tables of one bucket with different options have different URLs.
-    pub fn object_store(
-        &self,
-        location: &TableLocation,
-    ) -> Result<(ObjectStoreUrl, Arc<dyn ObjectStore>)> {
+    pub fn object_store(&self, location: &TableLocation) -> Result<(ObjectStoreUrl, Arc<dyn ObjectStore>)> {
         let store = self.store(location)?;
         let url = location.url()?;
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let user = if url.username().is_empty() {
-            String::new()
-        } else {
-            format!("{}@", url.username())
-        };
+        let user = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
         let scheme = if location.options.is_empty() {
             url.scheme().to_owned()
         } else {
@@ -111,10 +99,7 @@ impl Lake {
     /// `path` is a [`crate::DataFile::path`]: relative to the table, or an absolute URL in the same store.
     pub fn object_path(location: &TableLocation, path: &str) -> Result<Path> {
         let bad = |detail: String| {
-            LakeError::invalid(format!(
-                "file '{path}' of table '{}' has no usable path: {detail}",
-                location.uri
-            ))
+            LakeError::invalid(format!("file '{path}' of table '{}' has no usable path: {detail}", location.uri))
         };
         let table = location.url()?;
         if path.contains("://") {
@@ -124,30 +109,20 @@ impl Lake {
                     uri: location.uri.clone(),
                     feature: "files in another store".to_owned(),
                     action: "read",
-                    hint: format!(
-                        "'{path}' is not in the table's store; copy the table with its files"
-                    ),
+                    hint: format!("'{path}' is not in the table's store; copy the table with its files"),
                 });
             }
             return Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()));
         }
         let root = Path::from_url_path(table.path()).map_err(|error| bad(error.to_string()))?;
-        let joined = if root.as_ref().is_empty() {
-            path.to_owned()
-        } else {
-            format!("{root}/{path}")
-        };
+        let joined = if root.as_ref().is_empty() { path.to_owned() } else { format!("{root}/{path}") };
         Path::parse(joined).map_err(|error| bad(error.to_string()))
     }
 
     /// Uses `root` (rooted where the URL's authority ends) for the table instead of what its URL names.
     ///
     /// For stores that a URL cannot name, such as one in memory that several users share.
-    pub fn register_store(
-        &self,
-        location: &TableLocation,
-        root: Arc<dyn ObjectStore>,
-    ) -> Result<()> {
+    pub fn register_store(&self, location: &TableLocation, root: Arc<dyn ObjectStore>) -> Result<()> {
         let log_store = logstore_with(root, &location.url()?, storage_config(location))
             .map_err(|error| LakeError::store(&location.uri, "opening the store", &error))?;
         lock(&self.0.stores).insert(location.clone(), Arc::new(Store::new(log_store)));
@@ -175,20 +150,12 @@ impl Lake {
 
 impl Store {
     fn new(log_store: LogStoreRef) -> Self {
-        Self {
-            table: log_store.object_store(None),
-            root: log_store.root_object_store(None),
-            delta: log_store,
-        }
+        Self { table: log_store.object_store(None), root: log_store.root_object_store(None), delta: log_store }
     }
 }
 
 fn storage_config(location: &TableLocation) -> StorageConfig {
-    location
-        .options
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    location.options.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The caches hold whole values only, so that a panic elsewhere cannot have left half of one.
@@ -215,20 +182,11 @@ pub(crate) struct SnapshotCache {
 
 impl SnapshotCache {
     fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            clock: 0,
-            kept: HashMap::new(),
-            len: 0,
-        }
+        Self { capacity, clock: 0, kept: HashMap::new(), len: 0 }
     }
 
     /// The newest snapshot that is not newer than `upto`.
-    pub fn newest(
-        &mut self,
-        location: &TableLocation,
-        upto: Option<Version>,
-    ) -> Option<CachedSnapshot> {
+    pub fn newest(&mut self, location: &TableLocation, upto: Option<Version>) -> Option<CachedSnapshot> {
         self.clock += 1;
         let clock = self.clock;
         let versions = self.kept.get_mut(location)?;
@@ -247,19 +205,9 @@ impl SnapshotCache {
             return;
         }
         self.clock += 1;
-        let cached = CachedSnapshot {
-            stamp,
-            used: self.clock,
-            snapshot,
-        };
+        let cached = CachedSnapshot { stamp, used: self.clock, snapshot };
         let (location, version) = (cached.snapshot.location.clone(), cached.snapshot.version);
-        if self
-            .kept
-            .entry(location)
-            .or_default()
-            .insert(version, cached)
-            .is_none()
-        {
+        if self.kept.entry(location).or_default().insert(version, cached).is_none() {
             self.len += 1;
         }
         while self.len > self.capacity {
@@ -279,9 +227,7 @@ impl SnapshotCache {
             .kept
             .iter()
             .flat_map(|(location, versions)| {
-                versions
-                    .iter()
-                    .map(move |(version, cached)| (cached.used, location.clone(), *version))
+                versions.iter().map(move |(version, cached)| (cached.used, location.clone(), *version))
             })
             .min_by_key(|(used, ..)| *used);
         let Some((_, location, version)) = oldest else {
@@ -311,15 +257,9 @@ mod tests {
     fn paths_of_files_are_relative_to_the_root_of_the_store() {
         let location = TableLocation::parse("/lake/late orders", BTreeMap::new()).unwrap();
         let path = |file: &str| Lake::object_path(&location, file).map(|path| path.to_string());
-        assert_eq!(
-            path("a=x%20y/p.parquet").unwrap(),
-            "lake/late orders/a=x%20y/p.parquet"
-        );
+        assert_eq!(path("a=x%20y/p.parquet").unwrap(), "lake/late orders/a=x%20y/p.parquet");
         assert_eq!(path("file:///other/p.parquet").unwrap(), "other/p.parquet");
-        assert_eq!(
-            path("s3://bucket/p.parquet").unwrap_err().code(),
-            "unsupported_feature"
-        );
+        assert_eq!(path("s3://bucket/p.parquet").unwrap_err().code(), "unsupported_feature");
     }
 
     #[test]

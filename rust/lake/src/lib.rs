@@ -64,9 +64,7 @@ pub use properties::DeltaWriteSpec;
 pub use pruning::*;
 pub use schema::{delta_schema_json, schema_from_delta_json, storable_schema};
 pub use statistics::{ColumnStatistics, FileStatistics};
-pub use table::{
-    Constraint, DataFile, DvDescriptor, FileEntry, FileKey, TableIdentity, TableSnapshot, Version,
-};
+pub use table::{Constraint, DataFile, DvDescriptor, FileEntry, FileKey, TableIdentity, TableSnapshot, Version};
 pub use writer::{WrittenFile, write_change_files, write_files};
 
 /// The version of the Delta library that this crate is built upon.

@@ -21,11 +21,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub fn of(meta: &ObjectMeta) -> Self {
-        Self {
-            tag: meta.e_tag.clone(),
-            size: meta.size,
-            modified_ms: meta.last_modified.timestamp_millis(),
-        }
+        Self { tag: meta.e_tag.clone(), size: meta.size, modified_ms: meta.last_modified.timestamp_millis() }
     }
 
     /// Whether both are one object.  Stores round times differently in listings and reads, so that a tag decides.
@@ -56,26 +52,18 @@ pub(crate) struct Listing {
 
 enum LogFile {
     Entry(Version),
-    Checkpoint {
-        version: Version,
-        part: Option<(u32, u32)>,
-    },
+    Checkpoint { version: Version, part: Option<(u32, u32)> },
 }
 
 impl Listing {
     /// Lists the log, from `from` on if given.
-    pub async fn read(
-        store: &Store,
-        location: &TableLocation,
-        from: Option<Version>,
-    ) -> Result<Self> {
+    pub async fn read(store: &Store, location: &TableLocation, from: Option<Version>) -> Result<Self> {
         let folder = Path::from("_delta_log");
         let stream = match from {
             // The offset is exclusive and sorts before every file of its version.
-            Some(version) => store.table.list_with_offset(
-                Some(&folder),
-                &Path::from(format!("_delta_log/{version:020}")),
-            ),
+            Some(version) => {
+                store.table.list_with_offset(Some(&folder), &Path::from(format!("_delta_log/{version:020}")))
+            }
             None => store.table.list(Some(&folder)),
         };
         let files: Vec<ObjectMeta> = match stream.try_collect().await {
@@ -90,10 +78,7 @@ impl Listing {
                 Some(LogFile::Entry(version)) => {
                     listing.entries.insert(version, Stamp::of(&meta));
                 }
-                Some(LogFile::Checkpoint {
-                    version,
-                    part: None,
-                }) => {
+                Some(LogFile::Checkpoint { version, part: None }) => {
                     listing.checkpoints.insert(
                         version,
                         CheckpointFiles {
@@ -103,10 +88,7 @@ impl Listing {
                         },
                     );
                 }
-                Some(LogFile::Checkpoint {
-                    version,
-                    part: Some((part, of)),
-                }) => {
+                Some(LogFile::Checkpoint { version, part: Some((part, of)) }) => {
                     parts.entry((version, of)).or_default().insert(part, meta);
                 }
                 None => {}
@@ -114,29 +96,22 @@ impl Listing {
         }
         for ((version, of), found) in parts {
             if found.keys().copied().eq(1..=of) {
-                listing
-                    .checkpoints
-                    .entry(version)
-                    .or_insert(CheckpointFiles {
-                        version,
-                        modified_ms: found
-                            .values()
-                            .map(|meta| meta.last_modified.timestamp_millis())
-                            .max()
-                            .unwrap_or_default(),
-                        paths: found.into_values().map(|meta| meta.location).collect(),
-                    });
+                listing.checkpoints.entry(version).or_insert(CheckpointFiles {
+                    version,
+                    modified_ms: found
+                        .values()
+                        .map(|meta| meta.last_modified.timestamp_millis())
+                        .max()
+                        .unwrap_or_default(),
+                    paths: found.into_values().map(|meta| meta.location).collect(),
+                });
             }
         }
         Ok(listing)
     }
 
     /// Lists what is needed to rebuild a version, from where `_last_checkpoint` points if that is not beyond it.
-    pub async fn for_version(
-        store: &Store,
-        location: &TableLocation,
-        version: Option<Version>,
-    ) -> Result<Self> {
+    pub async fn for_version(store: &Store, location: &TableLocation, version: Option<Version>) -> Result<Self> {
         let hint = last_checkpoint(store).await;
         if let Some(hint) = hint.filter(|hint| version.is_none_or(|version| *hint <= version)) {
             let listing = Self::read(store, location, Some(hint)).await?;
@@ -154,15 +129,9 @@ impl Listing {
 
     /// The newest version, whether the table can be read there or not.
     pub fn newest(&self, location: &TableLocation) -> Result<Version> {
-        self.entries
-            .keys()
-            .next_back()
-            .max(self.checkpoints.keys().next_back())
-            .copied()
-            .ok_or_else(|| LakeError::NotATable {
-                uri: location.uri.clone(),
-                detail: "it has no '_delta_log' with entries".to_owned(),
-            })
+        self.entries.keys().next_back().max(self.checkpoints.keys().next_back()).copied().ok_or_else(|| {
+            LakeError::NotATable { uri: location.uri.clone(), detail: "it has no '_delta_log' with entries".to_owned() }
+        })
     }
 
     /// The newest version.
@@ -194,10 +163,7 @@ impl Listing {
 async fn last_checkpoint(store: &Store) -> Option<Version> {
     let path = Path::from("_delta_log/_last_checkpoint");
     let bytes = store.table.get(&path).await.ok()?.bytes().await.ok()?;
-    serde_json::from_slice::<serde_json::Value>(&bytes)
-        .ok()?
-        .get("version")?
-        .as_u64()
+    serde_json::from_slice::<serde_json::Value>(&bytes).ok()?.get("version")?.as_u64()
 }
 
 fn parse_name(path: &Path) -> Option<LogFile> {
@@ -208,15 +174,11 @@ fn parse_name(path: &Path) -> Option<LogFile> {
         ["", "json"] => Some(LogFile::Entry(version)),
         // The classic name, and the one with a UUID of the second kind of checkpoint.
         ["", "checkpoint", "parquet"] | ["", "checkpoint", _, "parquet" | "json"] => {
-            Some(LogFile::Checkpoint {
-                version,
-                part: None,
-            })
+            Some(LogFile::Checkpoint { version, part: None })
         }
-        ["", "checkpoint", part, of, "parquet"] => Some(LogFile::Checkpoint {
-            version,
-            part: Some((part.parse().ok()?, of.parse().ok()?)),
-        }),
+        ["", "checkpoint", part, of, "parquet"] => {
+            Some(LogFile::Checkpoint { version, part: Some((part.parse().ok()?, of.parse().ok()?)) })
+        }
         _ => None,
     }
 }
@@ -236,22 +198,10 @@ mod tests {
     fn names_of_the_log_are_told_apart() {
         let expected = [
             ("00000000000000000007.json", Some("entry 7")),
-            (
-                "00000000000000000007.checkpoint.parquet",
-                Some("checkpoint 7 None"),
-            ),
-            (
-                "00000000000000000007.checkpoint.0000000001.0000000002.parquet",
-                Some("checkpoint 7 Some((1, 2))"),
-            ),
-            (
-                "00000000000000000007.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
-                Some("checkpoint 7 None"),
-            ),
-            (
-                "00000000000000000001.00000000000000000007.compacted.json",
-                None,
-            ),
+            ("00000000000000000007.checkpoint.parquet", Some("checkpoint 7 None")),
+            ("00000000000000000007.checkpoint.0000000001.0000000002.parquet", Some("checkpoint 7 Some((1, 2))")),
+            ("00000000000000000007.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json", Some("checkpoint 7 None")),
+            ("00000000000000000001.00000000000000000007.compacted.json", None),
             ("00000000000000000007.crc", None),
             ("_last_checkpoint", None),
             ("_sidecars/00000000000000000007.json", None),

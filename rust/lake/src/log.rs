@@ -87,20 +87,12 @@ impl Lake {
     /// Whether the version after `after` is there: one request, nothing is opened.
     ///
     /// A log that was cleaned or made anew beyond `after` also answers `false`; [`Lake::identity`] tells that.
-    pub async fn next_version_exists(
-        &self,
-        location: &TableLocation,
-        after: Version,
-    ) -> Result<bool> {
+    pub async fn next_version_exists(&self, location: &TableLocation, after: Version) -> Result<bool> {
         let store = self.store(location)?;
         match store.table.head(&entry_path(after + 1)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(LakeError::store(
-                &location.uri,
-                "looking for the next version",
-                &error,
-            )),
+            Err(error) => Err(LakeError::store(&location.uri, "looking for the next version", &error)),
         }
     }
 
@@ -108,11 +100,7 @@ impl Lake {
     ///
     /// # Errors
     /// `not_a_table` without a log; `corrupt_log` where an entry after the newest checkpoint is missing.
-    pub async fn latest_version(
-        &self,
-        location: &TableLocation,
-        at_least: Option<Version>,
-    ) -> Result<Version> {
+    pub async fn latest_version(&self, location: &TableLocation, at_least: Option<Version>) -> Result<Version> {
         let store = self.store(location)?;
         let mut listing = Listing::read(&store, location, at_least).await?;
         if listing.is_empty() && at_least.is_some() {
@@ -130,26 +118,15 @@ impl Lake {
     }
 
     /// What tells this table at `version` from another one at the same place.
-    pub async fn identity(
-        &self,
-        location: &TableLocation,
-        version: Version,
-    ) -> Result<TableIdentity> {
+    pub async fn identity(&self, location: &TableLocation, version: Version) -> Result<TableIdentity> {
         let store = self.store(location)?;
         let entry = read_entry(&store.table, location, version).await?;
         let snapshot = self.snapshot(location, Some(version)).await?;
-        Ok(TableIdentity {
-            table_id: snapshot.table_id.clone(),
-            commit_hash: entry.map(|entry| hash(&entry.bytes)),
-        })
+        Ok(TableIdentity { table_id: snapshot.table_id.clone(), commit_hash: entry.map(|entry| hash(&entry.bytes)) })
     }
 
     /// The commit that made `version`; `None` if its entry is not there.
-    pub async fn commit_at(
-        &self,
-        location: &TableLocation,
-        version: Version,
-    ) -> Result<Option<Commit>> {
+    pub async fn commit_at(&self, location: &TableLocation, version: Version) -> Result<Option<Commit>> {
         let store = self.store(location)?;
         match read_entry(&store.table, location, version).await? {
             Some(entry) => parse(location, version, &entry, &untyped()).map(Some),
@@ -162,12 +139,7 @@ impl Lake {
     /// # Errors
     /// `history_gone` with the first version whose entry is missing; `version_not_found` if the table is not at `upto`
     /// yet; `corrupt_log` with version and line.
-    pub async fn commits(
-        &self,
-        location: &TableLocation,
-        after: Version,
-        upto: Version,
-    ) -> Result<Vec<Commit>> {
+    pub async fn commits(&self, location: &TableLocation, after: Version, upto: Version) -> Result<Vec<Commit>> {
         let mut commits = Vec::new();
         self.for_each_commit(location, after, upto, |commit| {
             commits.push(commit);
@@ -201,9 +173,7 @@ impl Lake {
         let mut entries = std::pin::pin!(entries(&store.table, location, after + 1..=upto));
         while let Some((version, entry)) = entries.try_next().await? {
             let Some(entry) = entry else {
-                let newest = Listing::read(&store, location, None)
-                    .await?
-                    .newest(location)?;
+                let newest = Listing::read(&store, location, None).await?.newest(location)?;
                 return Err(missing_entry(location, version, newest));
             };
             visit(parse(location, version, &entry, &untyped())?)?;
@@ -213,22 +183,11 @@ impl Lake {
 }
 
 /// What a missing entry means, given the newest version that exists.
-pub(crate) fn missing_entry(
-    location: &TableLocation,
-    version: Version,
-    latest: Version,
-) -> LakeError {
+pub(crate) fn missing_entry(location: &TableLocation, version: Version, latest: Version) -> LakeError {
     if version > latest {
-        LakeError::VersionNotFound {
-            uri: location.uri.clone(),
-            version,
-            latest,
-        }
+        LakeError::VersionNotFound { uri: location.uri.clone(), version, latest }
     } else {
-        LakeError::HistoryGone {
-            uri: location.uri.clone(),
-            version,
-        }
+        LakeError::HistoryGone { uri: location.uri.clone(), version }
     }
 }
 
@@ -247,13 +206,11 @@ pub(crate) fn entry_path(version: Version) -> Path {
 /// Hash of an entry (SHA-256, hex).
 pub(crate) fn hash(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A schema without columns: statistics stay untyped.
@@ -268,11 +225,7 @@ pub(crate) async fn read_entry(
     version: Version,
 ) -> Result<Option<Entry>> {
     let failed = |error: object_store::Error| {
-        LakeError::store(
-            &location.uri,
-            format!("reading the log entry of version {version}"),
-            &error,
-        )
+        LakeError::store(&location.uri, format!("reading the log entry of version {version}"), &error)
     };
     match store.get(&entry_path(version)).await {
         Ok(found) => {
@@ -292,19 +245,12 @@ pub(crate) fn entries<'a>(
     versions: RangeInclusive<Version>,
 ) -> impl Stream<Item = Result<(Version, Option<Entry>)>> + 'a {
     futures::stream::iter(versions)
-        .map(move |version| async move {
-            Ok((version, read_entry(store, location, version).await?))
-        })
+        .map(move |version| async move { Ok((version, read_entry(store, location, version).await?)) })
         .buffered(READ_AHEAD)
 }
 
 /// Parses an entry; statistics of its files are read as those of `schema`.
-pub(crate) fn parse(
-    location: &TableLocation,
-    version: Version,
-    entry: &Entry,
-    schema: &SchemaRef,
-) -> Result<Commit> {
+pub(crate) fn parse(location: &TableLocation, version: Version, entry: &Entry, schema: &SchemaRef) -> Result<Commit> {
     let mut commit = Commit {
         version,
         timestamp_ms: entry.stamp.modified_ms,
@@ -348,10 +294,7 @@ pub(crate) fn parse(
 impl Commit {
     fn take(&mut self, line: Line, schema: &SchemaRef) {
         if let Some(info) = line.commit_info {
-            let time = info
-                .get("inCommitTimestamp")
-                .or_else(|| info.get("timestamp"))
-                .and_then(Value::as_i64);
+            let time = info.get("inCommitTimestamp").or_else(|| info.get("timestamp")).and_then(Value::as_i64);
             self.timestamp_ms = time.unwrap_or(self.timestamp_ms);
             let text = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
             self.operation = text("operation").unwrap_or_default();
@@ -413,8 +356,5 @@ pub(crate) fn data_file(add: Add, schema: &SchemaRef) -> DataFile {
 
 /// Delta writes NULL of a partition column as an absent or as an empty value.
 fn partition_values(values: PartitionValues) -> PartitionValues {
-    values
-        .into_iter()
-        .map(|(column, value)| (column, value.filter(|text| !text.is_empty())))
-        .collect()
+    values.into_iter().map(|(column, value)| (column, value.filter(|text| !text.is_empty()))).collect()
 }

@@ -8,9 +8,7 @@ use crate::{CommitStep, Version, commit};
 async fn grow(table: &Fixture, upto: Version) {
     table.append(None, &[0]).await;
     for base in 0..upto {
-        table
-            .append(Some(base), &[i64::try_from(base).unwrap() + 1])
-            .await;
+        table.append(Some(base), &[i64::try_from(base).unwrap() + 1]).await;
     }
 }
 
@@ -18,9 +16,7 @@ async fn grow(table: &Fixture, upto: Version) {
 async fn snapshots_are_equal_from_entries_from_a_checkpoint_and_from_the_cache() {
     let table = Fixture::new(&[("delta.enableChangeDataFeed", "true")]);
     grow(&table, 100).await;
-    let checkpoint = table
-        .path()
-        .join("_delta_log/00000000000000000100.checkpoint.parquet");
+    let checkpoint = table.path().join("_delta_log/00000000000000000100.checkpoint.parquet");
     assert!(checkpoint.exists(), "the default interval is 100");
     for base in 100..103 {
         let remove = table.snapshot(Some(base)).await.files[0].clone();
@@ -47,33 +43,13 @@ async fn snapshots_are_equal_from_entries_from_a_checkpoint_and_from_the_cache()
     }
     let cleaned = lake().snapshot(table.location(), None).await.unwrap();
     assert_eq!(facts(&carried_on), facts(&cleaned));
-    assert_eq!(
-        table.lake.oldest_version(table.location()).await.unwrap(),
-        100
-    );
-    assert_eq!(
-        table
-            .lake
-            .latest_version(table.location(), Some(50))
-            .await
-            .unwrap(),
-        103
-    );
+    assert_eq!(table.lake.oldest_version(table.location()).await.unwrap(), 100);
+    assert_eq!(table.lake.latest_version(table.location(), Some(50)).await.unwrap(), 103);
     assert_eq!(table.ids(None).await, ids);
-    let gone = lake()
-        .snapshot(table.location(), Some(99))
-        .await
-        .unwrap_err();
+    let gone = lake().snapshot(table.location(), Some(99)).await.unwrap_err();
     assert_eq!(gone.code(), "history_gone");
-    let gone = table
-        .lake
-        .commits(table.location(), 97, 103)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(gone, crate::LakeError::HistoryGone { version: 98, .. }),
-        "{gone}"
-    );
+    let gone = table.lake.commits(table.location(), 97, 103).await.unwrap_err();
+    assert!(matches!(gone, crate::LakeError::HistoryGone { version: 98, .. }), "{gone}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,9 +64,7 @@ async fn checkpoints_come_at_the_interval_and_are_told() {
             }
         };
         let add = table.write(&[(1, None, 0.0)]).await.unwrap();
-        commit(&table.lake, table.request(Some(base), add), &step)
-            .await
-            .unwrap();
+        commit(&table.lake, table.request(Some(base), add), &step).await.unwrap();
     }
     assert_eq!(*told.lock().unwrap(), [3, 6]);
 }
@@ -102,30 +76,15 @@ async fn looks_at_the_log_are_answered_without_opening_the_table() {
     let location = table.location();
     assert!(table.lake.next_version_exists(location, 1).await.unwrap());
     assert!(!table.lake.next_version_exists(location, 2).await.unwrap());
-    assert_eq!(
-        table.lake.latest_version(location, Some(1)).await.unwrap(),
-        2
-    );
+    assert_eq!(table.lake.latest_version(location, Some(1)).await.unwrap(), 2);
     assert_eq!(table.lake.latest_version(location, None).await.unwrap(), 2);
     assert_eq!(table.lake.oldest_version(location).await.unwrap(), 0);
     let identity = table.lake.identity(location, 1).await.unwrap();
     assert_eq!(identity.table_id, table.snapshot(None).await.table_id);
     let commits = table.lake.commits(location, 0, 2).await.unwrap();
     assert_eq!(commits[0].hash, identity.commit_hash.unwrap());
-    assert_eq!(
-        commits
-            .iter()
-            .map(|commit| commit.version)
-            .collect::<Vec<_>>(),
-        [1, 2]
-    );
-    assert!(
-        commits[0]
-            .engine_info
-            .as_ref()
-            .unwrap()
-            .starts_with("deltakeep/")
-    );
+    assert_eq!(commits.iter().map(|commit| commit.version).collect::<Vec<_>>(), [1, 2]);
+    assert!(commits[0].engine_info.as_ref().unwrap().starts_with("deltakeep/"));
     assert_eq!(commits[0].transactions["deltakeep/v/t"], 1);
     assert_eq!(commits[0].adds.len(), 1);
     assert_eq!(commits[0].info["deltakeep"]["view"], "prices");
@@ -137,17 +96,9 @@ async fn looks_at_the_log_are_answered_without_opening_the_table() {
 #[tokio::test]
 async fn missing_tables_and_versions_are_named() {
     let table = Fixture::new(&[]);
-    let none = table
-        .lake
-        .snapshot(table.location(), None)
-        .await
-        .unwrap_err();
+    let none = table.lake.snapshot(table.location(), None).await.unwrap_err();
     assert_eq!(none.code(), "not_a_table");
-    let none = table
-        .lake
-        .latest_version(table.location(), Some(3))
-        .await
-        .unwrap_err();
+    let none = table.lake.latest_version(table.location(), Some(3)).await.unwrap_err();
     assert_eq!(none.code(), "not_a_table");
     grow(&table, 1).await;
     for lake in [&table.lake, &lake()] {
@@ -168,18 +119,10 @@ async fn a_damaged_entry_is_named_with_version_and_line() {
     let error = lake().snapshot(table.location(), None).await.unwrap_err();
     assert_eq!(error.code(), "corrupt_log");
     assert!(error.to_string().contains("version 1, line 2"), "{error}");
-    let error = table
-        .lake
-        .commits(table.location(), 0, 2)
-        .await
-        .unwrap_err();
+    let error = table.lake.commits(table.location(), 0, 2).await.unwrap_err();
     assert_eq!(error.code(), "corrupt_log");
     fs::write(table.entry(2), "").unwrap();
-    let error = table
-        .lake
-        .commits(table.location(), 1, 2)
-        .await
-        .unwrap_err();
+    let error = table.lake.commits(table.location(), 1, 2).await.unwrap_err();
     assert!(error.to_string().contains("empty"), "{error}");
 }
 
@@ -188,25 +131,11 @@ async fn a_gap_in_the_log_is_damage() {
     let table = Fixture::new(&[]);
     grow(&table, 3).await;
     fs::remove_file(table.entry(2)).unwrap();
-    let error = table
-        .lake
-        .latest_version(table.location(), None)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, crate::LakeError::CorruptLog { version: 2, .. }),
-        "{error}"
-    );
+    let error = table.lake.latest_version(table.location(), None).await.unwrap_err();
+    assert!(matches!(error, crate::LakeError::CorruptLog { version: 2, .. }), "{error}");
     assert!(lake().snapshot(table.location(), None).await.is_err());
-    let gone = table
-        .lake
-        .commits(table.location(), 0, 3)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(gone, crate::LakeError::HistoryGone { version: 2, .. }),
-        "{gone}"
-    );
+    let gone = table.lake.commits(table.location(), 0, 3).await.unwrap_err();
+    assert!(matches!(gone, crate::LakeError::HistoryGone { version: 2, .. }), "{gone}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,39 +144,18 @@ async fn checkpoints_with_sidecars_are_read() {
     let table = Fixture::new(&[("delta.enableDeletionVectors", "true")]);
     grow(&table, 5).await;
     let first = fs::read_to_string(table.entry(0)).unwrap();
-    fs::write(
-        table.entry(0),
-        first.replace(
-            "\"deletionVectors\"",
-            "\"deletionVectors\",\"v2Checkpoint\"",
-        ),
-    )
-    .unwrap();
+    fs::write(table.entry(0), first.replace("\"deletionVectors\"", "\"deletionVectors\",\"v2Checkpoint\"")).unwrap();
     let from_entries = lake().snapshot(table.location(), None).await.unwrap();
-    let engine = table
-        .lake
-        .store(table.location())
-        .unwrap()
-        .delta
-        .engine(None);
+    let engine = table.lake.store(table.location()).unwrap().delta.engine(None);
     let url = table.location().url().unwrap();
     tokio::task::spawn_blocking(move || {
-        let snapshot = delta_kernel::Snapshot::builder_for(url)
-            .build(engine.as_ref())
-            .unwrap();
-        let spec = CheckpointSpec::V2(V2CheckpointConfig::WithSidecar {
-            file_actions_per_sidecar_hint: Some(2),
-        });
+        let snapshot = delta_kernel::Snapshot::builder_for(url).build(engine.as_ref()).unwrap();
+        let spec = CheckpointSpec::V2(V2CheckpointConfig::WithSidecar { file_actions_per_sidecar_hint: Some(2) });
         snapshot.checkpoint(engine.as_ref(), Some(&spec)).unwrap();
     })
     .await
     .unwrap();
-    assert!(
-        fs::read_dir(table.path().join("_delta_log/_sidecars"))
-            .unwrap()
-            .count()
-            > 1
-    );
+    assert!(fs::read_dir(table.path().join("_delta_log/_sidecars")).unwrap().count() > 1);
     for version in 0..5 {
         fs::remove_file(table.entry(version)).unwrap();
     }
@@ -270,10 +178,7 @@ async fn a_table_made_anew_is_noticed() {
     assert_ne!(new.table_id, old.table_id);
     assert_eq!(new.files.len(), 5);
     assert_ne!(table.snapshot(Some(2)).await.table_id, old.table_id);
-    assert_ne!(
-        table.lake.identity(table.location(), 2).await.unwrap(),
-        identity
-    );
+    assert_ne!(table.lake.identity(table.location(), 2).await.unwrap(), identity);
 }
 
 #[tokio::test]
@@ -296,11 +201,7 @@ fn plant(table: &Fixture, protocol: &str, configuration: &str, column_metadata: 
         "id": "t", "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
         "partitionColumns": [], "configuration": serde_json::from_str::<serde_json::Value>(configuration).unwrap(),
     }});
-    fs::write(
-        table.entry(0),
-        format!("{{\"protocol\":{protocol}}}\n{metadata}\n"),
-    )
-    .unwrap();
+    fs::write(table.entry(0), format!("{{\"protocol\":{protocol}}}\n{metadata}\n")).unwrap();
 }
 
 #[tokio::test]
@@ -310,35 +211,17 @@ async fn what_cannot_be_read_is_refused_by_name() {
             r#"{{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["{feature}"],"writerFeatures":["{feature}"]}}"#
         )
     };
-    for feature in [
-        "typeWidening",
-        "catalogManaged",
-        "variantType",
-        "somethingNew",
-    ] {
+    for feature in ["typeWidening", "catalogManaged", "somethingNew"] {
         let table = Fixture::new(&[]);
         plant(&table, &three(feature), "{}", "{}");
-        let error = table
-            .lake
-            .snapshot(table.location(), None)
-            .await
-            .unwrap_err();
+        let error = table.lake.snapshot(table.location(), None).await.unwrap_err();
         assert_eq!(error.code(), "unsupported_feature");
         assert!(error.to_string().contains(feature), "{error}");
     }
     let legacy = r#"{"minReaderVersion":2,"minWriterVersion":5}"#;
     let table = Fixture::new(&[]);
-    plant(
-        &table,
-        legacy,
-        r#"{"delta.columnMapping.mode":"name"}"#,
-        "{}",
-    );
-    let error = table
-        .lake
-        .snapshot(table.location(), None)
-        .await
-        .unwrap_err();
+    plant(&table, legacy, r#"{"delta.columnMapping.mode":"name"}"#, "{}");
+    let error = table.lake.snapshot(table.location(), None).await.unwrap_err();
     assert!(error.to_string().contains("columnMapping"), "{error}");
     let table = Fixture::new(&[]);
     plant(&table, legacy, "{}", "{}");
@@ -347,9 +230,8 @@ async fn what_cannot_be_read_is_refused_by_name() {
 
 #[tokio::test]
 async fn what_cannot_be_written_is_refused_by_name() {
-    let seven = |feature: &str| {
-        format!(r#"{{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["{feature}"]}}"#)
-    };
+    let seven =
+        |feature: &str| format!(r#"{{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["{feature}"]}}"#);
     let refused = async |protocol: &str, metadata: &str| {
         let table = Fixture::new(&[]);
         plant(&table, protocol, "{}", metadata);
@@ -359,12 +241,7 @@ async fn what_cannot_be_written_is_refused_by_name() {
         assert_eq!(error.code(), "unsupported_feature");
         error.to_string()
     };
-    for feature in [
-        "rowTracking",
-        "inCommitTimestamp",
-        "clustering",
-        "domainMetadata",
-    ] {
+    for feature in ["rowTracking", "inCommitTimestamp", "clustering", "domainMetadata"] {
         let message = refused(&seven(feature), "{}").await;
         assert!(message.contains(feature), "{message}");
     }
@@ -391,11 +268,5 @@ async fn invariants_and_constraints_are_part_of_the_snapshot() {
         .iter()
         .map(|constraint| (constraint.name.clone(), constraint.expression.clone()))
         .collect();
-    assert_eq!(
-        found,
-        [
-            ("small".to_owned(), "id < 9".to_owned()),
-            ("id".to_owned(), "id > 0".to_owned())
-        ]
-    );
+    assert_eq!(found, [("small".to_owned(), "id < 9".to_owned()), ("id".to_owned(), "id > 0".to_owned())]);
 }

@@ -78,8 +78,7 @@ impl PinnedReaderFactory {
 pub(crate) fn object_meta(location: Path, file: &DataFile) -> ObjectMeta {
     ObjectMeta {
         location,
-        last_modified: DateTime::from_timestamp_millis(file.modification_time_ms)
-            .unwrap_or_default(),
+        last_modified: DateTime::from_timestamp_millis(file.modification_time_ms).unwrap_or_default(),
         size: file.size,
         e_tag: None,
         version: None,
@@ -92,10 +91,7 @@ pub(crate) fn missing_file(snapshot: &TableSnapshot, path: &str) -> LakeError {
 }
 
 fn missing(uri: &str, version: Version, path: &str) -> LakeError {
-    LakeError::MissingFile {
-        uri: uri.to_owned(),
-        path: format!("{path}' of version '{version}"),
-    }
+    LakeError::MissingFile { uri: uri.to_owned(), path: format!("{path}' of version '{version}") }
 }
 
 impl ParquetFileReaderFactory for PinnedReaderFactory {
@@ -113,11 +109,7 @@ impl ParquetFileReaderFactory for PinnedReaderFactory {
             metadata_size_hint,
             metrics,
         )?;
-        Ok(Box::new(PinnedReader {
-            source,
-            bytes,
-            metadata_size_hint,
-        }))
+        Ok(Box::new(PinnedReader { source, bytes, metadata_size_hint }))
     }
 }
 
@@ -139,10 +131,7 @@ impl AsyncFileReader for PinnedReader {
         .boxed()
     }
 
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         async move {
             match self.bytes.get_byte_ranges(ranges).await {
                 Ok(bytes) => Ok(bytes),
@@ -172,16 +161,10 @@ struct Source {
 
 impl Source {
     /// The footer with its page indexes, from the cache or the file.
-    async fn footer(
-        &self,
-        metadata_size_hint: Option<usize>,
-    ) -> Result<Arc<ParquetMetaData>, ParquetError> {
+    async fn footer(&self, metadata_size_hint: Option<usize>) -> Result<Arc<ParquetMetaData>, ParquetError> {
         if let Some(entry) = self.footers.get(&self.key)
             && entry.is_valid_for(&self.meta)
-            && let Some(footer) = entry
-                .file_metadata
-                .as_any()
-                .downcast_ref::<CachedParquetMetaData>()
+            && let Some(footer) = entry.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()
         {
             return Ok(Arc::clone(footer.parquet_metadata()));
         }
@@ -193,10 +176,7 @@ impl Source {
         match fetched {
             Ok(footer) => {
                 let kept = Arc::new(CachedParquetMetaData::new(Arc::clone(&footer)));
-                self.footers.put(
-                    &self.key,
-                    CachedFileMetadataEntry::new(self.meta.clone(), kept),
-                );
+                self.footers.put(&self.key, CachedFileMetadataEntry::new(self.meta.clone(), kept));
                 Ok(footer)
             }
             Err(error) => Err(self.explain(ParquetError::External(Box::new(error))).await),
@@ -206,11 +186,9 @@ impl Source {
     /// Says that the file is missing if it is; the store's own words are lost on the way through the readers.
     async fn explain(&self, error: ParquetError) -> ParquetError {
         match self.store.head(&self.meta.location).await {
-            Err(object_store::Error::NotFound { .. }) => ParquetError::External(Box::new(missing(
-                &self.uri,
-                self.version,
-                self.meta.location.as_ref(),
-            ))),
+            Err(object_store::Error::NotFound { .. }) => {
+                ParquetError::External(Box::new(missing(&self.uri, self.version, self.meta.location.as_ref())))
+            }
             _ => error,
         }
     }

@@ -109,8 +109,7 @@ impl PinnedTable {
     /// Adds a column that the files hold beside the table's own.
     #[must_use]
     pub(crate) fn with_stored_column(mut self, name: &str, data_type: DataType) -> Self {
-        self.stored_columns
-            .push(Arc::new(Field::new(name, data_type, true)));
+        self.stored_columns.push(Arc::new(Field::new(name, data_type, true)));
         self.with_layout()
     }
 
@@ -163,11 +162,9 @@ impl PinnedTable {
             presented.push(Arc::clone(&field));
             constant.push(field);
         }
-        let mut builder = TableSchema::builder(Arc::new(Schema::new(in_file)))
-            .with_table_partition_cols(constant);
+        let mut builder = TableSchema::builder(Arc::new(Schema::new(in_file))).with_table_partition_cols(constant);
         if let Some(name) = &self.row_index_column {
-            let field: FieldRef =
-                Arc::new(Field::new(name, DataType::Int64, false).with_extension_type(RowNumber));
+            let field: FieldRef = Arc::new(Field::new(name, DataType::Int64, false).with_extension_type(RowNumber));
             presented.push(Arc::clone(&field));
             builder = builder.with_virtual_columns(vec![field]);
         }
@@ -194,11 +191,7 @@ impl PinnedTable {
 
     /// The files that may hold rows that meet `filters`, as positions.
     fn candidates(&self, state: &dyn Session, filters: &[Expr]) -> EngineResult<Vec<usize>> {
-        let judged: Vec<Expr> = filters
-            .iter()
-            .filter(|filter| !self.mentions_row_index(filter))
-            .cloned()
-            .collect();
+        let judged: Vec<Expr> = filters.iter().filter(|filter| !self.mentions_row_index(filter)).cloned().collect();
         let result = prune_with(
             &self.files,
             &self.schema,
@@ -211,29 +204,18 @@ impl PinnedTable {
     }
 
     fn mentions_row_index(&self, filter: &Expr) -> bool {
-        self.row_index_column.as_ref().is_some_and(|name| {
-            filter
-                .column_refs()
-                .iter()
-                .any(|column| column.name == *name)
-        })
+        self.row_index_column
+            .as_ref()
+            .is_some_and(|name| filter.column_refs().iter().any(|column| column.name == *name))
     }
 
     /// The files up to the one with which `limit` rows are reached, where that is certain.
-    fn up_to_limit(
-        &self,
-        candidates: Vec<usize>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Vec<usize> {
+    fn up_to_limit(&self, candidates: Vec<usize>, filters: &[Expr], limit: Option<usize>) -> Vec<usize> {
         let constant = self.constant_columns();
         let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok()) else {
             return candidates;
         };
-        if !filters
-            .iter()
-            .all(|filter| is_partition_filter(filter, &constant))
-        {
+        if !filters.iter().all(|filter| is_partition_filter(filter, &constant)) {
             return candidates;
         }
         let mut reached = 0_u64;
@@ -264,12 +246,8 @@ impl PinnedTable {
         wanted: &[bool],
     ) -> Result<PartitionedFile> {
         let location = Lake::object_path(&self.snapshot.location, &file.path)?;
-        let mut constants = file_partition_values(
-            file,
-            self.layout.table_schema(),
-            &self.snapshot.partition_columns,
-        )
-        .map_err(|detail| damaged(&self.snapshot.location.uri, self.snapshot.version, detail))?;
+        let mut constants = file_partition_values(file, self.layout.table_schema(), &self.snapshot.partition_columns)
+            .map_err(|detail| damaged(&self.snapshot.location.uri, self.snapshot.version, detail))?;
         if self.file_column.is_some() {
             constants.push(ScalarValue::Utf8(Some(file.path.clone())));
         }
@@ -282,8 +260,8 @@ impl PinnedTable {
             wanted,
         );
         // Not by `with_statistics`, which takes partition values for never NULL.
-        let mut partitioned = PartitionedFile::new_from_meta(object_meta(location.clone(), file))
-            .with_partition_values(constants);
+        let mut partitioned =
+            PartitionedFile::new_from_meta(object_meta(location.clone(), file)).with_partition_values(constants);
         partitioned.statistics = Some(Arc::new(statistics));
         let chosen = self.chosen_rows.get(&file.key());
         if chosen.is_none() && file.deletion_vector.is_none() {
@@ -293,14 +271,11 @@ impl PinnedTable {
             Some(rows) => rows,
             None => reader.count_rows(location, file).await?,
         };
-        let rows = usize::try_from(rows)
-            .map_err(|_| LakeError::invalid(format!("file '{}' has too many rows", file.path)))?;
+        let rows =
+            usize::try_from(rows).map_err(|_| LakeError::invalid(format!("file '{}' has too many rows", file.path)))?;
         let selection = match chosen {
             Some(chosen) => only(chosen, rows),
-            None => all_but(
-                &*deleted_rows(&self.lake, &self.snapshot, file).await?,
-                rows,
-            ),
+            None => all_but(&*deleted_rows(&self.lake, &self.snapshot, file).await?, rows),
         };
         Ok(partitioned.with_extension(ParquetRowSelection::new(selection)))
     }
@@ -316,10 +291,7 @@ impl TableProvider for PinnedTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> EngineResult<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> EngineResult<Vec<TableProviderFilterPushDown>> {
         let constant = self.constant_columns();
         Ok(filters
             .iter()
@@ -347,9 +319,7 @@ impl TableProvider for PinnedTable {
         let candidates = self.up_to_limit(candidates, filters, limit);
         if candidates.is_empty() {
             let layout = self.layout.table_schema();
-            return Ok(Arc::new(EmptyExec::new(Arc::new(
-                layout.project(&positions)?,
-            ))));
+            return Ok(Arc::new(EmptyExec::new(Arc::new(layout.project(&positions)?))));
         }
         self.register_store(state.runtime_env())?;
         let (store_url, store) = self.lake.object_store(&self.snapshot.location)?;
@@ -373,10 +343,7 @@ impl TableProvider for PinnedTable {
         let groups = balanced(files, state.config().target_partitions())
             .into_iter()
             .map(|group| {
-                let statistics = merged(
-                    group.iter().filter_map(|file| file.statistics.as_ref()),
-                    layout,
-                )?;
+                let statistics = merged(group.iter().filter_map(|file| file.statistics.as_ref()), layout)?;
                 Ok(FileGroup::new(group).with_statistics(Arc::new(statistics)))
             })
             .collect::<EngineResult<Vec<_>>>()?;
@@ -425,18 +392,11 @@ impl PinnedTable {
 fn balanced(files: Vec<PartitionedFile>, groups: usize) -> Vec<Vec<PartitionedFile>> {
     let groups = groups.clamp(1, files.len().max(1));
     let mut by_size: Vec<usize> = (0..files.len()).collect();
-    by_size.sort_by_key(|position| {
-        (
-            std::cmp::Reverse(files[*position].object_meta.size),
-            *position,
-        )
-    });
+    by_size.sort_by_key(|position| (std::cmp::Reverse(files[*position].object_meta.size), *position));
     let mut bytes = vec![0_u64; groups];
     let mut group_of = vec![0; files.len()];
     for position in by_size {
-        let lightest = (0..groups)
-            .min_by_key(|group| (bytes[*group], *group))
-            .unwrap_or(0);
+        let lightest = (0..groups).min_by_key(|group| (bytes[*group], *group)).unwrap_or(0);
         // A file costs something even if it is empty, so that equal files go round.
         bytes[lightest] += files[position].object_meta.size.max(1);
         group_of[position] = lightest;

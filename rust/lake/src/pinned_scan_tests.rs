@@ -23,16 +23,8 @@ async fn pinned(table: &TestTable) -> PinnedTable {
 }
 
 async fn query(session: &SessionContext, sql: &str) -> (Arc<dyn ExecutionPlan>, String) {
-    let plan = session
-        .sql(sql)
-        .await
-        .unwrap()
-        .create_physical_plan()
-        .await
-        .unwrap();
-    let batches = collect(Arc::clone(&plan), session.task_ctx())
-        .await
-        .unwrap();
+    let plan = session.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let batches = collect(Arc::clone(&plan), session.task_ctx()).await.unwrap();
     (plan, pretty_format_batches(&batches).unwrap().to_string())
 }
 
@@ -70,24 +62,10 @@ async fn a_file_with_a_vector_is_split_and_its_row_groups_pruned() {
     table.append(&rows(0..8000, 1));
     table.delete_by_vector(false, |row| row.id.is_some_and(|id| id % 3 == 0));
     let session = session_with(pinned(&table).await);
-    let (plan, found) = query(
-        &session,
-        "SELECT name, id FROM t WHERE id >= 6000 AND id < 6004",
-    )
-    .await;
-    assert!(
-        found.contains("n6001") && found.contains("n6002"),
-        "{found}"
-    );
-    assert!(
-        !found.contains("n6000") && !found.contains("n6003"),
-        "{found}"
-    );
-    assert!(
-        leaf(&plan).output_partitioning().partition_count() > 1,
-        "{}",
-        text(&plan)
-    );
+    let (plan, found) = query(&session, "SELECT name, id FROM t WHERE id >= 6000 AND id < 6004").await;
+    assert!(found.contains("n6001") && found.contains("n6002"), "{found}");
+    assert!(!found.contains("n6000") && !found.contains("n6003"), "{found}");
+    assert!(leaf(&plan).output_partitioning().partition_count() > 1, "{}", text(&plan));
     assert!(text(&plan).contains("DataSourceExec"), "{}", text(&plan));
     let pruned = metric(&plan, "row_groups_pruned_statistics");
     assert!(pruned.starts_with("8 total → 1 matched"), "{pruned}");
@@ -103,26 +81,13 @@ async fn columns_keep_the_order_of_the_table_and_extra_ones_come_last() {
     table.append(&rows(0..5, 1));
     table.append(&rows(5..9, 2));
     table.delete_by_vector(true, |row| row.id == Some(6));
-    let pinned = pinned(&table)
-        .await
-        .with_file_column("file")
-        .with_row_index_column("position");
+    let pinned = pinned(&table).await.with_file_column("file").with_row_index_column("position");
     let session = session_with(pinned);
-    let names: Vec<String> = session
-        .table_provider("t")
-        .await
-        .unwrap()
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let names: Vec<String> =
+        session.table_provider("t").await.unwrap().schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["id", "part", "name", "file", "position"]);
-    let (_, found) = query(
-        &session,
-        "SELECT position, part, id FROM t WHERE part = 2 AND position > 1 ORDER BY id",
-    )
-    .await;
+    let (_, found) =
+        query(&session, "SELECT position, part, id FROM t WHERE part = 2 AND position > 1 ORDER BY id").await;
     assert!(found.contains("| 2        | 2    | 7  |"), "{found}");
     assert!(found.contains("| 3        | 2    | 8  |"), "{found}");
     assert_eq!(found.lines().count(), 6, "{found}");
@@ -143,12 +108,7 @@ async fn partition_filters_are_exact_and_statistics_skip_files() {
     let pinned = pinned(&table).await;
     let snapshot = Arc::clone(pinned.snapshot());
     let pruned = |filters: &[datafusion::logical_expr::Expr]| {
-        prune(
-            &snapshot.files,
-            &snapshot.schema,
-            &snapshot.partition_columns,
-            filters,
-        )
+        prune(&snapshot.files, &snapshot.schema, &snapshot.partition_columns, filters)
     };
     let result = pruned(&[col("t.part").eq(lit(1))]);
     assert_eq!(result.kept, [1]);
@@ -175,27 +135,16 @@ async fn counts_come_from_statistics_less_the_hidden_rows() {
     table.append(&rows(0..50, 1));
     let session = session_with(pinned(&table).await);
     let (plan, found) = query(&session, "SELECT count(*), max(id) FROM t").await;
-    assert!(
-        text(&plan).contains("PlaceholderRowExec"),
-        "{}",
-        text(&plan)
-    );
+    assert!(text(&plan).contains("PlaceholderRowExec"), "{}", text(&plan));
     assert!(found.contains("| 50       | 49        |"), "{found}");
     table.delete_by_vector(false, |row| row.id >= Some(40));
     let session = session_with(pinned(&table).await);
     let (plan, found) = query(&session, "SELECT count(*) FROM t").await;
-    assert!(
-        text(&plan).contains("PlaceholderRowExec"),
-        "{}",
-        text(&plan)
-    );
+    assert!(text(&plan).contains("PlaceholderRowExec"), "{}", text(&plan));
     assert!(found.contains("| 40       |"), "{found}");
     // The bound of the file is not the maximum of the live rows.
     let (_, found) = query(&session, "SELECT max(id), min(id), count(name) FROM t").await;
-    assert!(
-        found.contains("| 39        | 0         | 40            |"),
-        "{found}"
-    );
+    assert!(found.contains("| 39        | 0         | 40            |"), "{found}");
 }
 
 #[tokio::test]
@@ -208,10 +157,7 @@ async fn limits_read_no_more_files_than_needed() {
     let (plan, found) = query(&session, "SELECT id FROM t LIMIT 15").await;
     assert_eq!(found.lines().count(), 4 + 15, "{found}");
     let shown = text(&plan);
-    assert!(
-        shown.contains("limit=15") && shown.contains("f-00002"),
-        "{shown}"
-    );
+    assert!(shown.contains("limit=15") && shown.contains("f-00002"), "{shown}");
     assert!(!shown.contains("f-00003"), "{shown}");
 }
 
@@ -222,11 +168,7 @@ async fn dynamic_filters_of_a_join_reach_a_scan_with_vectors() {
     table.append(&rows(0..2000, 1));
     table.delete_by_vector(false, |row| row.id == Some(7));
     let session = session_with(pinned(&table).await);
-    let (plan, found) = query(
-        &session,
-        "SELECT t.name FROM (VALUES (7), (8)) AS k(id) JOIN t ON t.id = k.id",
-    )
-    .await;
+    let (plan, found) = query(&session, "SELECT t.name FROM (VALUES (7), (8)) AS k(id) JOIN t ON t.id = k.id").await;
     assert!(found.contains("n8") && !found.contains("n7"), "{found}");
     assert!(text(&plan).contains("DynamicFilter"), "{}", text(&plan));
 }
@@ -237,20 +179,11 @@ async fn a_missing_file_is_named_with_its_version() {
     table.append(&rows(0..5, 1));
     std::fs::remove_file(table.path().join(&table.paths()[0])).unwrap();
     let session = session_with(pinned(&table).await);
-    let error = session
-        .sql("SELECT * FROM t")
-        .await
-        .unwrap()
-        .collect()
-        .await
-        .unwrap_err();
+    let error = session.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap_err();
     let error = LakeError::from(error);
     assert_eq!(error.code(), "missing_file");
     let message = error.to_string();
-    assert!(
-        message.contains(&table.paths()[0]) && message.contains("version '1'"),
-        "{message}"
-    );
+    assert!(message.contains(&table.paths()[0]) && message.contains("version '1'"), "{message}");
 }
 
 #[tokio::test]
@@ -268,13 +201,7 @@ async fn a_damaged_vector_is_refused() {
     bytes[last] ^= 1;
     std::fs::write(&vector, bytes).unwrap();
     let session = session_with(pinned(&table).await);
-    let error = session
-        .sql("SELECT id FROM t")
-        .await
-        .unwrap()
-        .collect()
-        .await
-        .unwrap_err();
+    let error = session.sql("SELECT id FROM t").await.unwrap().collect().await.unwrap_err();
     assert_eq!(LakeError::from(error).code(), "corrupt_log");
 }
 
@@ -311,14 +238,8 @@ async fn nan_is_not_pruned_away() {
         }}),
     ];
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    std::fs::write(
-        path.join("_delta_log/00000000000000000000.json"),
-        lines.join("\n"),
-    )
-    .unwrap();
-    let location =
-        crate::TableLocation::parse(path.to_str().unwrap(), std::collections::BTreeMap::new())
-            .unwrap();
+    std::fs::write(path.join("_delta_log/00000000000000000000.json"), lines.join("\n")).unwrap();
+    let location = crate::TableLocation::parse(path.to_str().unwrap(), std::collections::BTreeMap::new()).unwrap();
     let lake = Lake::new(LakeOptions::default());
     let snapshot = lake.snapshot(&location, None).await.unwrap();
     for row_filter in [false, true] {
@@ -338,13 +259,7 @@ async fn nan_is_not_pruned_away() {
             let batches = session.sql(&sql).await.unwrap().collect().await.unwrap();
             let found: Vec<i64> = batches
                 .iter()
-                .flat_map(|batch| {
-                    batch
-                        .column(0)
-                        .as_primitive::<Int64Type>()
-                        .values()
-                        .to_vec()
-                })
+                .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
                 .collect();
             assert_eq!(found, wanted, "{filter}, row filter {row_filter}");
         }
@@ -385,16 +300,8 @@ impl Atom {
 
 fn atom() -> impl Strategy<Value = Atom> {
     let operators = vec!["=", "<>", "<", ">=", "IS NULL", "IS NOT NULL"];
-    (
-        prop::sample::select(vec!["id", "part"]),
-        prop::sample::select(operators),
-        -1..7_i64,
-    )
-        .prop_map(|(column, operator, value)| Atom {
-            column,
-            operator,
-            value,
-        })
+    (prop::sample::select(vec!["id", "part"]), prop::sample::select(operators), -1..7_i64)
+        .prop_map(|(column, operator, value)| Atom { column, operator, value })
 }
 
 proptest! {

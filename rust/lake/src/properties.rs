@@ -15,12 +15,7 @@ use crate::table::{Constraint, TableSnapshot};
 pub(crate) const DEFAULT_CHECKPOINT_INTERVAL: u64 = 100;
 
 /// Reader features that are honoured.
-const READABLE: [&str; 4] = [
-    "deletionVectors",
-    "timestampNtz",
-    "v2Checkpoint",
-    "vacuumProtocolCheck",
-];
+const READABLE: [&str; 4] = ["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
 
 /// Writer features that are honoured; those with a condition are checked against the schema besides.
 const WRITABLE: [&str; 11] = [
@@ -99,18 +94,15 @@ impl DeltaWriteSpec {
         };
         let enabled = value.eq_ignore_ascii_case("true");
         match name {
-            "delta.enableRowTracking" if enabled => refuse(
-                "rowTracking",
-                "row ids have to be assigned in every commit and no library writes them yet",
-            ),
-            "delta.enableInCommitTimestamps" if enabled => refuse(
-                "inCommitTimestamp",
-                "commit times come from the refresh's clock, which may stand still",
-            ),
-            "delta.enableTypeWidening" if enabled => refuse(
-                "typeWidening",
-                "old files would need casts that readers lack",
-            ),
+            "delta.enableRowTracking" if enabled => {
+                refuse("rowTracking", "row ids have to be assigned in every commit and no library writes them yet")
+            }
+            "delta.enableInCommitTimestamps" if enabled => {
+                refuse("inCommitTimestamp", "commit times come from the refresh's clock, which may stand still")
+            }
+            "delta.enableTypeWidening" if enabled => {
+                refuse("typeWidening", "old files would need casts that readers lack")
+            }
             "delta.columnMapping.mode" if value != "none" => {
                 refuse("columnMapping", "columns are written under their own names")
             }
@@ -151,9 +143,7 @@ impl DeltaWriteSpec {
     /// The protocol that `base` needs before it can have these properties; `None` if it has what they need.
     pub(crate) fn upgraded_protocol(&self, base: &TableSnapshot, ntz: bool) -> Option<Protocol> {
         let wanted = self.wanted(ntz);
-        if wanted.reader.is_subset(&base.reader_features)
-            && wanted.writer.is_subset(&base.writer_features)
-        {
+        if wanted.reader.is_subset(&base.reader_features) && wanted.writer.is_subset(&base.writer_features) {
             return None;
         }
         if wanted.reader.is_empty() && base.writer_version < 7 {
@@ -163,29 +153,14 @@ impl DeltaWriteSpec {
             });
         }
         Some(explicit(
-            wanted
-                .reader
-                .union(&base.reader_features)
-                .cloned()
-                .collect(),
-            wanted
-                .writer
-                .union(&base.writer_features)
-                .cloned()
-                .collect(),
+            wanted.reader.union(&base.reader_features).cloned().collect(),
+            wanted.writer.union(&base.writer_features).cloned().collect(),
         ))
     }
 
     fn wanted(&self, ntz: bool) -> Wanted {
-        let enabled = |name: &str| {
-            self.properties
-                .get(name)
-                .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-        };
-        let constrained = self
-            .properties
-            .keys()
-            .any(|name| name.starts_with("delta.constraints."));
+        let enabled = |name: &str| self.properties.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let constrained = self.properties.keys().any(|name| name.starts_with("delta.constraints."));
         let feed = enabled("delta.enableChangeDataFeed");
         let named = |features: &[(bool, &str)]| {
             features
@@ -194,10 +169,7 @@ impl DeltaWriteSpec {
                 .map(|(_, name)| (*name).to_owned())
                 .collect::<BTreeSet<String>>()
         };
-        let reader = named(&[
-            (enabled("delta.enableDeletionVectors"), "deletionVectors"),
-            (ntz, "timestampNtz"),
-        ]);
+        let reader = named(&[(enabled("delta.enableDeletionVectors"), "deletionVectors"), (ntz, "timestampNtz")]);
         let mut writer = named(&[
             // A column that is declared not null is an invariant of Delta.
             (true, "invariants"),
@@ -226,12 +198,7 @@ struct Wanted {
 }
 
 fn legacy(writer: i32) -> Protocol {
-    Protocol {
-        min_reader_version: 1,
-        min_writer_version: writer,
-        reader_features: None,
-        writer_features: None,
-    }
+    Protocol { min_reader_version: 1, min_writer_version: writer, reader_features: None, writer_features: None }
 }
 
 fn explicit(reader: BTreeSet<String>, writer: BTreeSet<String>) -> Protocol {
@@ -275,11 +242,7 @@ pub(crate) fn writer_features(protocol: &Protocol) -> BTreeSet<String> {
 }
 
 /// Refuses a table that cannot be read rightly.
-pub(crate) fn check_readable(
-    location: &TableLocation,
-    protocol: &Protocol,
-    metadata: &Metadata,
-) -> Result<()> {
+pub(crate) fn check_readable(location: &TableLocation, protocol: &Protocol, metadata: &Metadata) -> Result<()> {
     let refuse = |feature: &str| {
         Err(LakeError::UnsupportedFeature {
             uri: location.uri.clone(),
@@ -288,10 +251,7 @@ pub(crate) fn check_readable(
             hint: reading_hint(feature),
         })
     };
-    let mapping = metadata
-        .configuration
-        .get("delta.columnMapping.mode")
-        .and_then(Option::as_deref);
+    let mapping = metadata.configuration.get("delta.columnMapping.mode").and_then(Option::as_deref);
     if mapping.is_some_and(|mode| !mode.eq_ignore_ascii_case("none")) {
         return refuse("columnMapping");
     }
@@ -302,22 +262,41 @@ pub(crate) fn check_readable(
         return refuse(&format!("format {}", metadata.format.provider));
     }
     for feature in reader_features(protocol) {
-        // Named, but with its mode off, it changes nothing.
-        if feature != "columnMapping" && !READABLE.contains(&feature.as_str()) {
+        // Named, but with its mode off or without a column that needs it, a feature changes nothing.
+        let idle = feature == "columnMapping" || (is_variant(&feature) && !has_variant(&metadata.schema_string));
+        if !idle && !READABLE.contains(&feature.as_str()) {
             return refuse(&feature);
         }
     }
     Ok(())
 }
 
+fn is_variant(feature: &str) -> bool {
+    matches!(feature, "variantType" | "variantType-preview")
+}
+
+/// Whether a column, or a part of one, is a variant.
+fn has_variant(schema_json: &str) -> bool {
+    fn search(value: &Value) -> bool {
+        match value {
+            Value::Object(parts) => {
+                ["type", "elementType", "keyType", "valueType"]
+                    .iter()
+                    .any(|key| parts.get(*key).is_some_and(|part| part == "variant"))
+                    || parts.values().any(search)
+            }
+            Value::Array(parts) => parts.iter().any(search),
+            _ => false,
+        }
+    }
+    serde_json::from_str::<Value>(schema_json).is_ok_and(|schema| search(&schema))
+}
+
 fn reading_hint(feature: &str) -> String {
     match feature {
-        "columnMapping" => {
-            "copy the table without column mapping ('delta.columnMapping.mode' = 'none')".to_owned()
-        }
+        "columnMapping" => "copy the table without column mapping ('delta.columnMapping.mode' = 'none')".to_owned(),
         "typeWidening" | "typeWidening-preview" => {
-            "rewrite the table and drop the feature (ALTER TABLE … DROP FEATURE typeWidening)"
-                .to_owned()
+            "rewrite the table and drop the feature (ALTER TABLE … DROP FEATURE typeWidening)".to_owned()
         }
         "catalogManaged" | "catalogOwned-preview" => {
             "its commits are kept by a catalog; read a copy that is not managed".to_owned()
@@ -346,11 +325,9 @@ pub(crate) fn check_writable(snapshot: &TableSnapshot) -> Result<()> {
         );
     }
     for feature in &snapshot.writer_features {
-        if !WRITABLE.contains(&feature.as_str()) {
-            return refuse(
-                feature,
-                "drop the feature from the table, or write to a table of this program's own",
-            );
+        let idle = is_variant(feature) && !has_variant(&snapshot.schema_json);
+        if !idle && !WRITABLE.contains(&feature.as_str()) {
+            return refuse(feature, "drop the feature from the table, or write to a table of this program's own");
         }
     }
     let schema: Value = serde_json::from_str(&snapshot.schema_json).unwrap_or_default();
@@ -375,10 +352,7 @@ pub(crate) fn check_writable(snapshot: &TableSnapshot) -> Result<()> {
 }
 
 /// Check constraints of the properties and invariants of the schema (Delta's JSON).
-pub(crate) fn constraints(
-    properties: &BTreeMap<String, String>,
-    schema_json: &str,
-) -> Vec<Constraint> {
+pub(crate) fn constraints(properties: &BTreeMap<String, String>, schema_json: &str) -> Vec<Constraint> {
     let mut constraints: Vec<Constraint> = properties
         .iter()
         .filter_map(|(name, expression)| {
@@ -390,12 +364,10 @@ pub(crate) fn constraints(
         .collect();
     let schema: Value = serde_json::from_str(schema_json).unwrap_or_default();
     for field in schema["fields"].as_array().into_iter().flatten() {
-        let invariant = field["metadata"]["delta.invariants"]
-            .as_str()
-            .and_then(|text| serde_json::from_str::<Value>(text).ok());
-        if let Some(expression) = invariant
-            .as_ref()
-            .and_then(|invariant| invariant["expression"]["expression"].as_str())
+        let invariant =
+            field["metadata"]["delta.invariants"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        if let Some(expression) =
+            invariant.as_ref().and_then(|invariant| invariant["expression"]["expression"].as_str())
         {
             constraints.push(Constraint {
                 name: field["name"].as_str().unwrap_or_default().to_owned(),
@@ -410,13 +382,19 @@ pub(crate) fn constraints(
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_variant_is_found_wherever_it_is_in_a_schema() {
+        let plain = r#"{"type":"struct","fields":[{"name":"variant","type":"string","nullable":true,"metadata":{}}]}"#;
+        assert!(!has_variant(plain));
+        let nested = r#"{"type":"struct","fields":[{"name":"a","nullable":true,"metadata":{},
+            "type":{"type":"array","elementType":"variant","containsNull":true}}]}"#;
+        assert!(has_variant(nested));
+    }
+
     fn spec(properties: &[(&str, &str)]) -> DeltaWriteSpec {
         let location = TableLocation::parse("/lake/target", BTreeMap::new()).unwrap();
         DeltaWriteSpec {
-            properties: properties
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
+            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             ..DeltaWriteSpec::new(location)
         }
     }
@@ -446,36 +424,20 @@ mod tests {
         assert_eq!(versions(&[]), (1, 2));
         assert_eq!(versions(&[("delta.constraints.a", "x > 0")]), (1, 3));
         assert_eq!(versions(&[("delta.enableChangeDataFeed", "true")]), (1, 4));
-        let both = spec(&[
-            ("delta.enableChangeDataFeed", "true"),
-            ("delta.enableDeletionVectors", "true"),
-        ])
-        .protocol(true);
+        let both =
+            spec(&[("delta.enableChangeDataFeed", "true"), ("delta.enableDeletionVectors", "true")]).protocol(true);
         assert_eq!((both.min_reader_version, both.min_writer_version), (3, 7));
-        assert_eq!(
-            both.reader_features.unwrap(),
-            ["deletionVectors", "timestampNtz"]
-        );
+        assert_eq!(both.reader_features.unwrap(), ["deletionVectors", "timestampNtz"]);
         assert_eq!(
             both.writer_features.unwrap(),
-            [
-                "appendOnly",
-                "changeDataFeed",
-                "deletionVectors",
-                "invariants",
-                "timestampNtz"
-            ]
+            ["appendOnly", "changeDataFeed", "deletionVectors", "invariants", "timestampNtz"]
         );
     }
 
     #[test]
     fn legacy_versions_imply_their_features() {
-        let protocol = Protocol {
-            min_reader_version: 2,
-            min_writer_version: 4,
-            reader_features: None,
-            writer_features: None,
-        };
+        let protocol =
+            Protocol { min_reader_version: 2, min_writer_version: 4, reader_features: None, writer_features: None };
         assert!(reader_features(&protocol).contains("columnMapping"));
         assert!(writer_features(&protocol).contains("changeDataFeed"));
         assert!(!writer_features(&protocol).contains("identityColumns"));

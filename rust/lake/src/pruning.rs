@@ -8,9 +8,7 @@ use std::collections::HashSet;
 use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array, UInt64Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
@@ -63,29 +61,13 @@ pub struct PruneResult {
 ///
 /// `schema` is the table's, with `partition_columns` among its fields.  A filter that cannot be judged keeps every file;
 /// columns may be qualified by a table's name.
-pub fn prune(
-    files: &[DataFile],
-    schema: &Schema,
-    partition_columns: &[String],
-    filters: &[Expr],
-) -> PruneResult {
-    let attempt = prune_with(
-        files,
-        schema,
-        partition_columns,
-        None,
-        filters,
-        &default_physical_expr,
-    );
-    attempt.unwrap_or_else(|_| PruneResult {
-        kept: (0..files.len()).collect(),
-        skipped: Vec::new(),
-    })
+pub fn prune(files: &[DataFile], schema: &Schema, partition_columns: &[String], filters: &[Expr]) -> PruneResult {
+    let attempt = prune_with(files, schema, partition_columns, None, filters, &default_physical_expr);
+    attempt.unwrap_or_else(|_| PruneResult { kept: (0..files.len()).collect(), skipped: Vec::new() })
 }
 
 /// How a filter is made executable against a schema.
-pub(crate) type MakeExecutable<'a> =
-    &'a dyn Fn(Expr, &DFSchema) -> EngineResult<Arc<dyn PhysicalExpr>>;
+pub(crate) type MakeExecutable<'a> = &'a dyn Fn(Expr, &DFSchema) -> EngineResult<Arc<dyn PhysicalExpr>>;
 
 /// As [`prune`], with the caller's session, and with an error where a filter over partition values cannot be evaluated.
 ///
@@ -98,39 +80,23 @@ pub(crate) fn prune_with(
     filters: &[Expr],
     executable: MakeExecutable<'_>,
 ) -> EngineResult<PruneResult> {
-    let mut result = PruneResult {
-        kept: (0..files.len()).collect(),
-        skipped: Vec::new(),
-    };
+    let mut result = PruneResult { kept: (0..files.len()).collect(), skipped: Vec::new() };
     if filters.is_empty() || files.is_empty() {
         return Ok(result);
     }
     let schema = view_typed(schema);
     let mut constant_columns = partition_columns.to_vec();
-    let filters = filters
-        .iter()
-        .cloned()
-        .map(unnormalize_col)
-        .collect::<Vec<_>>();
-    let mut values =
-        partition_arrays(files, &schema, partition_columns).map_err(DataFusionError::Execution)?;
+    let filters = filters.iter().cloned().map(unnormalize_col).collect::<Vec<_>>();
+    let mut values = partition_arrays(files, &schema, partition_columns).map_err(DataFusionError::Execution)?;
     if let Some(name) = file_column {
         let paths = StringViewArray::from_iter_values(files.iter().map(|file| &file.path));
         constant_columns.push(name.to_owned());
         values.push(Arc::new(paths));
     }
 
-    let (by_partition, _): (Vec<&Expr>, Vec<&Expr>) = filters
-        .iter()
-        .partition(|filter| is_partition_filter(filter, &constant_columns));
-    let matching = matching_partitions(
-        &schema,
-        &constant_columns,
-        &values,
-        &by_partition,
-        executable,
-        files.len(),
-    )?;
+    let (by_partition, _): (Vec<&Expr>, Vec<&Expr>) =
+        filters.iter().partition(|filter| is_partition_filter(filter, &constant_columns));
+    let matching = matching_partitions(&schema, &constant_columns, &values, &by_partition, executable, files.len())?;
     result.kept = matching.iter().map(|file| *file as usize).collect();
 
     let remaining = PrunableFiles {
@@ -156,11 +122,7 @@ pub(crate) fn prune_with(
     result.skipped = (0..files.len())
         .filter(|file| !survivors.contains(file))
         .map(|file| {
-            let reason = if excluded.contains(&file) {
-                SkipReason::Statistics
-            } else {
-                SkipReason::PartitionValues
-            };
+            let reason = if excluded.contains(&file) { SkipReason::Statistics } else { SkipReason::PartitionValues };
             (file, reason)
         })
         .collect();
@@ -172,10 +134,7 @@ pub(crate) fn prune_with(
 pub(crate) fn is_partition_filter(filter: &Expr, partition_columns: &[String]) -> bool {
     !filter.is_volatile()
         && !filter.exists_subquery()
-        && filter
-            .column_refs()
-            .iter()
-            .all(|column| partition_columns.contains(&column.name))
+        && filter.column_refs().iter().all(|column| partition_columns.contains(&column.name))
 }
 
 trait ExistsSubquery {
@@ -216,9 +175,7 @@ fn matching_partitions(
     let position = Field::new("", DataType::UInt32, false);
     let mut fields = vec![Arc::new(position)];
     for name in partition_columns {
-        fields.push(Arc::new(
-            schema.field_with_name(name)?.clone().with_nullable(true),
-        ));
+        fields.push(Arc::new(schema.field_with_name(name)?.clone().with_nullable(true)));
     }
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(all()))];
     arrays.extend(values.iter().cloned());
@@ -236,25 +193,14 @@ fn matching_partitions(
             .collect();
         batch = take_record_batch(&batch, &chosen)?;
     }
-    Ok(batch
-        .column(0)
-        .as_primitive::<arrow::datatypes::UInt32Type>()
-        .values()
-        .to_vec())
+    Ok(batch.column(0).as_primitive::<arrow::datatypes::UInt32Type>().values().to_vec())
 }
 
 /// Makes a filter executable without a session: types are coerced, nothing else changes.
 fn default_physical_expr(filter: Expr, schema: &DFSchema) -> EngineResult<Arc<dyn PhysicalExpr>> {
-    let context = SimplifyContext::builder()
-        .with_schema(Arc::new(schema.clone()))
-        .build();
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let filter = ExprSimplifier::new(context).coerce(filter, schema)?;
-    create_physical_expr(
-        &filter,
-        schema,
-        &ExecutionProps::new(),
-        &PhysicalPlanningContext::default(),
-    )
+    create_physical_expr(&filter, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
 }
 
 /// Files as containers whose statistics are known.
@@ -282,19 +228,13 @@ impl PrunableFiles<'_> {
         }
         hide_unsafe_floats(&conjunction(predicates), &self.schema, false)
             .and_then(|predicate| {
-                PruningPredicateBuilder::new()
-                    .with_file_schema(Arc::clone(&self.schema))
-                    .try_build(predicate)
+                PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(predicate)
             })
             .and_then(|predicate| predicate.prune(self))
             .unwrap_or_else(|_| all())
     }
 
-    fn bounds(
-        &self,
-        column: &Column,
-        side: fn(&ColumnStatistics) -> &Option<ScalarValue>,
-    ) -> Option<ArrayRef> {
+    fn bounds(&self, column: &Column, side: fn(&ColumnStatistics) -> &Option<ScalarValue>) -> Option<ArrayRef> {
         if let Some(values) = self.constants_of(column) {
             return Some(Arc::clone(values));
         }
@@ -311,10 +251,7 @@ impl PrunableFiles<'_> {
     }
 
     fn constants_of(&self, column: &Column) -> Option<&ArrayRef> {
-        let position = self
-            .constant_columns
-            .iter()
-            .position(|name| *name == column.name)?;
+        let position = self.constant_columns.iter().position(|name| *name == column.name)?;
         self.constants.get(position)
     }
 }
@@ -338,21 +275,11 @@ impl PruningStatistics for PrunableFiles<'_> {
                 .files
                 .iter()
                 .enumerate()
-                .map(|(file, data)| {
-                    if values.is_null(file) {
-                        data.rows
-                    } else {
-                        Some(0)
-                    }
-                })
+                .map(|(file, data)| if values.is_null(file) { data.rows } else { Some(0) })
                 .collect();
             return Some(Arc::new(counts));
         }
-        let counts: UInt64Array = self
-            .files
-            .iter()
-            .map(|file| usable_null_count(file, &column.name))
-            .collect();
+        let counts: UInt64Array = self.files.iter().map(|file| usable_null_count(file, &column.name)).collect();
         Some(Arc::new(counts))
     }
 

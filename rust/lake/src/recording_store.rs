@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
 };
 
 use crate::durability::FileGuard;
@@ -22,15 +22,8 @@ pub(crate) struct RecordingStore {
 
 impl RecordingStore {
     /// Writes into `inner`, and guards each file that is begun by what `guard` makes of its path there.
-    pub fn new(
-        inner: Arc<dyn ObjectStore>,
-        guard: impl Fn(&Path) -> FileGuard + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            inner,
-            guards: Mutex::default(),
-            guard: Box::new(guard),
-        }
+    pub fn new(inner: Arc<dyn ObjectStore>, guard: impl Fn(&Path) -> FileGuard + Send + Sync + 'static) -> Self {
+        Self { inner, guards: Mutex::default(), guard: Box::new(guard) }
     }
 
     /// Hands out the guards by path; from here on the caller has the files.
@@ -40,10 +33,7 @@ impl RecordingStore {
 
     fn record(&self, path: &Path) {
         let guard = (self.guard)(path);
-        self.guards
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_string(), guard);
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_string(), guard);
     }
 }
 
@@ -80,11 +70,7 @@ impl ObjectStore for RecordingStore {
         self.inner.put_multipart_opts(location, options).await
     }
 
-    async fn get_opts(
-        &self,
-        location: &Path,
-        options: GetOptions,
-    ) -> object_store::Result<GetResult> {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         self.inner.get_opts(location, options).await
     }
 
@@ -103,12 +89,7 @@ impl ObjectStore for RecordingStore {
         self.inner.list_with_delimiter(prefix).await
     }
 
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: CopyOptions,
-    ) -> object_store::Result<()> {
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
 }

@@ -23,13 +23,7 @@ pub fn schema_from_delta_json(uri: &str, json: &str) -> Result<SchemaRef> {
     };
     let delta: StructType = serde_json::from_str(json).map_err(|error| bad(&error))?;
     let arrow: Schema = (&delta).try_into_arrow().map_err(|error| bad(&error))?;
-    Ok(Arc::new(Schema::new(
-        arrow
-            .fields()
-            .iter()
-            .map(|field| plain_field(field))
-            .collect::<Fields>(),
-    )))
+    Ok(Arc::new(Schema::new(arrow.fields().iter().map(|field| plain_field(field)).collect::<Fields>())))
 }
 
 /// The Delta schema, in JSON, of an Arrow schema.
@@ -42,10 +36,7 @@ pub fn delta_schema_json(uri: &str, schema: &Schema) -> Result<String> {
         uri: uri.to_owned(),
         detail: format!("the schema has no counterpart in Delta: {error}; cast the column"),
     };
-    let delta: StructType = storable
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|error| bad(&error))?;
+    let delta: StructType = storable.as_ref().try_into_kernel().map_err(|error| bad(&error))?;
     serde_json::to_string(&delta).map_err(|error| bad(&error))
 }
 
@@ -86,20 +77,14 @@ pub(crate) fn has_timestamp_ntz(schema: &Schema) -> bool {
 }
 
 fn storable_field(uri: &str, column: &str, field: &Field) -> Result<Field> {
-    Ok(Field::new(
-        field.name(),
-        storable_type(uri, column, field.data_type())?,
-        field.is_nullable(),
-    ))
+    Ok(Field::new(field.name(), storable_type(uri, column, field.data_type())?, field.is_nullable()))
 }
 
 fn storable_type(uri: &str, column: &str, data_type: &DataType) -> Result<DataType> {
     let refuse = |hint: &str| {
         Err(LakeError::SchemaMismatch {
             uri: uri.to_owned(),
-            detail: format!(
-                "column '{column}' has the type {data_type}, which Delta does not have; {hint}"
-            ),
+            detail: format!("column '{column}' has the type {data_type}, which Delta does not have; {hint}"),
         })
     };
     let nested = |field: &FieldRef| storable_field(uri, column, field).map(Arc::new);
@@ -115,16 +100,12 @@ fn storable_type(uri: &str, column: &str, data_type: &DataType) -> Result<DataTy
         | DataType::Binary
         | DataType::Date32 => data_type.clone(),
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            DataType::Binary
-        }
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Float16 => DataType::Float32,
         DataType::Date64 => DataType::Date32,
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
         // An instant: the zone only says how to show it, and Delta shows UTC.
-        DataType::Timestamp(_, Some(_)) => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-        }
+        DataType::Timestamp(_, Some(_)) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
@@ -141,12 +122,10 @@ fn storable_type(uri: &str, column: &str, data_type: &DataType) -> Result<DataTy
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => DataType::List(Arc::new(
-            storable_field(uri, column, item)?.with_name("element"),
-        )),
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(nested).collect::<Result<Fields>>()?)
+        | DataType::FixedSizeList(item, _) => {
+            DataType::List(Arc::new(storable_field(uri, column, item)?.with_name("element")))
         }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nested).collect::<Result<Fields>>()?),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {
                 let key = storable_field(uri, column, &pair[0])?.with_name("key");
@@ -203,10 +182,7 @@ mod tests {
         assert_eq!(stored(DataType::Utf8View), DataType::Utf8);
         assert_eq!(stored(DataType::BinaryView), DataType::Binary);
         assert_eq!(
-            stored(DataType::Dictionary(
-                Box::new(DataType::Int32),
-                Box::new(DataType::LargeUtf8)
-            )),
+            stored(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::LargeUtf8))),
             DataType::Utf8
         );
         assert_eq!(
@@ -217,11 +193,7 @@ mod tests {
             stored(DataType::Timestamp(TimeUnit::Second, Some("+02:00".into()))),
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
         );
-        stored(DataType::List(Arc::new(Field::new(
-            "item",
-            DataType::Utf8View,
-            true,
-        ))));
+        stored(DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true))));
     }
 
     #[test]
@@ -236,10 +208,7 @@ mod tests {
             assert_eq!(error.code(), "schema_mismatch");
             assert!(error.to_string().contains("column 'c'"), "{error}");
         }
-        let twice = Schema::new(vec![
-            Field::new("a", DataType::Int64, true),
-            Field::new("A", DataType::Int64, true),
-        ]);
+        let twice = Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("A", DataType::Int64, true)]);
         assert!(storable_schema("t", &twice).is_err());
     }
 }

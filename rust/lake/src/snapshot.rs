@@ -17,9 +17,7 @@ use crate::error::{LakeError, Result};
 use crate::lake::{CachedSnapshot, Lake, Store};
 use crate::listing::{CheckpointFiles, Listing, Stamp};
 use crate::location::TableLocation;
-use crate::log::{
-    Commit, data_file, entries, entry_path, missing_entry, parse, read_entry, untyped,
-};
+use crate::log::{Commit, data_file, entries, entry_path, missing_entry, parse, read_entry, untyped};
 use crate::properties::{check_readable, constraints, reader_features, writer_features};
 use crate::schema::schema_from_delta_json;
 use crate::table::{DataFile, DvDescriptor, FileKey, TableSnapshot, Version};
@@ -33,11 +31,7 @@ impl Lake {
     /// # Errors
     /// `not_a_table`, `version_not_found`, `history_gone`, `corrupt_log` with version and line, and
     /// `unsupported_feature` for a table that cannot be read rightly.
-    pub async fn snapshot(
-        &self,
-        location: &TableLocation,
-        version: Option<Version>,
-    ) -> Result<Arc<TableSnapshot>> {
+    pub async fn snapshot(&self, location: &TableLocation, version: Option<Version>) -> Result<Arc<TableSnapshot>> {
         let store = self.store(location)?;
         let cached = self.cache().newest(location, version);
         if let Some(cached) = cached
@@ -133,10 +127,7 @@ async fn build(
     {
         let mut tail = std::pin::pin!(entries(&store.table, location, first..=target));
         while let Some((version, entry)) = tail.try_next().await? {
-            let entry = entry.ok_or_else(|| LakeError::HistoryGone {
-                uri: location.uri.clone(),
-                version,
-            })?;
+            let entry = entry.ok_or_else(|| LakeError::HistoryGone { uri: location.uri.clone(), version })?;
             replay.apply(parse(location, version, &entry, &untyped())?);
             stamp = Some(entry.stamp);
         }
@@ -217,13 +208,8 @@ impl Replay {
         snapshot.files = if self.files.is_empty() && !retyped {
             Arc::clone(&base.files)
         } else {
-            let kept = base.files.iter().map(|file| {
-                if retyped {
-                    file.with_schema(&snapshot.schema)
-                } else {
-                    file.clone()
-                }
-            });
+            let kept =
+                base.files.iter().map(|file| if retyped { file.with_schema(&snapshot.schema) } else { file.clone() });
             Arc::new(merge(kept, self.files, &snapshot.schema))
         };
         Ok(snapshot)
@@ -241,32 +227,13 @@ impl Replay {
             line: None,
             detail: format!("no entry sets the table's {what}"),
         };
-        let protocol = self
-            .protocol
-            .take()
-            .or(state.protocol)
-            .ok_or_else(|| missing("protocol"))?;
-        let metadata = self
-            .metadata
-            .take()
-            .or(state.metadata)
-            .ok_or_else(|| missing("metadata"))?;
+        let protocol = self.protocol.take().or(state.protocol).ok_or_else(|| missing("protocol"))?;
+        let metadata = self.metadata.take().or(state.metadata).ok_or_else(|| missing("metadata"))?;
         let mut snapshot = head(location, &protocol, &metadata)?;
-        let mut files: Vec<DataFile> = state
-            .adds
-            .into_iter()
-            .map(|add| data_file(add, &snapshot.schema))
-            .collect();
-        files.sort_by(|left, right| {
-            left.path
-                .cmp(&right.path)
-                .then_with(|| vectors(left, right))
-        });
-        let mut transactions: BTreeMap<String, i64> = state
-            .transactions
-            .into_iter()
-            .map(|txn| (txn.app_id, txn.version))
-            .collect();
+        let mut files: Vec<DataFile> = state.adds.into_iter().map(|add| data_file(add, &snapshot.schema)).collect();
+        files.sort_by(|left, right| left.path.cmp(&right.path).then_with(|| vectors(left, right)));
+        let mut transactions: BTreeMap<String, i64> =
+            state.transactions.into_iter().map(|txn| (txn.app_id, txn.version)).collect();
         transactions.extend(self.transactions);
         snapshot.version = version;
         snapshot.timestamp_ms = self.timestamp_ms;
@@ -309,10 +276,9 @@ fn merge(
 
 /// The order of keys, without making the key of a file whose path already decides.
 fn compare(key: &FileKey, file: &DataFile) -> Ordering {
-    key.path.cmp(&file.path).then_with(|| {
-        key.deletion_vector
-            .cmp(&file.deletion_vector.as_ref().map(DvDescriptor::unique_id))
-    })
+    key.path
+        .cmp(&file.path)
+        .then_with(|| key.deletion_vector.cmp(&file.deletion_vector.as_ref().map(DvDescriptor::unique_id)))
 }
 
 fn vectors(left: &DataFile, right: &DataFile) -> Ordering {
@@ -321,17 +287,10 @@ fn vectors(left: &DataFile, right: &DataFile) -> Ordering {
 }
 
 /// A snapshot without files: what protocol and metadata say.
-fn head(
-    location: &TableLocation,
-    protocol: &Protocol,
-    metadata: &Metadata,
-) -> Result<TableSnapshot> {
+fn head(location: &TableLocation, protocol: &Protocol, metadata: &Metadata) -> Result<TableSnapshot> {
     check_readable(location, protocol, metadata)?;
-    let properties: BTreeMap<String, String> = metadata
-        .configuration
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
-        .collect();
+    let properties: BTreeMap<String, String> =
+        metadata.configuration.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     Ok(TableSnapshot {
         location: location.clone(),
         version: 0,
@@ -357,8 +316,7 @@ fn head(
 impl TableSnapshot {
     /// The protocol action that this snapshot stands for.
     pub(crate) fn protocol(&self) -> Protocol {
-        let named =
-            |features: &std::collections::BTreeSet<String>| features.iter().cloned().collect();
+        let named = |features: &std::collections::BTreeSet<String>| features.iter().cloned().collect();
         Protocol {
             min_reader_version: self.reader_version,
             min_writer_version: self.writer_version,
@@ -377,11 +335,7 @@ impl TableSnapshot {
             schema_string: self.schema_json.to_string(),
             partition_columns: self.partition_columns.clone(),
             created_time: self.created_ms,
-            configuration: self
-                .properties
-                .iter()
-                .map(|(name, value)| (name.clone(), Some(value.clone())))
-                .collect(),
+            configuration: self.properties.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
         }
     }
 }

@@ -47,8 +47,7 @@ pub(crate) struct FileCounts {
 impl FileCounts {
     /// Reads the counts, or none of them where the text is not what Delta prescribes.
     pub fn parse(json: Option<&str>) -> Self {
-        json.and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
+        json.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 }
 
@@ -63,11 +62,7 @@ struct StatisticsJson {
 impl FileStatistics {
     /// Statistics in `json`, for the columns of `schema`.
     pub fn new(json: Option<Arc<str>>, schema: SchemaRef) -> Self {
-        Self(Arc::new(Lazy {
-            json,
-            schema,
-            columns: OnceLock::new(),
-        }))
+        Self(Arc::new(Lazy { json, schema, columns: OnceLock::new() }))
     }
 }
 
@@ -130,16 +125,11 @@ fn bound(value: &Value, data_type: &DataType, side: Side) -> Option<ScalarValue>
         DataType::Int64 => integer(value).map(|v| ScalarValue::Int64(Some(v))),
         DataType::Float32 => float(value).map(|v| ScalarValue::Float32(Some(narrow(v, side)))),
         DataType::Float64 => float(value).map(|v| ScalarValue::Float64(Some(v))),
-        DataType::Utf8 => value
-            .as_str()
-            .map(|v| ScalarValue::Utf8(Some(v.to_owned()))),
+        DataType::Utf8 => value.as_str().map(|v| ScalarValue::Utf8(Some(v.to_owned()))),
         DataType::Date32 => value.as_str().and_then(date),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let micros = widen_milliseconds(timestamp_micros(value.as_str()?)?, side)?;
-            Some(ScalarValue::TimestampMicrosecond(
-                Some(micros),
-                zone.clone(),
-            ))
+            Some(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()))
         }
         DataType::Decimal128(precision, scale) => decimal(value, *precision, *scale, side),
         _ => None,
@@ -165,10 +155,7 @@ fn float(value: &Value) -> Option<f64> {
 }
 
 /// The nearest 32-bit float on the outer side of `value`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the loss is what this corrects"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the loss is what this corrects")]
 fn narrow(value: f64, side: Side) -> f32 {
     let near = value as f32;
     match side {
@@ -181,9 +168,7 @@ fn narrow(value: f64, side: Side) -> f32 {
 fn date(text: &str) -> Option<ScalarValue> {
     let day = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
     let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
-    i32::try_from(day.signed_duration_since(epoch).num_days())
-        .ok()
-        .map(|days| ScalarValue::Date32(Some(days)))
+    i32::try_from(day.signed_duration_since(epoch).num_days()).ok().map(|days| ScalarValue::Date32(Some(days)))
 }
 
 fn timestamp_micros(text: &str) -> Option<i64> {
@@ -255,11 +240,7 @@ mod tests {
         Arc::new(Schema::new(vec![
             Field::new("id", DataType::Int64, true),
             Field::new("day", DataType::Date32, true),
-            Field::new(
-                "at",
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                true,
-            ),
+            Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
             Field::new("price", DataType::Decimal128(10, 2), true),
             Field::new("big", DataType::Decimal128(38, 0), true),
             Field::new("name", DataType::Utf8, true),
@@ -286,26 +267,11 @@ mod tests {
         let zone = Some(Arc::from("UTC"));
         assert_eq!(
             columns["at"].min,
-            Some(ScalarValue::TimestampMicrosecond(
-                Some(1_357_016_400_000_000),
-                zone.clone()
-            ))
+            Some(ScalarValue::TimestampMicrosecond(Some(1_357_016_400_000_000), zone.clone()))
         );
-        assert_eq!(
-            columns["at"].max,
-            Some(ScalarValue::TimestampMicrosecond(
-                Some(1_357_016_400_000_999),
-                zone
-            ))
-        );
-        assert_eq!(
-            columns["price"].max,
-            Some(ScalarValue::Decimal128(Some(225), 10, 2))
-        );
-        assert_eq!(
-            columns["big"].min,
-            Some(ScalarValue::Decimal128(Some(12_345_678_901_234_567), 38, 0))
-        );
+        assert_eq!(columns["at"].max, Some(ScalarValue::TimestampMicrosecond(Some(1_357_016_400_000_999), zone)));
+        assert_eq!(columns["price"].max, Some(ScalarValue::Decimal128(Some(225), 10, 2)));
+        assert_eq!(columns["big"].min, Some(ScalarValue::Decimal128(Some(12_345_678_901_234_567), 38, 0)));
         assert_eq!(columns["name"].null_count, Some(2));
         assert!(!columns.contains_key("gone"));
         let ScalarValue::Float32(Some(ratio)) = columns["ratio"].min.clone().unwrap() else {

@@ -54,13 +54,12 @@ impl DvDescriptor {
 
     /// The same descriptor as a type of the Delta kernel, which reads the vector.
     pub fn to_kernel(&self) -> Result<DeletionVectorDescriptor> {
-        let storage_type: DeletionVectorStorageType =
-            self.storage_type.parse().map_err(|_| {
-                LakeError::invalid(format!(
-                    "a deletion vector has the unknown storage type '{}'; the table was written by something newer",
-                    self.storage_type
-                ))
-            })?;
+        let storage_type: DeletionVectorStorageType = self.storage_type.parse().map_err(|_| {
+            LakeError::invalid(format!(
+                "a deletion vector has the unknown storage type '{}'; the table was written by something newer",
+                self.storage_type
+            ))
+        })?;
         Ok(DeletionVectorDescriptor {
             storage_type,
             path_or_inline_dv: self.path_or_inline_dv.clone(),
@@ -112,28 +111,19 @@ pub struct FileEntry {
 impl DataFile {
     /// The key of the file.
     pub fn key(&self) -> FileKey {
-        FileKey {
-            path: self.path.clone(),
-            deletion_vector: self.deletion_vector.as_ref().map(DvDescriptor::unique_id),
-        }
+        FileKey { path: self.path.clone(), deletion_vector: self.deletion_vector.as_ref().map(DvDescriptor::unique_id) }
     }
 
     /// Number of rows that are not hidden, if the log says how many there are.
     pub fn live_rows(&self) -> Option<u64> {
-        let hidden = self
-            .deletion_vector
-            .as_ref()
-            .map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or(0));
+        let hidden = self.deletion_vector.as_ref().map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or(0));
         self.rows.map(|rows| rows.saturating_sub(hidden))
     }
 
     /// The same file with its statistics read as those of another schema.
     #[must_use]
     pub fn with_schema(&self, schema: &SchemaRef) -> Self {
-        Self {
-            columns: FileStatistics::new(self.entry.stats.clone(), Arc::clone(schema)),
-            ..self.clone()
-        }
+        Self { columns: FileStatistics::new(self.entry.stats.clone(), Arc::clone(schema)), ..self.clone() }
     }
 }
 
@@ -233,8 +223,6 @@ impl TableSnapshot {
     }
 
     fn is_enabled(&self, property: &str) -> bool {
-        self.properties
-            .get(property)
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.properties.get(property).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }

@@ -44,21 +44,13 @@ pub(crate) fn difference(now: &Bag, before: &Bag) -> Bag {
 
 /// A session that scans in several partitions and in small batches.
 pub(crate) fn session() -> SessionContext {
-    let config = SessionConfig::new()
-        .with_target_partitions(3)
-        .with_batch_size(3)
-        .with_repartition_file_min_size(1);
+    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(3).with_repartition_file_min_size(1);
     SessionContext::new_with_config(config)
 }
 
 /// Adds the rows of `provider` to `bag`, counted as `weight` says.
 pub(crate) async fn add_rows(bag: &mut Bag, provider: Arc<dyn TableProvider>, weight: PartWeight) {
-    let batches = session()
-        .read_table(provider)
-        .unwrap()
-        .collect()
-        .await
-        .unwrap();
+    let batches = session().read_table(provider).unwrap().collect().await.unwrap();
     for batch in batches {
         for (row, change) in rows_of(&batch) {
             *bag.entry(row).or_default() += match weight {
@@ -75,11 +67,8 @@ pub(crate) async fn add_rows(bag: &mut Bag, provider: Arc<dyn TableProvider>, we
 }
 
 fn rows_of(batch: &RecordBatch) -> Vec<(Row, Option<String>)> {
-    let column = |name: &str, data_type: &DataType| {
-        batch
-            .column_by_name(name)
-            .map(|column| cast(column, data_type).unwrap())
-    };
+    let column =
+        |name: &str, data_type: &DataType| batch.column_by_name(name).map(|column| cast(column, data_type).unwrap());
     let id = column("id", &DataType::Int64).unwrap();
     let part = column("part", &DataType::Int32).unwrap();
     let name = column("name", &DataType::Utf8).unwrap();
@@ -87,21 +76,11 @@ fn rows_of(batch: &RecordBatch) -> Vec<(Row, Option<String>)> {
     let change = column("_change_type", &DataType::Utf8);
     (0..batch.num_rows())
         .map(|row| {
-            let integer = |array: &ArrayRef| {
-                array
-                    .is_valid(row)
-                    .then(|| array.as_primitive::<Int64Type>().value(row))
-            };
-            let text = |array: &ArrayRef| {
-                array
-                    .is_valid(row)
-                    .then(|| array.as_string::<i32>().value(row).to_owned())
-            };
+            let integer = |array: &ArrayRef| array.is_valid(row).then(|| array.as_primitive::<Int64Type>().value(row));
+            let text = |array: &ArrayRef| array.is_valid(row).then(|| array.as_string::<i32>().value(row).to_owned());
             let found = Row {
                 id: integer(&id),
-                part: part
-                    .is_valid(row)
-                    .then(|| part.as_primitive::<Int32Type>().value(row)),
+                part: part.is_valid(row).then(|| part.as_primitive::<Int32Type>().value(row)),
                 name: text(&name),
                 extra: extra.as_ref().and_then(integer),
             };
@@ -112,11 +91,5 @@ fn rows_of(batch: &RecordBatch) -> Vec<(Row, Option<String>)> {
 
 /// Rows with ids from `ids`, all in partition `part`.
 pub(crate) fn rows(ids: std::ops::Range<i64>, part: i32) -> Vec<Row> {
-    ids.map(|id| Row {
-        id: Some(id),
-        part: Some(part),
-        name: Some(format!("n{id}")),
-        extra: None,
-    })
-    .collect()
+    ids.map(|id| Row { id: Some(id), part: Some(part), name: Some(format!("n{id}")), extra: None }).collect()
 }

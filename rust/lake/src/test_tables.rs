@@ -51,11 +51,7 @@ struct TestFile {
 
 impl TestFile {
     fn live(&self) -> impl Iterator<Item = &Row> {
-        self.rows
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| !self.deleted.contains(position))
-            .map(|(_, row)| row)
+        self.rows.iter().enumerate().filter(|(position, _)| !self.deleted.contains(position)).map(|(_, row)| row)
     }
 }
 
@@ -159,12 +155,7 @@ impl TestTable {
 
     pub fn overwrite(&mut self, rows: &[Row]) {
         let gone: Vec<Row> = self.rows();
-        let mut actions: Vec<Value> = self
-            .state
-            .files
-            .iter()
-            .map(|(path, file)| remove(path, file, true))
-            .collect();
+        let mut actions: Vec<Value> = self.state.files.iter().map(|(path, file)| remove(path, file, true)).collect();
         self.state.files.clear();
         actions.extend(self.add_rows(rows, true));
         actions.extend(self.change_files(&gone, rows));
@@ -174,12 +165,7 @@ impl TestTable {
     /// Writes all rows into one file a partition and says that none changed.
     pub fn compact(&mut self) {
         let rows = self.rows();
-        let mut actions: Vec<Value> = self
-            .state
-            .files
-            .iter()
-            .map(|(path, file)| remove(path, file, false))
-            .collect();
+        let mut actions: Vec<Value> = self.state.files.iter().map(|(path, file)| remove(path, file, false)).collect();
         self.state.files.clear();
         actions.extend(self.add_rows(&rows, false));
         self.commit("OPTIMIZE", actions);
@@ -215,21 +201,13 @@ impl TestTable {
     }
 
     fn rows(&self) -> Vec<Row> {
-        self.state
-            .files
-            .values()
-            .flat_map(TestFile::live)
-            .cloned()
-            .collect()
+        self.state.files.values().flat_map(TestFile::live).cloned().collect()
     }
 
     fn metadata(&self) -> Value {
-        let field = |name: &str, data_type: &str| json!({"name": name, "type": data_type, "nullable": true, "metadata": {}});
-        let mut fields = vec![
-            field("id", "long"),
-            field("part", "integer"),
-            field("name", "string"),
-        ];
+        let field =
+            |name: &str, data_type: &str| json!({"name": name, "type": data_type, "nullable": true, "metadata": {}});
+        let mut fields = vec![field("id", "long"), field("part", "integer"), field("name", "string")];
         if self.state.extra {
             fields.push(field("extra", "long"));
         }
@@ -303,18 +281,12 @@ impl TestTable {
     }
 
     fn partition_values(&self, part: Option<i32>) -> Value {
-        if self.partitioned {
-            json!({"part": part.map(|part| part.to_string())})
-        } else {
-            json!({})
-        }
+        if self.partitioned { json!({"part": part.map(|part| part.to_string())}) } else { json!({}) }
     }
 
     fn write_file(&self, path: &str, rows: &[Row], change: Option<&str>) -> u64 {
-        let mut columns: Vec<(&str, ArrayRef)> = vec![(
-            "id",
-            Arc::new(rows.iter().map(|row| row.id).collect::<Int64Array>()),
-        )];
+        let mut columns: Vec<(&str, ArrayRef)> =
+            vec![("id", Arc::new(rows.iter().map(|row| row.id).collect::<Int64Array>()))];
         if !self.partitioned {
             let parts: Int32Array = rows.iter().map(|row| row.part).collect();
             columns.push(("part", Arc::new(parts)));
@@ -329,18 +301,14 @@ impl TestTable {
             let kinds: StringArray = rows.iter().map(|_| Some(change)).collect();
             columns.push(("_change_type", Arc::new(kinds)));
         }
-        let fields: Vec<Field> = columns
-            .iter()
-            .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
-            .collect();
+        let fields: Vec<Field> =
+            columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let arrays = columns.into_iter().map(|(_, array)| array).collect();
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).unwrap();
         let target = self.path().join(path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        let properties = WriterProperties::builder()
-            .set_max_row_group_row_count(Some(self.row_group))
-            .build();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(self.row_group)).build();
         let file = fs::File::create(&target).unwrap();
         let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
         writer.write(&batch).unwrap();
@@ -395,19 +363,12 @@ impl TestTable {
     }
 
     fn commit(&mut self, operation: &str, actions: Vec<Value>) {
-        let writer = if self.records_changes {
-            "deltakeep/test"
-        } else {
-            "someone/1.0"
-        };
+        let writer = if self.records_changes { "deltakeep/test" } else { "someone/1.0" };
         let version = self.history.len();
         let info = json!({"commitInfo": {
             "timestamp": 1_700_000_000_000_u64 + version as u64, "operation": operation, "engineInfo": writer,
         }});
-        let lines: Vec<String> = std::iter::once(info)
-            .chain(actions)
-            .map(|action| action.to_string())
-            .collect();
+        let lines: Vec<String> = std::iter::once(info).chain(actions).map(|action| action.to_string()).collect();
         let entry = self.path().join(format!("_delta_log/{version:020}.json"));
         fs::write(entry, lines.join("\n")).unwrap();
         self.history.push(self.state.clone());
@@ -428,19 +389,14 @@ fn slow_crc32(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
         }
     }
     !crc
 }
 
 fn encode_z85(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] =
-        b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+    const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
     let mut text = String::new();
     for group in bytes.chunks_exact(4) {
         let value = u32::from_be_bytes(group.try_into().unwrap());

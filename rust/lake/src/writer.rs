@@ -165,18 +165,11 @@ pub async fn write_files(
     let stream = if constraints.is_empty() {
         stream
     } else {
-        checked_stream(
-            &SessionContext::new(),
-            &spec.location.uri,
-            &constraints,
-            stream,
-        )?
+        checked_stream(&SessionContext::new(), &spec.location.uri, &constraints, stream)?
     };
     let indexed = match spec.properties.get("delta.dataSkippingNumIndexedCols") {
         Some(number) if number.trim() == "-1" => DataSkippingNumIndexedCols::AllColumns,
-        Some(number) => {
-            DataSkippingNumIndexedCols::NumColumns(number.parse().unwrap_or(INDEXED_COLUMNS))
-        }
+        Some(number) => DataSkippingNumIndexedCols::NumColumns(number.parse().unwrap_or(INDEXED_COLUMNS)),
         None => DataSkippingNumIndexedCols::NumColumns(INDEXED_COLUMNS),
     };
     write(lake, spec, schema, stream, None, indexed).await
@@ -238,9 +231,7 @@ async fn write(
     )
     // delta-rs reads paths of change files without decoding them, so that they must not need it.
     .with_random_prefix_length((folder.is_some() && !spec.partition_by.is_empty()).then_some(2));
-    let failed = |error: deltalake_core::DeltaTableError| {
-        LakeError::store(uri, "writing data files", &error)
-    };
+    let failed = |error: deltalake_core::DeltaTableError| LakeError::store(uri, "writing data files", &error);
     let store: Arc<dyn ObjectStore> = Arc::<RecordingStore>::clone(&recording);
     let mut writer = DeltaWriter::new(store, config);
     let mut with_nan = BTreeSet::new();
@@ -269,9 +260,7 @@ async fn write(
             let stats = add.stats.map(|stats| without_bounds(stats, &with_nan));
             Ok(WrittenFile {
                 size: u64::try_from(add.size).unwrap_or_default(),
-                rows: FileCounts::parse(stats.as_deref())
-                    .num_records
-                    .unwrap_or_default(),
+                rows: FileCounts::parse(stats.as_deref()).num_records.unwrap_or_default(),
                 partition_values: add.partition_values.into_iter().collect(),
                 stats: folder.is_none().then_some(stats).flatten(),
                 modification_time_ms: add.modification_time,
@@ -301,39 +290,23 @@ fn check_partitions(spec: &DeltaWriteSpec, stored: &SchemaRef) -> Result<()> {
     for column in &spec.partition_by {
         match stored.field_with_name(column) {
             Err(_) => {
-                return refuse(
-                    column,
-                    "is not among the columns; add it or partition by another",
-                );
+                return refuse(column, "is not among the columns; add it or partition by another");
             }
-            Ok(field)
-                if field.data_type().is_nested() || *field.data_type() == DataType::Binary =>
-            {
+            Ok(field) if field.data_type().is_nested() || *field.data_type() == DataType::Binary => {
                 return refuse(column, "is nested or binary; partition by a plain value");
             }
             Ok(_) => {}
         }
     }
     if !spec.partition_by.is_empty() && spec.partition_by.len() == stored.fields().len() {
-        return refuse(
-            &spec.partition_by[0],
-            "leaves no column for the files; add a column",
-        );
+        return refuse(&spec.partition_by[0], "leaves no column for the files; add a column");
     }
     Ok(())
 }
 
 /// A batch in the form in which it is stored.  A cast that would lose a value fails instead.
-fn stored_batch(
-    uri: &str,
-    batch: &RecordBatch,
-    stored: &SchemaRef,
-    partition_by: &[String],
-) -> Result<RecordBatch> {
-    let mismatch = |detail: String| LakeError::SchemaMismatch {
-        uri: uri.to_owned(),
-        detail,
-    };
+fn stored_batch(uri: &str, batch: &RecordBatch, stored: &SchemaRef, partition_by: &[String]) -> Result<RecordBatch> {
+    let mismatch = |detail: String| LakeError::SchemaMismatch { uri: uri.to_owned(), detail };
     if batch.num_columns() != stored.fields().len() {
         return Err(mismatch(format!(
             "rows have {} columns and the schema has {}; project the rows to the schema",
@@ -341,10 +314,7 @@ fn stored_batch(
             stored.fields().len()
         )));
     }
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
     let columns = stored
         .fields()
         .iter()
@@ -365,18 +335,11 @@ fn stored_batch(
         .collect::<Result<Vec<ArrayRef>>>()?;
     // Built with nullable fields first, so that a NULL is reported by our own check.
     let lenient = arrow::datatypes::Schema::new(
-        stored
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone().with_nullable(true))
-            .collect::<Vec<_>>(),
+        stored.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
     );
     let batch = RecordBatch::try_new(Arc::new(lenient), columns)?;
     check_nulls(uri, stored, partition_by, &batch)?;
-    Ok(RecordBatch::try_new(
-        Arc::clone(stored),
-        batch.columns().to_vec(),
-    )?)
+    Ok(RecordBatch::try_new(Arc::clone(stored), batch.columns().to_vec())?)
 }
 
 /// Notes columns with a NaN: Parquet leaves it out of minimum and maximum, though queries order it above all numbers.
@@ -397,11 +360,7 @@ fn has_nan(column: &ArrayRef) -> bool {
     } else if let Some(values) = any.downcast_ref::<Float16Array>() {
         values.values().iter().any(|value| value.is_nan())
     } else if column.data_type().is_nested() {
-        column
-            .to_data()
-            .child_data()
-            .iter()
-            .any(|child| has_nan(&arrow::array::make_array(child.clone())))
+        column.to_data().child_data().iter().any(|child| has_nan(&arrow::array::make_array(child.clone())))
     } else {
         false
     }

@@ -61,27 +61,18 @@ pub(crate) fn grouped(view: &LogicalPlan) -> Result<Option<Grouped<'_>>, Reason>
             None => return Err(Reason::GroupKeysNotInOutput(expression.to_string())),
         }
     }
-    let mut base_keys: Vec<Key> = expressions
-        .into_iter()
-        .enumerate()
-        .map(|(number, expression)| Key { expression, number })
-        .collect();
+    let mut base_keys: Vec<Key> =
+        expressions.into_iter().enumerate().map(|(number, expression)| Key { expression, number }).collect();
     let mut base: &LogicalPlan = &aggregate.input;
     while stacked(base).is_some() {
         match below(base, &base_keys) {
             Some((input, keys)) => (base, base_keys) = (input, keys),
             None => {
-                return Err(Reason::OperatorNotIncremental(
-                    crate::analyze::operator_name(base),
-                ));
+                return Err(Reason::OperatorNotIncremental(crate::analyze::operator_name(base)));
             }
         }
     }
-    Ok(Some(Grouped {
-        key_columns,
-        base,
-        base_keys,
-    }))
+    Ok(Some(Grouped { key_columns, base, base_keys }))
 }
 
 /// The next aggregate below a plan, through operators with one input that keys can be pushed through.
@@ -99,18 +90,10 @@ pub(crate) fn stacked(plan: &LogicalPlan) -> Option<&Aggregate> {
 
 impl Grouped<'_> {
     /// The affected keys and the rows of their groups now.
-    pub fn change_plan(
-        &self,
-        view: &LogicalPlan,
-        inputs: &BTreeMap<String, InputShape>,
-    ) -> Result<ChangePlan, Reason> {
+    pub fn change_plan(&self, view: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
         let keys = self.keys(view, Derivation { inputs })?;
         let new_rows = new_rows(view, inputs, &keys)?;
-        Ok(ChangePlan::Groups {
-            keys,
-            key_columns: self.key_columns.clone(),
-            new_rows,
-        })
+        Ok(ChangePlan::Groups { keys, key_columns: self.key_columns.clone(), new_rows })
     }
 
     fn keys(&self, view: &LogicalPlan, derivation: Derivation<'_>) -> Result<LogicalPlan, Reason> {
@@ -122,28 +105,15 @@ impl Grouped<'_> {
                 // Changes that cancel out touch no group.
                 Some(changes) => consolidate(changes.plan)?,
             };
-            let expressions = self
-                .base_keys
-                .iter()
-                .map(|key| key.expression.clone().alias(key_name(key.number)))
-                .collect();
+            let expressions =
+                self.base_keys.iter().map(|key| key.expression.clone().alias(key_name(key.number))).collect();
             let keys = project(expressions, rows)?;
             let columns = (0..self.base_keys.len()).map(|number| named(key_name(number)));
-            let distinct = LogicalPlan::Aggregate(Aggregate::try_new(
-                Arc::new(keys),
-                columns.collect(),
-                Vec::new(),
-            )?);
+            let distinct = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(keys), columns.collect(), Vec::new())?);
             let fields = view.schema().fields();
-            let names = self
-                .key_columns
-                .iter()
-                .map(|position| fields[*position].name());
+            let names = self.key_columns.iter().map(|position| fields[*position].name());
             let shown = all_columns(distinct.schema()).into_iter().zip(names);
-            project(
-                shown.map(|(column, name)| column.alias(name)).collect(),
-                distinct,
-            )
+            project(shown.map(|(column, name)| column.alias(name)).collect(), distinct)
         };
         build().map_err(|error| cannot_build(view, &error))
     }
@@ -162,10 +132,7 @@ pub(crate) fn new_rows(
         .map(|(number, column)| column.alias(key_name(number)))
         .collect();
     let keys = project(numbered, keys.clone()).map_err(lifted)?;
-    let restriction = Restriction {
-        derivation: Derivation { inputs },
-        keys: &keys,
-    };
+    let restriction = Restriction { derivation: Derivation { inputs }, keys: &keys };
     view_rows(view, restricted(view, &restriction)?).map_err(lifted)
 }
 
@@ -190,11 +157,7 @@ fn restricted(plan: &LogicalPlan, restriction: &Restriction<'_>) -> Result<Logic
 }
 
 /// For each column of the input, where the view shows it, given where it shows the columns of the projection.
-fn shown_below(
-    expressions: &[Expr],
-    input: &LogicalPlan,
-    shown_at: &[Option<usize>],
-) -> Vec<Option<usize>> {
+fn shown_below(expressions: &[Expr], input: &LogicalPlan, shown_at: &[Option<usize>]) -> Vec<Option<usize>> {
     let mut below = vec![None; input.schema().fields().len()];
     for (expression, shown) in expressions.iter().zip(shown_at) {
         if let (Expr::Column(column), Some(position)) = (expression.clone().unalias(), shown)

@@ -44,11 +44,7 @@ pub fn analyze(plan: &LogicalPlan) -> Analysis {
         .find_map(|operator| operator.reason.clone())
         .or_else(|| refusal_of_output(plan))
         .or_else(|| aggregates::grouped(plan).err());
-    Analysis {
-        incremental: reason.is_none(),
-        reason,
-        operators,
-    }
+    Analysis { incremental: reason.is_none(), reason, operators }
 }
 
 /// The name of an operator in messages.
@@ -62,9 +58,7 @@ pub(crate) fn refusal(plan: &LogicalPlan) -> Reason {
     match plan {
         LogicalPlan::Join(join) => refusal_of_join(join, name),
         LogicalPlan::Window(_) => Reason::WindowNotIncremental(name),
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) | LogicalPlan::TableScan(_) => {
-            Reason::LimitNotIncremental(name)
-        }
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) | LogicalPlan::TableScan(_) => Reason::LimitNotIncremental(name),
         LogicalPlan::Distinct(_) => Reason::DistinctNotIncremental(name),
         LogicalPlan::Subquery(_) => Reason::SubqueryNotIncremental(name),
         LogicalPlan::RecursiveQuery(_) => Reason::RecursionNotIncremental(name),
@@ -120,11 +114,7 @@ fn list(plan: &LogicalPlan, place: &Place, operators: &mut Vec<OperatorMaintenan
         Ok(how) => (how, None),
         Err(reason) => ("recompute", Some(reason)),
     };
-    operators.push(OperatorMaintenance {
-        operator: operator_name(plan),
-        how: how.to_owned(),
-        reason,
-    });
+    operators.push(OperatorMaintenance { operator: operator_name(plan), how: how.to_owned(), reason });
     let inside = place_below(plan, place);
     for input in plan.inputs() {
         list(input, &inside, operators);
@@ -140,17 +130,8 @@ fn verdict(plan: &LogicalPlan, place: &Place) -> Result<&'static str, Reason> {
             if is_table_function(scan) {
                 return Err(Reason::OperatorNotIncremental(operator_name(plan)));
             }
-            let reserved = scan
-                .source
-                .schema()
-                .fields()
-                .iter()
-                .any(|field| field.name() == WEIGHT);
-            if reserved {
-                Err(Reason::UnsupportedExpression(WEIGHT.to_owned()))
-            } else {
-                Ok("linear")
-            }
+            let reserved = scan.source.schema().fields().iter().any(|field| field.name() == WEIGHT);
+            if reserved { Err(Reason::UnsupportedExpression(WEIGHT.to_owned())) } else { Ok("linear") }
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
@@ -171,11 +152,7 @@ fn verdict(plan: &LogicalPlan, place: &Place) -> Result<&'static str, Reason> {
                     Place::Grouped(keys) => below(plan, keys).is_some(),
                     Place::Inside => false,
                 };
-            if covered {
-                Ok("affected_groups")
-            } else {
-                Err(refusal(plan))
-            }
+            if covered { Ok("affected_groups") } else { Err(refusal(plan)) }
         }
         other => Err(refusal(other)),
     }
@@ -186,11 +163,7 @@ fn place_below(plan: &LogicalPlan, place: &Place) -> Place {
     match (plan, place) {
         (LogicalPlan::Aggregate(aggregate), Place::Top) => match group_expressions(aggregate) {
             Some(expressions) => Place::Grouped(
-                expressions
-                    .into_iter()
-                    .enumerate()
-                    .map(|(number, expression)| Key { expression, number })
-                    .collect(),
+                expressions.into_iter().enumerate().map(|(number, expression)| Key { expression, number }).collect(),
             ),
             None => Place::Inside,
         },
@@ -202,9 +175,7 @@ fn place_below(plan: &LogicalPlan, place: &Place) -> Place {
             | LogicalPlan::Repartition(_),
             Place::Top,
         ) => Place::Top,
-        (_, Place::Grouped(keys)) => {
-            below(plan, keys).map_or(Place::Inside, |(_, keys)| Place::Grouped(keys))
-        }
+        (_, Place::Grouped(keys)) => below(plan, keys).map_or(Place::Inside, |(_, keys)| Place::Grouped(keys)),
         _ => Place::Inside,
     }
 }
@@ -214,10 +185,7 @@ fn refusal_of_output(plan: &LogicalPlan) -> Option<Reason> {
     let fields = plan.schema().fields();
     fields.iter().enumerate().find_map(|(position, field)| {
         let name = field.name();
-        let repeated = fields
-            .iter()
-            .take(position)
-            .any(|earlier| earlier.name() == name);
+        let repeated = fields.iter().take(position).any(|earlier| earlier.name() == name);
         (repeated || name == WEIGHT).then(|| Reason::UnsupportedExpression(name.clone()))
     })
 }

@@ -28,16 +28,11 @@ pub(crate) fn column_at(schema: &DFSchema, position: usize) -> Expr {
 
 /// All columns of a schema.
 pub(crate) fn all_columns(schema: &DFSchema) -> Vec<Expr> {
-    (0..schema.fields().len())
-        .map(|position| column_at(schema, position))
-        .collect()
+    (0..schema.fields().len()).map(|position| column_at(schema, position)).collect()
 }
 
 /// Gives expressions the qualified names of a schema, by position.
-pub(crate) fn named_as(
-    expressions: impl IntoIterator<Item = Expr>,
-    schema: &DFSchema,
-) -> Vec<Expr> {
+pub(crate) fn named_as(expressions: impl IntoIterator<Item = Expr>, schema: &DFSchema) -> Vec<Expr> {
     expressions
         .into_iter()
         .zip(schema.iter())
@@ -46,10 +41,7 @@ pub(crate) fn named_as(
 }
 
 /// Gives expressions the unqualified names of a schema, by position.
-pub(crate) fn named_unqualified(
-    expressions: impl IntoIterator<Item = Expr>,
-    schema: &DFSchema,
-) -> Vec<Expr> {
+pub(crate) fn named_unqualified(expressions: impl IntoIterator<Item = Expr>, schema: &DFSchema) -> Vec<Expr> {
     expressions
         .into_iter()
         .zip(schema.fields())
@@ -66,27 +58,18 @@ fn alias(expression: Expr, qualifier: Option<TableReference>, name: &str) -> Exp
 }
 
 /// A projection over a plan.
-pub(crate) fn project(
-    expressions: Vec<Expr>,
-    input: LogicalPlan,
-) -> Result<LogicalPlan, DataFusionError> {
+pub(crate) fn project(expressions: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     Projection::try_new(expressions, Arc::new(input)).map(LogicalPlan::Projection)
 }
 
 /// The sum of plans of changes that all have the columns of `schema` and a weight last.
-pub(crate) fn sum_of(
-    mut terms: Vec<LogicalPlan>,
-    schema: &DFSchema,
-) -> Result<LogicalPlan, DataFusionError> {
+pub(crate) fn sum_of(mut terms: Vec<LogicalPlan>, schema: &DFSchema) -> Result<LogicalPlan, DataFusionError> {
     if terms.len() == 1 {
         return Ok(terms.remove(0));
     }
     // A union drops qualifiers and numbers duplicates (which may meet another name), so the columns go through it under
     // their positions and get their names back above.
-    let terms = terms
-        .into_iter()
-        .map(numbered)
-        .collect::<Result<Vec<_>, _>>()?;
+    let terms = terms.into_iter().map(numbered).collect::<Result<Vec<_>, _>>()?;
     let union = LogicalPlan::Union(Union::try_new(terms)?);
     let mut columns = all_columns(union.schema());
     let weight = columns.pop().map(|column| alias(column, None, WEIGHT));
@@ -97,28 +80,18 @@ pub(crate) fn sum_of(
 
 fn numbered(term: LogicalPlan) -> Result<Arc<LogicalPlan>, DataFusionError> {
     let columns = all_columns(term.schema());
-    let expressions = columns
-        .into_iter()
-        .enumerate()
-        .map(|(position, column)| column.alias(format!("__{position}")))
-        .collect();
+    let expressions =
+        columns.into_iter().enumerate().map(|(position, column)| column.alias(format!("__{position}"))).collect();
     project(expressions, term).map(Arc::new)
 }
 
 /// A plan without rows that has the columns of `plan`.
 pub(crate) fn without_rows(plan: &LogicalPlan) -> LogicalPlan {
-    LogicalPlan::EmptyRelation(EmptyRelation {
-        produce_one_row: false,
-        schema: Arc::clone(plan.schema()),
-    })
+    LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(plan.schema()) })
 }
 
 /// Replaces the columns of an expression, which are those of `schema`, by the expressions at their positions.
-pub(crate) fn substitute(
-    expression: &Expr,
-    schema: &DFSchema,
-    by: &[Expr],
-) -> Result<Expr, DataFusionError> {
+pub(crate) fn substitute(expression: &Expr, schema: &DFSchema, by: &[Expr]) -> Result<Expr, DataFusionError> {
     // Bottom up, so that what was put in is not visited again.
     expression
         .clone()
@@ -127,9 +100,7 @@ pub(crate) fn substitute(
                 let position = schema.index_of_column(column)?;
                 match by.get(position) {
                     Some(replacement) => Ok(Transformed::yes(replacement.clone())),
-                    None => Err(DataFusionError::Plan(format!(
-                        "column \"{column}\" has no replacement"
-                    ))),
+                    None => Err(DataFusionError::Plan(format!("column \"{column}\" has no replacement"))),
                 }
             }
             _ => Ok(Transformed::no(node)),

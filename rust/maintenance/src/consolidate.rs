@@ -18,32 +18,20 @@ use crate::columns::{WEIGHT, all_columns, column_at, named, project, weight};
 pub fn consolidate(changes: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     let schema = Arc::clone(changes.schema());
     let columns = &all_columns(&schema)[..schema.fields().len().saturating_sub(1)];
-    let signs: Vec<(usize, Expr)> = (0..columns.len())
-        .filter_map(|position| is_negative(&schema, position).map(|sign| (position, sign)))
-        .collect();
+    let signs: Vec<(usize, Expr)> =
+        (0..columns.len()).filter_map(|position| is_negative(&schema, position).map(|sign| (position, sign))).collect();
     let input = if signs.is_empty() {
         changes
     } else {
         let mut expressions = all_columns(&schema);
-        expressions.extend(
-            signs
-                .iter()
-                .map(|(position, sign)| sign.clone().alias(sign_name(*position))),
-        );
+        expressions.extend(signs.iter().map(|(position, sign)| sign.clone().alias(sign_name(*position))));
         project(expressions, changes)?
     };
     let mut keys = columns.to_vec();
-    keys.extend(
-        signs
-            .iter()
-            .map(|(position, _)| named(sign_name(*position))),
-    );
+    keys.extend(signs.iter().map(|(position, _)| named(sign_name(*position))));
     let sums = vec![sum(weight()).alias(WEIGHT)];
     let merged = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), keys, sums)?);
-    let effective = LogicalPlan::Filter(Filter::try_new(
-        weight().not_eq(lit(0_i64)),
-        Arc::new(merged),
-    )?);
+    let effective = LogicalPlan::Filter(Filter::try_new(weight().not_eq(lit(0_i64)), Arc::new(merged))?);
     if signs.is_empty() {
         return Ok(effective);
     }
@@ -82,10 +70,7 @@ fn with_sign(schema: &DFSchema, position: usize) -> Result<Expr, DataFusionError
 }
 
 fn zero_of(data_type: &DataType) -> Option<ScalarValue> {
-    matches!(
-        data_type,
-        DataType::Float16 | DataType::Float32 | DataType::Float64
-    )
-    .then(|| ScalarValue::new_zero(data_type).ok())
-    .flatten()
+    matches!(data_type, DataType::Float16 | DataType::Float32 | DataType::Float64)
+        .then(|| ScalarValue::new_zero(data_type).ok())
+        .flatten()
 }

@@ -38,32 +38,20 @@ impl Derivation<'_> {
                     return Ok(None);
                 }
                 let plan = rebased_scan(scan, Side::Changes).map_err(lifted)?;
-                Ok(Some(Changes {
-                    plan,
-                    insert_only: shape.insert_only,
-                }))
+                Ok(Some(Changes { plan, insert_only: shape.insert_only }))
             }
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Ok(None),
             LogicalPlan::Projection(projection) => {
                 let input = self.changes(&projection.input)?;
-                input
-                    .map(|input| linear::projection(projection, input))
-                    .transpose()
-                    .map_err(lifted)
+                input.map(|input| linear::projection(projection, input)).transpose().map_err(lifted)
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.changes(&filter.input)?;
-                input
-                    .map(|input| linear::filter(filter, input))
-                    .transpose()
-                    .map_err(lifted)
+                input.map(|input| linear::filter(filter, input)).transpose().map_err(lifted)
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let input = self.changes(&alias.input)?;
-                input
-                    .map(|input| linear::alias(alias, input))
-                    .transpose()
-                    .map_err(lifted)
+                input.map(|input| linear::alias(alias, input)).transpose().map_err(lifted)
             }
             LogicalPlan::Union(union) => {
                 let mut inputs = Vec::new();
@@ -89,10 +77,7 @@ impl Derivation<'_> {
 }
 
 /// The change set of a view without groups: its columns without qualifiers, and the weight.
-pub(crate) fn view_changes(
-    plan: &LogicalPlan,
-    inputs: &BTreeMap<String, InputShape>,
-) -> Result<LogicalPlan, Reason> {
+pub(crate) fn view_changes(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<LogicalPlan, Reason> {
     let changes = Derivation { inputs }.changes(plan)?;
     let build = || {
         let (input, settled) = match changes {
@@ -108,21 +93,11 @@ pub(crate) fn view_changes(
 }
 
 /// The view's columns without qualifiers.
-pub(crate) fn view_rows(
-    plan: &LogicalPlan,
-    rows: LogicalPlan,
-) -> Result<LogicalPlan, DataFusionError> {
-    project(
-        named_unqualified(all_columns(plan.schema()), plan.schema()),
-        rows,
-    )
+pub(crate) fn view_rows(plan: &LogicalPlan, rows: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    project(named_unqualified(all_columns(plan.schema()), plan.schema()), rows)
 }
 
 /// The reason for a plan that DataFusion does not let us build: recomputing is always right.
 pub(crate) fn cannot_build(plan: &LogicalPlan, error: &DataFusionError) -> Reason {
-    Reason::OperatorNotIncremental(format!(
-        "{} ({})",
-        operator_name(plan),
-        error.strip_backtrace()
-    ))
+    Reason::OperatorNotIncremental(format!("{} ({})", operator_name(plan), error.strip_backtrace()))
 }

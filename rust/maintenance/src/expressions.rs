@@ -14,11 +14,7 @@ pub(crate) fn refusal(plan: &LogicalPlan) -> Option<Reason> {
     let visited = plan.apply_expressions(|expression| {
         expression.apply(|node| {
             found = refusal_of_node(node);
-            Ok(if found.is_some() {
-                TreeNodeRecursion::Stop
-            } else {
-                TreeNodeRecursion::Continue
-            })
+            Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
     });
     match visited {

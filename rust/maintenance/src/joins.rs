@@ -18,14 +18,10 @@ use std::sync::Arc;
 
 use datafusion::common::{DFSchema, DataFusionError, NullEquality};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Operator, binary_expr,
-};
+use datafusion::logical_expr::{Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Operator, binary_expr};
 
 use crate::Reason;
-use crate::columns::{
-    all_columns, column_at, named, named_as, project, substitute, sum_of, weight,
-};
+use crate::columns::{all_columns, column_at, named, named_as, project, substitute, sum_of, weight};
 use crate::derivation::{Changes, Derivation, cannot_build};
 use crate::leaves::Side;
 use crate::null_equality::with_plain_keys;
@@ -36,17 +32,10 @@ pub(crate) fn is_inner(join: &Join) -> bool {
 }
 
 /// The changes of a tree of inner joins.
-pub(crate) fn changes(
-    plan: &LogicalPlan,
-    derivation: Derivation<'_>,
-) -> Result<Option<Changes>, Reason> {
+pub(crate) fn changes(plan: &LogicalPlan, derivation: Derivation<'_>) -> Result<Option<Changes>, Reason> {
     let lifted = |error| cannot_build(plan, &error);
     let tree = JoinTree::of(plan).map_err(lifted)?;
-    let changed = tree
-        .inputs
-        .iter()
-        .map(|input| derivation.changes(input))
-        .collect::<Result<Vec<_>, _>>()?;
+    let changed = tree.inputs.iter().map(|input| derivation.changes(input)).collect::<Result<Vec<_>, _>>()?;
     let mut terms = Vec::new();
     let mut insert_only = true;
     for (position, change) in changed.into_iter().enumerate() {
@@ -62,18 +51,12 @@ pub(crate) fn changes(
                 std::cmp::Ordering::Greater => derivation.at(input, Side::Before),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        terms.push(
-            tree.joined(plan, factors, position, Weighted::Yes)
-                .map_err(lifted)?,
-        );
+        terms.push(tree.joined(plan, factors, position, Weighted::Yes).map_err(lifted)?);
     }
     if terms.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Changes {
-        plan: sum_of(terms, plan.schema()).map_err(lifted)?,
-        insert_only,
-    }))
+    Ok(Some(Changes { plan: sum_of(terms, plan.schema()).map_err(lifted)?, insert_only }))
 }
 
 /// Whether the factor that a product starts from carries a weight.
@@ -97,23 +80,15 @@ pub(crate) struct JoinTree<'a> {
 }
 
 enum Condition {
-    Equal {
-        left: Expr,
-        right: Expr,
-        nulls: NullEquality,
-    },
+    Equal { left: Expr, right: Expr, nulls: NullEquality },
     Other(Expr),
 }
 
 impl<'a> JoinTree<'a> {
     /// Takes the tree at the top of a plan apart; any other plan is a tree of one input.
     pub fn of(plan: &'a LogicalPlan) -> Result<Self, DataFusionError> {
-        let mut tree = Self {
-            inputs: Vec::new(),
-            conditions: Vec::new(),
-            output: Vec::new(),
-            input_of: BTreeMap::new(),
-        };
+        let mut tree =
+            Self { inputs: Vec::new(), conditions: Vec::new(), output: Vec::new(), input_of: BTreeMap::new() };
         tree.output = tree.take_apart(plan)?;
         Ok(tree)
     }
@@ -135,17 +110,11 @@ impl<'a> JoinTree<'a> {
                 }
                 let columns: Vec<Expr> = left.into_iter().chain(right).collect();
                 if let Some(filter) = &join.filter {
-                    self.conditions.push(Condition::Other(substitute(
-                        filter,
-                        &join.schema,
-                        &columns,
-                    )?));
+                    self.conditions.push(Condition::Other(substitute(filter, &join.schema, &columns)?));
                 }
                 Ok(columns)
             }
-            LogicalPlan::SubqueryAlias(alias) if has_join_on_top(&alias.input) => {
-                self.take_apart(&alias.input)
-            }
+            LogicalPlan::SubqueryAlias(alias) if has_join_on_top(&alias.input) => self.take_apart(&alias.input),
             LogicalPlan::Filter(filter) if has_join_on_top(&filter.input) => {
                 let columns = self.take_apart(&filter.input)?;
                 let predicate = substitute(&filter.predicate, filter.input.schema(), &columns)?;
@@ -164,11 +133,9 @@ impl<'a> JoinTree<'a> {
             input => {
                 let number = self.inputs.len();
                 self.inputs.push(input);
-                let names: Vec<String> = (0..input.schema().fields().len())
-                    .map(|position| format!("__{number}_{position}"))
-                    .collect();
-                self.input_of
-                    .extend(names.iter().map(|name| (name.clone(), number)));
+                let names: Vec<String> =
+                    (0..input.schema().fields().len()).map(|position| format!("__{number}_{position}")).collect();
+                self.input_of.extend(names.iter().map(|name| (name.clone(), number)));
                 Ok(names.into_iter().map(named).collect())
             }
         }
@@ -176,25 +143,17 @@ impl<'a> JoinTree<'a> {
 
     /// The inputs that an expression over the named columns reads.
     pub fn inputs_of(&self, expression: &Expr) -> BTreeSet<usize> {
-        expression
-            .column_refs()
-            .into_iter()
-            .filter_map(|column| self.input_of.get(&column.name).copied())
-            .collect()
+        expression.column_refs().into_iter().filter_map(|column| self.input_of.get(&column.name).copied()).collect()
     }
 
     /// Rewrites an expression over the columns of one input, as named here, to that input's own names.
     pub fn over_input(&self, expression: &Expr, number: usize) -> Result<Expr, DataFusionError> {
         let schema = self.inputs[number].schema();
-        let names =
-            (0..schema.fields().len()).map(|position| (None, format!("__{number}_{position}")));
+        let names = (0..schema.fields().len()).map(|position| (None, format!("__{number}_{position}")));
         let fields = names
             .zip(schema.fields())
-            .map(|((qualifier, name), field)| {
-                (qualifier, Arc::new(field.as_ref().clone().with_name(name)))
-            });
-        let schema_of_names =
-            DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
+            .map(|((qualifier, name), field)| (qualifier, Arc::new(field.as_ref().clone().with_name(name))));
+        let schema_of_names = DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
         substitute(expression, &schema_of_names, &all_columns(schema))
     }
 
@@ -209,51 +168,31 @@ impl<'a> JoinTree<'a> {
         start: usize,
         weighted: Weighted,
     ) -> Result<LogicalPlan, DataFusionError> {
-        let mut factors = factors
-            .into_iter()
-            .enumerate()
-            .map(Some)
-            .collect::<Vec<_>>();
-        let mut pending: Vec<Pending<'_>> = self
-            .conditions
-            .iter()
-            .map(|condition| Pending::new(condition, self))
-            .collect();
+        let mut factors = factors.into_iter().enumerate().map(Some).collect::<Vec<_>>();
+        let mut pending: Vec<Pending<'_>> =
+            self.conditions.iter().map(|condition| Pending::new(condition, self)).collect();
         let mut reached = BTreeSet::new();
         let mut product: Option<LogicalPlan> = None;
         while let Some(next) = self.next_input(start, &reached, &pending) {
             let Some((_, factor)) = factors.get_mut(next).and_then(Option::take) else {
                 break;
             };
-            let carries = if next == start {
-                weighted
-            } else {
-                Weighted::No
-            };
+            let carries = if next == start { weighted } else { Weighted::No };
             let factor = self.with_names(next, factor, carries)?;
-            let alone = taken(&mut pending, |condition| {
-                condition.inputs.iter().all(|input| *input == next)
-            });
-            let factor = filtered(
-                factor,
-                alone.into_iter().map(Pending::into_predicate).collect(),
-            )?;
+            let alone = taken(&mut pending, |condition| condition.inputs.iter().all(|input| *input == next));
+            let factor = filtered(factor, alone.into_iter().map(Pending::into_predicate).collect())?;
             product = Some(match product {
                 None => factor,
                 Some(left) => {
                     let ready = taken(&mut pending, |condition| {
-                        condition
-                            .inputs
-                            .iter()
-                            .all(|input| *input == next || reached.contains(input))
+                        condition.inputs.iter().all(|input| *input == next || reached.contains(input))
                     });
                     join_step(left, factor, ready, &reached, next)?
                 }
             });
             reached.insert(next);
         }
-        let product =
-            product.ok_or_else(|| DataFusionError::Plan("a join has no inputs".to_owned()))?;
+        let product = product.ok_or_else(|| DataFusionError::Plan("a join has no inputs".to_owned()))?;
         let mut expressions = named_as(self.output.iter().cloned(), original.schema());
         if weighted == Weighted::Yes {
             expressions.push(weight());
@@ -262,37 +201,21 @@ impl<'a> JoinTree<'a> {
     }
 
     /// The first input that an equality ties to those reached; else the first one left, as a cross join.
-    fn next_input(
-        &self,
-        start: usize,
-        reached: &BTreeSet<usize>,
-        pending: &[Pending<'_>],
-    ) -> Option<usize> {
+    fn next_input(&self, start: usize, reached: &BTreeSet<usize>, pending: &[Pending<'_>]) -> Option<usize> {
         if reached.is_empty() {
             return Some(start);
         }
         let mut left = (0..self.inputs.len()).filter(|input| !reached.contains(input));
         left.clone()
-            .find(|input| {
-                pending
-                    .iter()
-                    .any(|condition| condition.orient(reached, *input).is_some())
-            })
+            .find(|input| pending.iter().any(|condition| condition.orient(reached, *input).is_some()))
             .or_else(|| left.next())
     }
 
     /// The plan of an input under the names that are its own in this tree.
-    fn with_names(
-        &self,
-        number: usize,
-        plan: LogicalPlan,
-        weighted: Weighted,
-    ) -> Result<LogicalPlan, DataFusionError> {
+    fn with_names(&self, number: usize, plan: LogicalPlan, weighted: Weighted) -> Result<LogicalPlan, DataFusionError> {
         let width = self.inputs[number].schema().fields().len();
         let mut expressions: Vec<Expr> = (0..width)
-            .map(|position| {
-                column_at(plan.schema(), position).alias(format!("__{number}_{position}"))
-            })
+            .map(|position| column_at(plan.schema(), position).alias(format!("__{number}_{position}")))
             .collect();
         if weighted == Weighted::Yes {
             expressions.push(weight());
@@ -316,20 +239,11 @@ impl<'a> Pending<'a> {
             Condition::Other(predicate) => (tree.inputs_of(predicate), BTreeSet::new()),
         };
         let inputs = left.union(&right).copied().collect();
-        Self {
-            condition,
-            inputs,
-            left,
-            right,
-        }
+        Self { condition, inputs, left, right }
     }
 
     /// The equality as (over what is reached, over the next input), if it ties the two.
-    fn orient(
-        &self,
-        reached: &BTreeSet<usize>,
-        next: usize,
-    ) -> Option<(&'a Expr, &'a Expr, NullEquality)> {
+    fn orient(&self, reached: &BTreeSet<usize>, next: usize) -> Option<(&'a Expr, &'a Expr, NullEquality)> {
         let Condition::Equal { left, right, nulls } = self.condition else {
             return None;
         };
@@ -346,16 +260,10 @@ impl<'a> Pending<'a> {
 
     fn into_predicate(self) -> Expr {
         match self.condition {
-            Condition::Equal {
-                left,
-                right,
-                nulls: NullEquality::NullEqualsNothing,
-            } => left.clone().eq(right.clone()),
-            Condition::Equal {
-                left,
-                right,
-                nulls: NullEquality::NullEqualsNull,
-            } => binary_expr(left.clone(), Operator::IsNotDistinctFrom, right.clone()),
+            Condition::Equal { left, right, nulls: NullEquality::NullEqualsNothing } => left.clone().eq(right.clone()),
+            Condition::Equal { left, right, nulls: NullEquality::NullEqualsNull } => {
+                binary_expr(left.clone(), Operator::IsNotDistinctFrom, right.clone())
+            }
             Condition::Other(predicate) => predicate.clone(),
         }
     }
@@ -407,13 +315,8 @@ fn filtered(plan: LogicalPlan, predicates: Vec<Expr>) -> Result<LogicalPlan, Dat
 }
 
 /// Moves the conditions that hold `ready` out of `pending`.
-fn taken<'a>(
-    pending: &mut Vec<Pending<'a>>,
-    ready: impl Fn(&Pending<'a>) -> bool,
-) -> Vec<Pending<'a>> {
-    let (now, later): (Vec<_>, Vec<_>) = std::mem::take(pending)
-        .into_iter()
-        .partition(|each| ready(each));
+fn taken<'a>(pending: &mut Vec<Pending<'a>>, ready: impl Fn(&Pending<'a>) -> bool) -> Vec<Pending<'a>> {
+    let (now, later): (Vec<_>, Vec<_>) = std::mem::take(pending).into_iter().partition(|each| ready(each));
     *pending = later;
     now
 }
@@ -425,8 +328,7 @@ pub(crate) fn has_join_on_top(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => has_join_on_top(&alias.input),
         LogicalPlan::Filter(filter) => has_join_on_top(&filter.input),
         LogicalPlan::Projection(projection) => {
-            let is_column =
-                |expression: &Expr| matches!(expression.clone().unalias(), Expr::Column(_));
+            let is_column = |expression: &Expr| matches!(expression.clone().unalias(), Expr::Column(_));
             projection.expr.iter().all(is_column) && has_join_on_top(&projection.input)
         }
         _ => false,

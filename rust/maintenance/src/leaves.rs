@@ -52,13 +52,11 @@ impl Side {
 /// The shape of the input that a scan reads.
 ///
 /// Errors: a table that is not among the inputs (a table function, say) has no known versions.
-pub(crate) fn shape_of(
-    scan: &TableScan,
-    inputs: &BTreeMap<String, InputShape>,
-) -> Result<InputShape, Reason> {
-    inputs.get(scan.table_name.table()).copied().ok_or_else(|| {
-        Reason::OperatorNotIncremental(operator_name(&LogicalPlan::TableScan(scan.clone())))
-    })
+pub(crate) fn shape_of(scan: &TableScan, inputs: &BTreeMap<String, InputShape>) -> Result<InputShape, Reason> {
+    inputs
+        .get(scan.table_name.table())
+        .copied()
+        .ok_or_else(|| Reason::OperatorNotIncremental(operator_name(&LogicalPlan::TableScan(scan.clone()))))
 }
 
 /// The plan over the contents of all inputs on one side, before or now: what a recompute or an audit runs.
@@ -66,9 +64,7 @@ pub(crate) fn shape_of(
 /// The leaves are scans as in a change plan, also inside sub-queries, so that one way of binding them serves both.
 pub fn over(plan: &LogicalPlan, side: Side) -> Result<LogicalPlan, DataFusionError> {
     if side == Side::Changes {
-        return Err(DataFusionError::Plan(
-            "the changes of a view are not its query over changes".to_owned(),
-        ));
+        return Err(DataFusionError::Plan("the changes of a view are not its query over changes".to_owned()));
     }
     rebased(plan, side, &BTreeMap::new())
 }
@@ -87,9 +83,7 @@ pub(crate) fn rebased(
     plan.clone()
         .transform_up_with_subqueries(|node| match &node {
             LogicalPlan::TableScan(scan) if !is_table_function(scan) => {
-                let unchanged = inputs
-                    .get(scan.table_name.table())
-                    .is_some_and(|shape| !shape.changed);
+                let unchanged = inputs.get(scan.table_name.table()).is_some_and(|shape| !shape.changed);
                 rebased_scan(scan, if unchanged { Side::Now } else { side }).map(Transformed::yes)
             }
             LogicalPlan::Join(join) => match with_plain_keys(join) {
@@ -112,11 +106,7 @@ pub(crate) fn rebased_scan(scan: &TableScan, side: Side) -> Result<LogicalPlan, 
         Side::Changes => with_weight(&scan.source.schema()),
     };
     let mut plan = LogicalPlan::TableScan(TableScanBuilder::new(relation.clone(), source).build()?);
-    let filters = scan
-        .filters
-        .iter()
-        .map(|filter| requalified(filter, &relation))
-        .collect::<Result<Vec<_>, _>>()?;
+    let filters = scan.filters.iter().map(|filter| requalified(filter, &relation)).collect::<Result<Vec<_>, _>>()?;
     if let Some(predicate) = conjunction(filters) {
         plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
     }
@@ -138,19 +128,16 @@ pub(crate) fn rebased_scan(scan: &TableScan, side: Side) -> Result<LogicalPlan, 
 fn with_weight(schema: &Schema) -> Arc<dyn TableSource> {
     let mut fields = schema.fields().to_vec();
     fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
-    Arc::new(LogicalTableSource::new(Arc::new(
-        Schema::new_with_metadata(fields, schema.metadata().clone()),
-    )))
+    Arc::new(LogicalTableSource::new(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))))
 }
 
 fn requalified(expression: &Expr, relation: &TableReference) -> Result<Expr, DataFusionError> {
     expression
         .clone()
         .transform_up(|node| match node {
-            Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new(
-                Some(relation.clone()),
-                column.name,
-            )))),
+            Expr::Column(column) => {
+                Ok(Transformed::yes(Expr::Column(Column::new(Some(relation.clone()), column.name))))
+            }
             other => Ok(Transformed::no(other)),
         })
         .map(|transformed| transformed.data)

@@ -82,10 +82,7 @@ pub enum ChangePlan {
 /// `inputs` has the shape of each relation that the plan scans.
 ///
 /// Errors: the reason why the view has to be recomputed, the same as [`analyze`] gives.
-pub fn change_plan(
-    plan: &LogicalPlan,
-    inputs: &BTreeMap<String, InputShape>,
-) -> Result<ChangePlan, Reason> {
+pub fn change_plan(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
     if let Some(reason) = analyze(plan).reason {
         return Err(reason);
     }

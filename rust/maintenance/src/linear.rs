@@ -15,59 +15,33 @@ use crate::columns::{WEIGHT, all_columns, named_as, project, sum_of, weight, wit
 use crate::derivation::Changes;
 
 /// The same expressions over the changes; the weight passes through.
-pub(crate) fn projection(
-    projection: &Projection,
-    input: Changes,
-) -> Result<Changes, DataFusionError> {
-    weighted(
-        named_as(projection.expr.iter().cloned(), &projection.schema),
-        input,
-    )
+pub(crate) fn projection(projection: &Projection, input: Changes) -> Result<Changes, DataFusionError> {
+    weighted(named_as(projection.expr.iter().cloned(), &projection.schema), input)
 }
 
 /// The same condition over the changes.
 pub(crate) fn filter(filter: &Filter, input: Changes) -> Result<Changes, DataFusionError> {
-    let plan = LogicalPlan::Filter(Filter::try_new(
-        filter.predicate.clone(),
-        Arc::new(input.plan),
-    )?);
-    Ok(Changes {
-        plan,
-        insert_only: input.insert_only,
-    })
+    let plan = LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?);
+    Ok(Changes { plan, insert_only: input.insert_only })
 }
 
 /// The changes under the alias; a projection and not an alias, so that the weight stays unqualified.
 pub(crate) fn alias(alias: &SubqueryAlias, input: Changes) -> Result<Changes, DataFusionError> {
-    weighted(
-        named_as(all_columns(alias.input.schema()), &alias.schema),
-        input,
-    )
+    weighted(named_as(all_columns(alias.input.schema()), &alias.schema), input)
 }
 
 /// The sum of the changes of those inputs that have any, under the names of the union.
-pub(crate) fn union(
-    union: &Union,
-    inputs: Vec<(&LogicalPlan, Changes)>,
-) -> Result<Option<Changes>, DataFusionError> {
+pub(crate) fn union(union: &Union, inputs: Vec<(&LogicalPlan, Changes)>) -> Result<Option<Changes>, DataFusionError> {
     if inputs.is_empty() {
         return Ok(None);
     }
     let insert_only = inputs.iter().all(|(_, changes)| changes.insert_only);
     let terms = inputs
         .into_iter()
-        .map(|(input, changes)| {
-            weighted(
-                named_as(all_columns(input.schema()), &union.schema),
-                changes,
-            )
-        })
+        .map(|(input, changes)| weighted(named_as(all_columns(input.schema()), &union.schema), changes))
         .map(|term| term.map(|changes| changes.plan))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(Changes {
-        plan: sum_of(terms, &union.schema)?,
-        insert_only,
-    }))
+    Ok(Some(Changes { plan: sum_of(terms, &union.schema)?, insert_only }))
 }
 
 /// The empty change set of a plan.
@@ -79,8 +53,5 @@ pub(crate) fn no_changes(plan: &LogicalPlan) -> Result<LogicalPlan, DataFusionEr
 
 fn weighted(mut expressions: Vec<Expr>, input: Changes) -> Result<Changes, DataFusionError> {
     expressions.push(weight());
-    Ok(Changes {
-        plan: project(expressions, input.plan)?,
-        insert_only: input.insert_only,
-    })
+    Ok(Changes { plan: project(expressions, input.plan)?, insert_only: input.insert_only })
 }

@@ -16,20 +16,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Join, JoinType, lit, when};
 
 /// The join with plain keys instead of null-safe ones, if it is an inner join and they can be written so.
 pub(crate) fn with_plain_keys(join: &Join) -> Option<Join> {
-    if join.join_type != JoinType::Inner
-        || join.null_equality != NullEquality::NullEqualsNull
-        || join.on.is_empty()
-    {
+    if join.join_type != JoinType::Inner || join.null_equality != NullEquality::NullEqualsNull || join.on.is_empty() {
         return None;
     }
     let mut on = Vec::with_capacity(2 * join.on.len());
     for (left, right) in &join.on {
-        on.extend(plain_keys(
-            left,
-            join.left.schema(),
-            right,
-            join.right.schema(),
-        )?);
+        on.extend(plain_keys(left, join.left.schema(), right, join.right.schema())?);
     }
     let mut plain = join.clone();
     plain.on = on;
@@ -60,9 +52,6 @@ fn or_zero(key: &Expr, zero: &ScalarValue) -> Result<Expr, DataFusionError> {
 
 /// Any value of a type that keys usually have.
 fn zero_of(data_type: &DataType) -> Option<ScalarValue> {
-    let plain =
-        !data_type.is_nested() && !matches!(data_type, DataType::Null | DataType::Dictionary(..));
-    plain
-        .then(|| ScalarValue::new_default(data_type).ok())
-        .flatten()
+    let plain = !data_type.is_nested() && !matches!(data_type, DataType::Null | DataType::Dictionary(..));
+    plain.then(|| ScalarValue::new_default(data_type).ok()).flatten()
 }

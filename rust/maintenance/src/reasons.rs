@@ -197,8 +197,7 @@ reasons! {
 impl Reason {
     /// One sentence for people, with the name of what it is about.
     pub fn message(&self) -> String {
-        self.template()
-            .replace("{detail}", self.detail().unwrap_or_default())
+        self.template().replace("{detail}", self.detail().unwrap_or_default())
     }
 }
 
@@ -254,12 +253,7 @@ mod tests {
         let codes: BTreeSet<_> = all.iter().map(Reason::code).collect();
         assert_eq!(codes.len(), all.len());
         for reason in all {
-            assert!(
-                reason
-                    .code()
-                    .chars()
-                    .all(|letter| letter.is_ascii_lowercase() || letter == '_')
-            );
+            assert!(reason.code().chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'));
             assert!(!reason.message().contains('{'), "{}", reason.message());
             let text = serde_json::to_string(&reason).unwrap();
             assert_eq!(serde_json::from_str::<Reason>(&text).unwrap(), reason);
@@ -269,10 +263,7 @@ mod tests {
     #[test]
     fn a_detail_is_part_of_the_message_and_survives_json() {
         let reason = Reason::VolatileFunction("random()".to_owned());
-        assert_eq!(
-            reason.message(),
-            "`random()` gives another value at each call"
-        );
+        assert_eq!(reason.message(), "`random()` gives another value at each call");
         let json = serde_json::to_value(&reason).unwrap();
         assert_eq!(json["code"], "volatile_function");
         assert_eq!(serde_json::from_value::<Reason>(json).unwrap(), reason);

@@ -51,8 +51,7 @@ impl Restriction<'_> {
                 let mut inputs = Vec::with_capacity(union.inputs.len());
                 for input in &union.inputs {
                     let columns = all_columns(input.schema());
-                    let below = rewritten(keys, |key| substitute(key, &union.schema, &columns))
-                        .map_err(lifted)?;
+                    let below = rewritten(keys, |key| substitute(key, &union.schema, &columns)).map_err(lifted)?;
                     inputs.push(Arc::new(self.of(input, &below)?));
                 }
                 let mut restricted = union.clone();
@@ -61,9 +60,7 @@ impl Restriction<'_> {
             }
             _ => match below(plan, keys) {
                 Some((input, below)) => with_input(plan, self.of(input, &below)?).map_err(lifted),
-                None => self
-                    .semi_joined(self.derivation.at(plan, Side::Now)?, keys)
-                    .map_err(lifted),
+                None => self.semi_joined(self.derivation.at(plan, Side::Now)?, keys).map_err(lifted),
             },
         }
     }
@@ -74,15 +71,11 @@ impl Restriction<'_> {
         let tree = JoinTree::of(plan).map_err(lifted)?;
         let mut by_input: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
         for key in keys {
-            let expression =
-                substitute(&key.expression, plan.schema(), &tree.output).map_err(lifted)?;
+            let expression = substitute(&key.expression, plan.schema(), &tree.output).map_err(lifted)?;
             let mut inputs = tree.inputs_of(&expression).into_iter();
             if let (Some(input), None) = (inputs.next(), inputs.next()) {
                 let expression = tree.over_input(&expression, input).map_err(lifted)?;
-                by_input.entry(input).or_default().push(Key {
-                    expression,
-                    number: key.number,
-                });
+                by_input.entry(input).or_default().push(Key { expression, number: key.number });
             }
         }
         let mut factors = Vec::with_capacity(tree.inputs.len());
@@ -95,27 +88,16 @@ impl Restriction<'_> {
         let start = (0..tree.inputs.len())
             .min_by_key(|number| Reverse(by_input.get(number).map_or(0, Vec::len)))
             .unwrap_or_default();
-        let decided = by_input
-            .get(&start)
-            .is_some_and(|found| found.len() == keys.len());
-        let joined = tree
-            .joined(plan, factors, start, Weighted::No)
-            .map_err(lifted)?;
+        let decided = by_input.get(&start).is_some_and(|found| found.len() == keys.len());
+        let joined = tree.joined(plan, factors, start, Weighted::No).map_err(lifted)?;
         // Each key was met by itself; only the join has whole keys.
-        if decided {
-            Ok(joined)
-        } else {
-            self.semi_joined(joined, keys).map_err(lifted)
-        }
+        if decided { Ok(joined) } else { self.semi_joined(joined, keys).map_err(lifted) }
     }
 
     fn semi_joined(&self, plan: LogicalPlan, keys: &[Key]) -> Result<LogicalPlan, DataFusionError> {
         let columns = keys.iter().map(|key| named(key_name(key.number))).collect();
         let wanted = project(columns, self.keys.clone())?;
-        let on = keys
-            .iter()
-            .map(|key| (named(key_name(key.number)), key.expression.clone()))
-            .collect();
+        let on = keys.iter().map(|key| (named(key_name(key.number)), key.expression.clone())).collect();
         let join = Join::try_new(
             Arc::new(wanted),
             Arc::new(plan),
@@ -131,17 +113,10 @@ impl Restriction<'_> {
 }
 
 /// The input of an operator that a restriction commutes with, and the keys over that input.
-pub(crate) fn below<'a>(
-    plan: &'a LogicalPlan,
-    keys: &[Key],
-) -> Option<(&'a LogicalPlan, Vec<Key>)> {
+pub(crate) fn below<'a>(plan: &'a LogicalPlan, keys: &[Key]) -> Option<(&'a LogicalPlan, Vec<Key>)> {
     match plan {
         LogicalPlan::Projection(projection) => {
-            let by: Vec<Expr> = projection
-                .expr
-                .iter()
-                .map(|expression| expression.clone().unalias())
-                .collect();
+            let by: Vec<Expr> = projection.expr.iter().map(|expression| expression.clone().unalias()).collect();
             let keys = rewritten(keys, |key| substitute(key, &projection.schema, &by)).ok()?;
             Some((&projection.input, keys))
         }
@@ -171,10 +146,7 @@ pub(crate) fn group_expressions(aggregate: &Aggregate) -> Option<Vec<Expr>> {
 }
 
 /// An operator with one input, over another input of the same columns.
-pub(crate) fn with_input(
-    plan: &LogicalPlan,
-    input: LogicalPlan,
-) -> Result<LogicalPlan, DataFusionError> {
+pub(crate) fn with_input(plan: &LogicalPlan, input: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     plan.with_new_exprs(plan.expressions(), vec![input])
 }
 
@@ -182,12 +154,5 @@ fn rewritten(
     keys: &[Key],
     rewrite: impl Fn(&Expr) -> Result<Expr, DataFusionError>,
 ) -> Result<Vec<Key>, DataFusionError> {
-    keys.iter()
-        .map(|key| {
-            rewrite(&key.expression).map(|expression| Key {
-                expression,
-                number: key.number,
-            })
-        })
-        .collect()
+    keys.iter().map(|key| rewrite(&key.expression).map(|expression| Key { expression, number: key.number })).collect()
 }

@@ -9,15 +9,14 @@ use datafusion::execution::TaskContext;
 use datafusion::logical_expr::expr::Sort as SortExpr;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Subquery, TableScan, Unnest, Window,
-    WindowFunctionDefinition,
+    Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Subquery, TableScan, Unnest, Window, WindowFunctionDefinition,
 };
 use datafusion_proto::bytes::Serializeable;
 
 use super::predicates::predicates_of;
 use super::{
-    ColumnSource, Derivation, ExpressionLineage, FunctionUse, InputColumn, JoinKey, JoinLineage,
-    Lineage, OutputColumn, RelationLineage, ScanLineage, SubqueryLineage,
+    ColumnSource, Derivation, ExpressionLineage, FunctionUse, InputColumn, JoinKey, JoinLineage, Lineage, OutputColumn,
+    RelationLineage, ScanLineage, SubqueryLineage,
 };
 use crate::compile::is_relation;
 
@@ -31,10 +30,7 @@ pub fn extract(plan: &LogicalPlan) -> Lineage {
         outputs: names
             .iter()
             .zip(outputs)
-            .map(|(field, origins)| OutputColumn {
-                name: field.name().clone(),
-                sources: sources(origins),
-            })
+            .map(|(field, origins)| OutputColumn { name: field.name().clone(), sources: sources(origins) })
             .collect(),
         filtered_by: walk.filtered_by.into_iter().collect(),
         joined_on: walk.joined_on.into_iter().collect(),
@@ -53,14 +49,8 @@ pub fn extract(plan: &LogicalPlan) -> Lineage {
 ///
 /// # Errors
 /// DataFusion's, if a function is not registered in the context any more.
-pub fn predicate_expressions(
-    context: &TaskContext,
-    scan: &ScanLineage,
-) -> Result<Vec<Expr>, DataFusionError> {
-    scan.predicates
-        .iter()
-        .map(|predicate| Expr::from_bytes_with_ctx(&predicate.expression, context))
-        .collect()
+pub fn predicate_expressions(context: &TaskContext, scan: &ScanLineage) -> Result<Vec<Expr>, DataFusionError> {
+    scan.predicates.iter().map(|predicate| Expr::from_bytes_with_ctx(&predicate.expression, context)).collect()
 }
 
 /// Input columns of a value, each with the strongest way in which it is used.
@@ -69,20 +59,14 @@ type Origins = BTreeMap<InputColumn, Derivation>;
 fn sources(origins: Origins) -> Vec<ColumnSource> {
     origins
         .into_iter()
-        .map(|(input, how)| ColumnSource {
-            relation: input.relation,
-            column: input.column,
-            how,
-        })
+        .map(|(input, how)| ColumnSource { relation: input.relation, column: input.column, how })
         .collect()
 }
 
 fn add(into: &mut Origins, from: &Origins, at_least: Derivation) {
     for (input, how) in from {
         let how = (*how).max(at_least);
-        into.entry(input.clone())
-            .and_modify(|known| *known = (*known).max(how))
-            .or_insert(how);
+        into.entry(input.clone()).and_modify(|known| *known = (*known).max(how)).or_insert(how);
     }
 }
 
@@ -150,14 +134,11 @@ impl Walk {
                 self.plan(&limit.input)
             }
             LogicalPlan::Union(union) => {
-                let inputs: Vec<Vec<Origins>> =
-                    union.inputs.iter().map(|input| self.plan(input)).collect();
+                let inputs: Vec<Vec<Origins>> = union.inputs.iter().map(|input| self.plan(input)).collect();
                 (0..width)
                     .map(|position| {
-                        let parts: Vec<Origins> = inputs
-                            .iter()
-                            .filter_map(|input| input.get(position).cloned())
-                            .collect();
+                        let parts: Vec<Origins> =
+                            inputs.iter().filter_map(|input| input.get(position).cloned()).collect();
                         merge(&parts, Derivation::Copied)
                     })
                     .collect()
@@ -204,46 +185,24 @@ impl Walk {
 
     fn scan(&mut self, scan: &TableScan) -> Vec<Origins> {
         let relation = scan.table_name.table().to_owned();
-        let columns: Vec<String> = scan
-            .projected_schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
+        let columns: Vec<String> = scan.projected_schema.fields().iter().map(|field| field.name().clone()).collect();
         if !is_relation(scan) {
             let Some(table) = self.work_tables.get(&relation) else {
                 return vec![Origins::new(); columns.len()];
             };
             return match &scan.projection {
                 None => table.clone(),
-                Some(positions) => positions
-                    .iter()
-                    .map(|position| table.get(*position).cloned().unwrap_or_default())
-                    .collect(),
+                Some(positions) => {
+                    positions.iter().map(|position| table.get(*position).cloned().unwrap_or_default()).collect()
+                }
             };
         }
-        let table: Vec<String> = scan
-            .source
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
-        self.scans.push((
-            relation.clone(),
-            ScanLineage {
-                columns: columns.clone(),
-                predicates: Vec::new(),
-            },
-            table,
-        ));
+        let table: Vec<String> = scan.source.schema().fields().iter().map(|field| field.name().clone()).collect();
+        self.scans.push((relation.clone(), ScanLineage { columns: columns.clone(), predicates: Vec::new() }, table));
         columns
             .into_iter()
             .map(|column| {
-                let input = InputColumn {
-                    relation: relation.clone(),
-                    column,
-                };
+                let input = InputColumn { relation: relation.clone(), column };
                 Origins::from([(input, Derivation::Copied)])
             })
             .collect()
@@ -270,10 +229,7 @@ impl Walk {
         let middle = self.scans.len();
         let right = self.plan(&join.right);
         let relations = |scans: &[(String, ScanLineage, Vec<String>)]| -> BTreeSet<String> {
-            scans
-                .iter()
-                .map(|(relation, _, _)| relation.clone())
-                .collect()
+            scans.iter().map(|(relation, _, _)| relation.clone()).collect()
         };
         let left_relations = relations(&self.scans[before..middle]);
         let right_relations = relations(&self.scans[middle..]);
@@ -284,10 +240,7 @@ impl Walk {
             let right_key = self.value("join", right_key, join.right.schema(), &right);
             add(&mut matched, &left_key, Derivation::Computed);
             add(&mut matched, &right_key, Derivation::Computed);
-            keys.push(JoinKey {
-                left: left_key.into_keys().collect(),
-                right: right_key.into_keys().collect(),
-            });
+            keys.push(JoinKey { left: left_key.into_keys().collect(), right: right_key.into_keys().collect() });
         }
         let mut condition = Origins::new();
         if let Some(filter) = &join.filter {
@@ -321,19 +274,13 @@ impl Walk {
     fn aggregate(&mut self, aggregate: &Aggregate, width: usize) -> Vec<Origins> {
         let input = self.plan(&aggregate.input);
         let schema = aggregate.input.schema();
-        let groups = grouping_set_to_exprlist(&aggregate.group_expr)
-            .unwrap_or_else(|_| aggregate.group_expr.iter().collect());
-        let mut outputs: Vec<Origins> = groups
-            .into_iter()
-            .map(|expr| self.value("aggregate", expr, schema, &input))
-            .collect();
-        self.grouped_by
-            .extend(outputs.iter().flat_map(|origins| origins.keys().cloned()));
+        let groups =
+            grouping_set_to_exprlist(&aggregate.group_expr).unwrap_or_else(|_| aggregate.group_expr.iter().collect());
+        let mut outputs: Vec<Origins> =
+            groups.into_iter().map(|expr| self.value("aggregate", expr, schema, &input)).collect();
+        self.grouped_by.extend(outputs.iter().flat_map(|origins| origins.keys().cloned()));
         // Grouping sets have one more column, which tells the set.
-        outputs.resize(
-            width.saturating_sub(aggregate.aggr_expr.len()),
-            Origins::new(),
-        );
+        outputs.resize(width.saturating_sub(aggregate.aggr_expr.len()), Origins::new());
         for expr in &aggregate.aggr_expr {
             let value = self.value("aggregate", expr, schema, &input);
             outputs.push(merge(&[value], Derivation::Aggregated));
@@ -364,8 +311,7 @@ impl Walk {
         match distinct {
             Distinct::All(input) => {
                 let outputs = self.plan(input);
-                self.grouped_by
-                    .extend(outputs.iter().flat_map(|origins| origins.keys().cloned()));
+                self.grouped_by.extend(outputs.iter().flat_map(|origins| origins.keys().cloned()));
                 outputs
             }
             Distinct::On(on) => {
@@ -380,10 +326,7 @@ impl Walk {
                     self.filtered_by.extend(keys.keys().cloned());
                     self.ordered_by.extend(keys.into_keys());
                 }
-                on.select_expr
-                    .iter()
-                    .map(|expr| self.value("distinct", expr, schema, &input))
-                    .collect()
+                on.select_expr.iter().map(|expr| self.value("distinct", expr, schema, &input)).collect()
             }
         }
     }
@@ -393,33 +336,17 @@ impl Walk {
         (0..width)
             .map(|position| {
                 let from = unnest.dependency_indices.get(position).copied();
-                let origins = from
-                    .and_then(|from| input.get(from))
-                    .cloned()
-                    .unwrap_or_default();
+                let origins = from.and_then(|from| input.get(from)).cloned().unwrap_or_default();
                 let opened = from.is_some_and(|from| {
                     unnest.struct_type_columns.contains(&from)
-                        || unnest
-                            .list_type_columns
-                            .iter()
-                            .any(|(column, _)| *column == from)
+                        || unnest.list_type_columns.iter().any(|(column, _)| *column == from)
                 });
-                if opened {
-                    merge(&[origins], Derivation::Computed)
-                } else {
-                    origins
-                }
+                if opened { merge(&[origins], Derivation::Computed) } else { origins }
             })
             .collect()
     }
 
-    fn sort_keys(
-        &mut self,
-        operator: &str,
-        keys: &[SortExpr],
-        schema: &DFSchema,
-        input: &[Origins],
-    ) -> Origins {
+    fn sort_keys(&mut self, operator: &str, keys: &[SortExpr], schema: &DFSchema, input: &[Origins]) -> Origins {
         keys.iter().fold(Origins::new(), |mut all, key| {
             let origins = self.value(operator, &key.expr, schema, input);
             add(&mut all, &origins, Derivation::Computed);
@@ -428,13 +355,7 @@ impl Walk {
     }
 
     /// What an expression is made from; its functions and sub-queries are noted.
-    fn value(
-        &mut self,
-        operator: &str,
-        expr: &Expr,
-        schema: &DFSchema,
-        input: &[Origins],
-    ) -> Origins {
+    fn value(&mut self, operator: &str, expr: &Expr, schema: &DFSchema, input: &[Origins]) -> Origins {
         if let Expr::Column(column) = unalias(expr) {
             return origin_of(column, schema, input);
         }
@@ -446,11 +367,7 @@ impl Walk {
         let _ = expr.apply(|part| {
             match part {
                 Expr::Column(column) => {
-                    add(
-                        &mut origins,
-                        &origin_of(column, schema, input),
-                        Derivation::Computed,
-                    );
+                    add(&mut origins, &origin_of(column, schema, input), Derivation::Computed);
                 }
                 Expr::OuterReferenceColumn(_, column) => outer.push(column.clone()),
                 Expr::ScalarSubquery(subquery) => queries.push(("scalar", subquery.clone())),
@@ -465,11 +382,7 @@ impl Walk {
         });
         for column in &outer {
             if let Some((schema, columns)) = self.outer.last() {
-                add(
-                    &mut origins,
-                    &origin_of(column, schema, columns),
-                    Derivation::Computed,
-                );
+                add(&mut origins, &origin_of(column, schema, columns), Derivation::Computed);
             }
         }
         for (kind, query) in queries {
@@ -480,46 +393,27 @@ impl Walk {
             self.expressions.push(ExpressionLineage {
                 operator: operator.to_owned(),
                 columns: origins.keys().cloned().collect(),
-                functions: functions
-                    .iter()
-                    .map(|function| function.name.clone())
-                    .collect(),
+                functions: functions.iter().map(|function| function.name.clone()).collect(),
             });
         }
         self.functions.extend(functions);
         origins
     }
 
-    fn subquery(
-        &mut self,
-        kind: &str,
-        query: &Subquery,
-        schema: &DFSchema,
-        input: &[Origins],
-    ) -> Origins {
+    fn subquery(&mut self, kind: &str, query: &Subquery, schema: &DFSchema, input: &[Origins]) -> Origins {
         let before = self.scans.len();
         self.outer.push((schema.clone(), input.to_vec()));
         let outputs = self.plan(&query.subquery);
         self.outer.pop();
-        let outer = query
-            .outer_ref_columns
-            .iter()
-            .fold(Origins::new(), |mut all, expr| {
-                if let Expr::OuterReferenceColumn(_, column) = expr {
-                    add(
-                        &mut all,
-                        &origin_of(column, schema, input),
-                        Derivation::Computed,
-                    );
-                }
-                all
-            });
+        let outer = query.outer_ref_columns.iter().fold(Origins::new(), |mut all, expr| {
+            if let Expr::OuterReferenceColumn(_, column) = expr {
+                add(&mut all, &origin_of(column, schema, input), Derivation::Computed);
+            }
+            all
+        });
         self.subqueries.push(SubqueryLineage {
             kind: kind.to_owned(),
-            relations: self.scans[before..]
-                .iter()
-                .map(|(relation, _, _)| relation.clone())
-                .collect(),
+            relations: self.scans[before..].iter().map(|(relation, _, _)| relation.clone()).collect(),
             outer: outer.into_keys().collect(),
         });
         merge(&outputs, Derivation::Computed)
@@ -529,19 +423,13 @@ impl Walk {
     fn relations(&self) -> Vec<RelationLineage> {
         let mut relations: BTreeMap<&str, RelationLineage> = BTreeMap::new();
         for (relation, scan, table) in &self.scans {
-            let entry = relations
-                .entry(relation)
-                .or_insert_with(|| RelationLineage {
-                    relation: relation.clone(),
-                    columns: Vec::new(),
-                    scans: Vec::new(),
-                });
+            let entry = relations.entry(relation).or_insert_with(|| RelationLineage {
+                relation: relation.clone(),
+                columns: Vec::new(),
+                scans: Vec::new(),
+            });
             let read: BTreeSet<&String> = entry.columns.iter().chain(&scan.columns).collect();
-            entry.columns = table
-                .iter()
-                .filter(|column| read.contains(column))
-                .cloned()
-                .collect();
+            entry.columns = table.iter().filter(|column| read.contains(column)).cloned().collect();
             entry.scans.push(scan.clone());
         }
         relations.into_values().collect()
@@ -549,12 +437,7 @@ impl Walk {
 }
 
 fn origin_of(column: &Column, schema: &DFSchema, input: &[Origins]) -> Origins {
-    schema
-        .index_of_column(column)
-        .ok()
-        .and_then(|position| input.get(position))
-        .cloned()
-        .unwrap_or_default()
+    schema.index_of_column(column).ok().and_then(|position| input.get(position)).cloned().unwrap_or_default()
 }
 
 fn unalias(expr: &Expr) -> &Expr {
@@ -575,10 +458,7 @@ fn function_of(expr: &Expr) -> Option<FunctionUse> {
         },
         _ => return None,
     };
-    Some(FunctionUse {
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-    })
+    Some(FunctionUse { kind: kind.to_owned(), name: name.to_owned() })
 }
 
 fn join_name(kind: JoinType) -> &'static str {

@@ -26,13 +26,9 @@ pub fn predicates_of(filter: &Filter) -> Option<Vec<Predicate>> {
 /// For each output column of a chain of operators, the column of the scan below, if it is one.
 fn scan_columns(plan: &LogicalPlan) -> Option<Vec<Option<String>>> {
     match plan {
-        LogicalPlan::TableScan(scan) => Some(
-            scan.projected_schema
-                .fields()
-                .iter()
-                .map(|field| Some(field.name().clone()))
-                .collect(),
-        ),
+        LogicalPlan::TableScan(scan) => {
+            Some(scan.projected_schema.fields().iter().map(|field| Some(field.name().clone())).collect())
+        }
         LogicalPlan::SubqueryAlias(alias) => scan_columns(&alias.input),
         LogicalPlan::Filter(filter) => scan_columns(&filter.input),
         LogicalPlan::Projection(projection) => {
@@ -56,11 +52,7 @@ fn scan_columns(plan: &LogicalPlan) -> Option<Vec<Option<String>>> {
     }
 }
 
-fn predicate(
-    conjunct: &Expr,
-    input: &LogicalPlan,
-    columns: &[Option<String>],
-) -> Option<Predicate> {
+fn predicate(conjunct: &Expr, input: &LogicalPlan, columns: &[Option<String>]) -> Option<Predicate> {
     if conjunct.is_volatile() {
         return None;
     }
@@ -78,9 +70,7 @@ fn predicate(
         .clone()
         .transform(|part| match &part {
             Expr::Column(column) => match names.get(column) {
-                Some(name) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
-                    *name,
-                )))),
+                Some(name) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(*name)))),
                 None => Ok(Transformed::no(part)),
             },
             _ => Ok(Transformed::no(part)),
@@ -91,10 +81,7 @@ fn predicate(
     let expression = renamed.to_bytes().ok()?.to_vec();
     Some(Predicate {
         display: renamed.to_string(),
-        columns: names
-            .values()
-            .map(|name| (*name).to_owned())
-            .collect::<BTreeSet<_>>(),
+        columns: names.values().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
         expression,
     })
 }

@@ -7,9 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableSource,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableSource};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -39,28 +37,20 @@ impl TableSource for PlannedTable {
 pub(super) async fn planned(sql: &str) -> LogicalPlan {
     let context = context();
     for relation in RELATIONS {
-        context
-            .register_table(relation, memory(&schema_of(relation), &[]))
-            .unwrap();
+        context.register_table(relation, memory(&schema_of(relation), &[])).unwrap();
     }
     let state = context.state();
-    let plan = state
-        .create_logical_plan(sql)
-        .await
-        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let plan = state.create_logical_plan(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let plan = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(mut scan) => {
-            scan.source = Arc::new(PlannedTable {
-                schema: scan.source.schema(),
-            });
+            scan.source = Arc::new(PlannedTable { schema: scan.source.schema() });
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         }
         other => Ok(Transformed::no(other)),
     });
     // As at compile: the clock must not be folded into the plan.
     let rules = OptimizerContext::new().without_query_execution_start_time();
-    let plan =
-        Analyzer::new().execute_and_check(plan.unwrap().data, state.config_options(), |_, _| {});
+    let plan = Analyzer::new().execute_and_check(plan.unwrap().data, state.config_options(), |_, _| {});
     let plan = plan.and_then(|plan| Optimizer::new().optimize(plan, &rules, |_, _| {}));
     plan.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
@@ -70,19 +60,12 @@ fn context() -> SessionContext {
 }
 
 /// The plan with its scans bound to tables.
-pub(super) fn bound(
-    plan: &LogicalPlan,
-    tables: &dyn Fn(Option<&str>, &str) -> Arc<MemTable>,
-) -> LogicalPlan {
+pub(super) fn bound(plan: &LogicalPlan, tables: &dyn Fn(Option<&str>, &str) -> Arc<MemTable>) -> LogicalPlan {
     plan.clone()
         .transform_up(|node| match &node {
             LogicalPlan::TableScan(scan) => {
                 let table = tables(scan.table_name.schema(), scan.table_name.table());
-                let mut bound = LogicalPlanBuilder::scan(
-                    scan.table_name.clone(),
-                    provider_as_source(table),
-                    None,
-                )?;
+                let mut bound = LogicalPlanBuilder::scan(scan.table_name.clone(), provider_as_source(table), None)?;
                 for filter in &scan.filters {
                     bound = bound.filter(filter.clone())?;
                 }
@@ -128,12 +111,7 @@ pub(super) fn side_of(history: &History, side: Side, relation: &str) -> Arc<MemT
             let rows: Vec<Row> = table
                 .changes
                 .iter()
-                .map(|(row, weight)| {
-                    row.iter()
-                        .cloned()
-                        .chain([ScalarValue::Int64(Some(*weight))])
-                        .collect()
-                })
+                .map(|(row, weight)| row.iter().cloned().chain([ScalarValue::Int64(Some(*weight))]).collect())
                 .collect();
             memory(&Arc::new(Schema::new(fields)), &rows)
         }
@@ -149,10 +127,7 @@ async fn run_in(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<Row>,
     let mut rows = Vec::new();
     for batch in batches {
         for index in 0..batch.num_rows() {
-            let row = batch
-                .columns()
-                .iter()
-                .map(|column| ScalarValue::try_from_array(column, index));
+            let row = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, index));
             rows.push(row.collect::<Result<Row, _>>()?);
         }
     }
@@ -161,15 +136,11 @@ async fn run_in(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<Row>,
 
 pub(super) async fn run_changes(plan: &LogicalPlan, history: &History) -> Vec<Row> {
     let plan = bound(plan, &|schema, relation| {
-        let side = Side::ALL
-            .into_iter()
-            .find(|side| Some(side.name()) == schema);
+        let side = Side::ALL.into_iter().find(|side| Some(side.name()) == schema);
         side_of(history, side.expect("a scan names its side"), relation)
     });
     let shown = plan.display_indent().to_string();
-    run(plan)
-        .await
-        .unwrap_or_else(|error| panic!("{error}\n{shown}"))
+    run(plan).await.unwrap_or_else(|error| panic!("{error}\n{shown}"))
 }
 
 /// Runs the view's own plan; without the rule that mixes up the meanings of NULL in neighbouring joins.

@@ -18,11 +18,7 @@ fn bits(row: &[ScalarValue], zeros_are_equal: bool) -> Vec<String> {
     row.iter()
         .map(|value| match value {
             ScalarValue::Float64(Some(number)) => {
-                let number = if zeros_are_equal && *number == 0.0 {
-                    0.0
-                } else {
-                    *number
-                };
+                let number = if zeros_are_equal && *number == 0.0 { 0.0 } else { *number };
                 format!("float {:x}", number.to_bits())
             }
             other => format!("{other:?}"),
@@ -56,40 +52,18 @@ struct Case<'a> {
 /// Checks one view over one history; panics with the view and its plans.
 pub(super) async fn check(sql: &str, history: &History) {
     let plan = planned(sql).await;
-    let shapes: BTreeMap<String, InputShape> = history
-        .iter()
-        .map(|(relation, table)| ((*relation).to_owned(), table.shape))
-        .collect();
-    let derived = change_plan(&plan, &shapes).unwrap_or_else(|reason| {
-        panic!(
-            "{sql}\n{}: {reason}\n{}",
-            reason.code(),
-            plan.display_indent()
-        )
-    });
+    let shapes: BTreeMap<String, InputShape> =
+        history.iter().map(|(relation, table)| ((*relation).to_owned(), table.shape)).collect();
+    let derived = change_plan(&plan, &shapes)
+        .unwrap_or_else(|reason| panic!("{sql}\n{}: {reason}\n{}", reason.code(), plan.display_indent()));
     let before = run_view(&plan, history, Side::Before).await;
     let now = run_view(&plan, history, Side::Now).await;
     let again = run_changes(&over(&plan, Side::Now).unwrap(), history).await;
-    assert_eq!(
-        once(again, true),
-        once(now.clone(), true),
-        "{sql}: the re-based plan differs"
-    );
-    let case = Case {
-        sql,
-        plan,
-        history,
-        shapes,
-        before,
-        now,
-    };
+    assert_eq!(once(again, true), once(now.clone(), true), "{sql}: the re-based plan differs");
+    let case = Case { sql, plan, history, shapes, before, now };
     match derived {
         ChangePlan::Rows { changes } => case.check_rows(&changes).await,
-        ChangePlan::Groups {
-            keys,
-            key_columns,
-            new_rows,
-        } => case.check_groups(&keys, &key_columns, &new_rows).await,
+        ChangePlan::Groups { keys, key_columns, new_rows } => case.check_groups(&keys, &key_columns, &new_rows).await,
     }
 }
 
@@ -105,79 +79,37 @@ impl Case<'_> {
                 other => panic!("not a weight: {other:?}"),
             })
             .collect();
-        assert!(
-            weighted.iter().all(|(_, weight)| *weight != 0),
-            "{sql}: a weight is 0"
-        );
+        assert!(weighted.iter().all(|(_, weight)| *weight != 0), "{sql}: a weight is 0");
         if reads_deletes(changes, self.history) {
             let distinct: HashSet<_> = weighted.iter().map(|(row, _)| row).collect();
             assert_eq!(distinct.len(), weighted.len(), "{sql}: not consolidated");
         } else {
-            assert!(
-                weighted.iter().all(|(_, weight)| *weight > 0),
-                "{sql}: a weight below 0 from inserts"
-            );
+            assert!(weighted.iter().all(|(_, weight)| *weight > 0), "{sql}: a weight below 0 from inserts");
         }
-        let applied = bag(self
-            .before
-            .iter()
-            .map(|row| (bits(row, false), 1))
-            .chain(weighted));
-        assert_eq!(
-            applied,
-            once(self.now.clone(), false),
-            "{}",
-            self.shown(changes)
-        );
+        let applied = bag(self.before.iter().map(|row| (bits(row, false), 1)).chain(weighted));
+        assert_eq!(applied, once(self.now.clone(), false), "{}", self.shown(changes));
     }
 
-    async fn check_groups(
-        &self,
-        keys: &LogicalPlan,
-        key_columns: &[usize],
-        new_rows: &LogicalPlan,
-    ) {
+    async fn check_groups(&self, keys: &LogicalPlan, key_columns: &[usize], new_rows: &LogicalPlan) {
         let sql = self.sql;
         assert_columns(&self.plan, new_rows, false);
         let key_schema: SchemaRef = Arc::clone(keys.schema().inner());
         for (key, position) in key_schema.fields().iter().zip(key_columns) {
             let column = self.plan.schema().field(*position);
-            assert_eq!(
-                (key.name(), key.data_type()),
-                (column.name(), column.data_type())
-            );
+            assert_eq!((key.name(), key.data_type()), (column.name(), column.data_type()));
         }
         let affected_rows = run_changes(keys, self.history).await;
         let affected: HashSet<_> = affected_rows.iter().map(|key| bits(key, true)).collect();
-        assert_eq!(
-            affected.len(),
-            affected_rows.len(),
-            "{sql}: keys are not distinct"
-        );
+        assert_eq!(affected.len(), affected_rows.len(), "{sql}: keys are not distinct");
         let key_of = |row: &Row| {
-            let key: Row = key_columns
-                .iter()
-                .map(|position| row[*position].clone())
-                .collect();
+            let key: Row = key_columns.iter().map(|position| row[*position].clone()).collect();
             bits(&key, true)
         };
         let rows = run_changes(new_rows, self.history).await;
-        assert!(
-            rows.iter().all(|row| affected.contains(&key_of(row))),
-            "{sql}: rows of other groups"
-        );
-        let kept = self
-            .before
-            .iter()
-            .filter(|row| !affected.contains(&key_of(row)))
-            .cloned();
+        assert!(rows.iter().all(|row| affected.contains(&key_of(row))), "{sql}: rows of other groups");
+        let kept = self.before.iter().filter(|row| !affected.contains(&key_of(row))).cloned();
         let applied = once(kept.chain(rows.clone()).collect(), true);
-        assert_eq!(
-            applied,
-            once(self.now.clone(), true),
-            "{}",
-            self.shown(new_rows)
-        );
+        assert_eq!(applied, once(self.now.clone(), true), "{}", self.shown(new_rows));
 
         let held = provider_as_source(memory(&key_schema, &affected_rows));
         let held = LogicalPlan::TableScan(TableScanBuilder::new("held", held).build().unwrap());
@@ -186,65 +118,35 @@ impl Case<'_> {
             None => memory(&key_schema, &affected_rows),
             Some(_) => side_of(self.history, Side::Now, relation),
         });
-        assert_eq!(
-            once(run(again).await.unwrap(), true),
-            once(rows, true),
-            "{sql}: other rows for held keys"
-        );
+        assert_eq!(once(run(again).await.unwrap(), true), once(rows, true), "{sql}: other rows for held keys");
     }
 
     fn shown(&self, derived: &LogicalPlan) -> String {
-        format!(
-            "{}\n{:#?}\n{}",
-            self.sql,
-            self.history,
-            derived.display_indent()
-        )
+        format!("{}\n{:#?}\n{}", self.sql, self.history, derived.display_indent())
     }
 }
 
 /// Whether a scan of changes in the plan reads an input that is not insert-only.
 fn reads_deletes(plan: &LogicalPlan, history: &History) -> bool {
-    scans(plan, Side::Changes)
-        .iter()
-        .any(|relation| !history[relation.as_str()].shape.insert_only)
+    scans(plan, Side::Changes).iter().any(|relation| !history[relation.as_str()].shape.insert_only)
 }
 
 fn assert_columns(view: &LogicalPlan, derived: &LogicalPlan, weighted: bool) {
-    let mut wanted: Vec<(String, DataType)> = view
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| (field.name().clone(), field.data_type().clone()))
-        .collect();
+    let mut wanted: Vec<(String, DataType)> =
+        view.schema().fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
     if weighted {
         wanted.push((WEIGHT.to_owned(), DataType::Int64));
     }
-    let found: Vec<_> = derived
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| (field.name().clone(), field.data_type().clone()))
-        .collect();
+    let found: Vec<_> =
+        derived.schema().fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
     assert_eq!(found, wanted);
-    assert!(
-        derived
-            .schema()
-            .iter()
-            .all(|(qualifier, _)| qualifier.is_none())
-    );
+    assert!(derived.schema().iter().all(|(qualifier, _)| qualifier.is_none()));
 }
 
 /// Runs random cases of one view; the seed of a failure is printed by proptest and taken from `PROPTEST_RNG_SEED`.
 pub(super) fn check_random_cases(sql: &str, cases: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(history in histories())| {
         runtime.block_on(check(sql, &history));
     });

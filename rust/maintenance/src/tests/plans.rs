@@ -8,25 +8,12 @@ use datafusion::logical_expr::{Aggregate, Join, JoinType, LogicalPlan};
 use super::binding::{planned, scans};
 use crate::{ChangePlan, InputShape, Side, analyze, change_plan};
 
-const MIXED: InputShape = InputShape {
-    changed: true,
-    insert_only: false,
-};
-const INSERTS: InputShape = InputShape {
-    changed: true,
-    insert_only: true,
-};
-const UNCHANGED: InputShape = InputShape {
-    changed: false,
-    insert_only: false,
-};
+const MIXED: InputShape = InputShape { changed: true, insert_only: false };
+const INSERTS: InputShape = InputShape { changed: true, insert_only: true };
+const UNCHANGED: InputShape = InputShape { changed: false, insert_only: false };
 
 fn inputs(shapes: [InputShape; 3]) -> BTreeMap<String, InputShape> {
-    ["r", "t", "u"]
-        .into_iter()
-        .map(str::to_owned)
-        .zip(shapes)
-        .collect()
+    ["r", "t", "u"].into_iter().map(str::to_owned).zip(shapes).collect()
 }
 
 async fn rows(sql: &str, shapes: [InputShape; 3]) -> LogicalPlan {
@@ -38,11 +25,7 @@ async fn rows(sql: &str, shapes: [InputShape; 3]) -> LogicalPlan {
 
 async fn groups(sql: &str, shapes: [InputShape; 3]) -> (LogicalPlan, Vec<usize>, LogicalPlan) {
     match change_plan(&planned(sql).await, &inputs(shapes)).unwrap() {
-        ChangePlan::Groups {
-            keys,
-            key_columns,
-            new_rows,
-        } => (keys, key_columns, new_rows),
+        ChangePlan::Groups { keys, key_columns, new_rows } => (keys, key_columns, new_rows),
         ChangePlan::Rows { .. } => panic!("{sql} has no groups"),
     }
 }
@@ -112,40 +95,24 @@ async fn the_changed_side_of_every_join_is_hashed() {
         let joins = joins(&plan);
         assert_eq!(joins.len(), 2);
         for join in joins {
-            assert!(
-                !join.on.is_empty(),
-                "a cross join although an equality ties the inputs"
-            );
+            assert!(!join.on.is_empty(), "a cross join although an equality ties the inputs");
             assert_eq!(scans(&join.left, Side::Changes).len(), 1);
             assert_eq!(scans(&join.right, Side::Changes).len(), 0);
-            assert_eq!(
-                scans(&join.right, Side::Now).len(),
-                1,
-                "more than one input is probed at once"
-            );
+            assert_eq!(scans(&join.right, Side::Now).len(), 1, "more than one input is probed at once");
         }
     }
 }
 
 #[tokio::test]
 async fn inserts_alone_are_not_consolidated() {
-    assert_eq!(
-        aggregates(&rows(THREE, [INSERTS, UNCHANGED, INSERTS]).await).len(),
-        0
-    );
-    assert_eq!(
-        aggregates(&rows(THREE, [INSERTS, UNCHANGED, MIXED]).await).len(),
-        1
-    );
+    assert_eq!(aggregates(&rows(THREE, [INSERTS, UNCHANGED, INSERTS]).await).len(), 0);
+    assert_eq!(aggregates(&rows(THREE, [INSERTS, UNCHANGED, MIXED]).await).len(), 1);
 }
 
 #[tokio::test]
 async fn group_keys_are_the_hashed_side_of_the_restricting_join() {
-    let (keys, key_columns, new_rows) = groups(
-        "SELECT count(*) AS n, s, a FROM r GROUP BY a, s",
-        [MIXED, UNCHANGED, UNCHANGED],
-    )
-    .await;
+    let (keys, key_columns, new_rows) =
+        groups("SELECT count(*) AS n, s, a FROM r GROUP BY a, s", [MIXED, UNCHANGED, UNCHANGED]).await;
     assert_eq!(key_columns, [2, 1]);
     assert_eq!(keys.schema().field_names(), ["a", "s"]);
     let joins = joins(&new_rows);
@@ -159,25 +126,18 @@ async fn group_keys_are_the_hashed_side_of_the_restricting_join() {
 async fn a_key_of_one_input_restricts_that_input_below_the_join() {
     let sql = "SELECT t.s, sum(r.b) AS b FROM r JOIN t ON r.a = t.a GROUP BY t.s";
     let (_, _, new_rows) = groups(sql, [MIXED, UNCHANGED, UNCHANGED]).await;
-    let restricting: Vec<Join> = joins(&new_rows)
-        .into_iter()
-        .filter(|join| join.join_type == JoinType::RightSemi)
-        .collect();
+    let restricting: Vec<Join> =
+        joins(&new_rows).into_iter().filter(|join| join.join_type == JoinType::RightSemi).collect();
     assert_eq!(restricting.len(), 1);
     assert_eq!(scans(&restricting[0].right, Side::Now), ["t"]);
     let top = joins(&new_rows).remove(0);
     assert_eq!(top.join_type, JoinType::Inner);
-    assert_eq!(
-        scans(&top.right, Side::Now),
-        ["r"],
-        "the restricted input is not hashed"
-    );
+    assert_eq!(scans(&top.right, Side::Now), ["r"], "the restricted input is not hashed");
 }
 
 #[tokio::test]
 async fn keys_of_two_inputs_restrict_both_and_then_the_join() {
-    let sql =
-        "SELECT r.s AS rs, t.s AS ts, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.s, t.s";
+    let sql = "SELECT r.s AS rs, t.s AS ts, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.s, t.s";
     let (_, _, new_rows) = groups(sql, [MIXED, MIXED, UNCHANGED]).await;
     let restricted: Vec<usize> = joins(&new_rows)
         .into_iter()
@@ -192,13 +152,7 @@ async fn every_operator_of_an_incremental_view_says_how() {
     let sql = "SELECT t.s, count(DISTINCT r.b) AS n FROM r JOIN t ON r.a = t.a GROUP BY t.s HAVING count(*) > 1";
     let analysis = analyze(&planned(sql).await);
     assert!(analysis.incremental, "{analysis:#?}");
-    let how: Vec<&str> = analysis
-        .operators
-        .iter()
-        .map(|operator| operator.how.as_str())
-        .collect();
-    assert!(
-        how.contains(&"affected_groups") && how.contains(&"join_terms") && how.contains(&"linear")
-    );
+    let how: Vec<&str> = analysis.operators.iter().map(|operator| operator.how.as_str()).collect();
+    assert!(how.contains(&"affected_groups") && how.contains(&"join_terms") && how.contains(&"linear"));
     assert!(!how.contains(&"recompute"));
 }

@@ -24,15 +24,9 @@ impl Choices {
 /// The columns of a relation under an alias that are integers, and those that are not.
 fn columns(alias: &str, relation: &str) -> (Vec<String>, Vec<String>) {
     let schema = schema_of(relation);
-    let (integers, others): (Vec<_>, Vec<_>) = schema
-        .fields()
-        .iter()
-        .partition(|field| field.data_type().is_integer());
+    let (integers, others): (Vec<_>, Vec<_>) = schema.fields().iter().partition(|field| field.data_type().is_integer());
     let qualified = |fields: Vec<&std::sync::Arc<datafusion::arrow::datatypes::Field>>| {
-        fields
-            .into_iter()
-            .map(|field| format!("{alias}.{}", field.name()))
-            .collect()
+        fields.into_iter().map(|field| format!("{alias}.{}", field.name())).collect()
     };
     (qualified(integers), qualified(others))
 }
@@ -76,10 +70,7 @@ fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
             );
             let join = match choices.below(6) {
                 0 => format!(" CROSS JOIN {relation} {alias}"),
-                1 => format!(
-                    " JOIN {relation} {alias} ON {on} AND {} <= {}",
-                    new_integers[0], integers[0]
-                ),
+                1 => format!(" JOIN {relation} {alias} ON {on} AND {} <= {}", new_integers[0], integers[0]),
                 _ => format!(" JOIN {relation} {alias} ON {on}"),
             };
             text.push_str(&join);
@@ -109,10 +100,7 @@ fn grouped(choices: &mut Choices) -> String {
     let (keys, select) = match choices.below(3) {
         0 => (first.clone(), format!("{first} AS k0")),
         1 => (second.clone(), format!("{second} AS k0")),
-        _ => (
-            format!("{first}, {second}"),
-            format!("{first} AS k0, {second} AS k1"),
-        ),
+        _ => (format!("{first}, {second}"), format!("{first} AS k0, {second} AS k1")),
     };
     let argument = integer(choices, &integers);
     let aggregate = choices.of(&["sum", "min", "max", "avg", "count"]);
@@ -121,9 +109,7 @@ fn grouped(choices: &mut Choices) -> String {
         0 => format!(" HAVING count({argument}) > 1"),
         _ => String::new(),
     };
-    format!(
-        "SELECT {select}, count(*) AS n, {aggregate}({distinct}{argument}) AS v{from} GROUP BY {keys}{having}"
-    )
+    format!("SELECT {select}, count(*) AS n, {aggregate}({distinct}{argument}) AS v{from} GROUP BY {keys}{having}")
 }
 
 fn view(choices: &mut Choices) -> String {
@@ -141,14 +127,8 @@ fn view(choices: &mut Choices) -> String {
 
 #[test]
 fn random_views_equal_their_recomputation() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let config = ProptestConfig {
-        cases: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(choices in vec(any::<u8>(), 60), history in histories())| {
         let sql = view(&mut Choices(choices));
         runtime.block_on(async {

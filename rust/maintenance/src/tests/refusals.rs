@@ -17,25 +17,13 @@ async fn refuses(code: &str, sql: &str) {
     let analysis = analyze(&plan);
     let shown = plan.display_indent();
     assert!(!analysis.incremental, "{sql} is incremental\n{shown}");
-    assert_eq!(
-        analysis.reason.as_ref().unwrap().code(),
-        code,
-        "{sql}\n{shown}"
-    );
-    let shape = InputShape {
-        changed: true,
-        insert_only: false,
-    };
-    let inputs: BTreeMap<String, InputShape> = RELATIONS
-        .iter()
-        .map(|relation| ((*relation).to_owned(), shape))
-        .collect();
+    assert_eq!(analysis.reason.as_ref().unwrap().code(), code, "{sql}\n{shown}");
+    let shape = InputShape { changed: true, insert_only: false };
+    let inputs: BTreeMap<String, InputShape> =
+        RELATIONS.iter().map(|relation| ((*relation).to_owned(), shape)).collect();
     assert_eq!(change_plan(&plan, &inputs).err(), analysis.reason);
     let text = serde_json::to_string(&analysis).unwrap();
-    assert_eq!(
-        serde_json::from_str::<crate::Analysis>(&text).unwrap(),
-        analysis
-    );
+    assert_eq!(serde_json::from_str::<crate::Analysis>(&text).unwrap(), analysis);
 }
 
 refused! {

@@ -1,0 +1,236 @@
+"""Stored bundles: what is unchanged is not planned again, and a pinned bundle gives the same rows anywhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pytest
+
+from registry.artifacts import ArtifactStore
+from registry.bundle import PinnedBundle, PlanBundle
+from registry.compiler import Compiled, compile_project
+from registry.dataset import TableRef
+from registry.native import (
+    CompileRequest,
+    DeltaInputPin,
+    InputSchema,
+    RefreshInput,
+    RefreshRequest,
+    RefreshResult,
+    RefreshTarget,
+    ViewIdentity,
+    WriteSpec,
+)
+from registry.project import load_project
+from registry.reasons import ReasonCode
+from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime
+from tests import oracle
+from tests.lake import SourceTable
+from tests.tpc.processes import run_module
+from tests.workspace import Workspace
+
+DAY: Final = dt.date(2024, 5, 1)
+ORDERS: Final = pa.schema([("day", pa.date32()), ("amount", pa.int64()), ("who", pa.string())])
+TREES: Final = 10
+BRANCHES: Final = 8
+
+
+def hundred_views(root: Path) -> Workspace:
+    """Ten trees: one view at the root, eight over it, and one over the first of these."""
+    workspace = Workspace(root)
+    workspace.dataset("orders", ORDERS, [{"day": DAY, "amount": 1, "who": "a"}])
+    for tree in range(TREES):
+        workspace.view(f"root_{tree}", f"SELECT day, amount + {tree} AS amount FROM orders")
+        for branch in range(BRANCHES):
+            query = f"SELECT day, sum(amount) AS amount FROM root_{tree} WHERE amount > {branch} GROUP BY day"
+            workspace.view(f"branch_{tree}_{branch}", query)
+        workspace.view(f"top_{tree}", f"SELECT max(amount) AS amount FROM branch_{tree}_0")
+    assert len(workspace.views) == 100
+    return workspace
+
+
+def start(workspace: Workspace) -> Compiled:
+    """Compile the project as a process that was just started does."""
+    project = load_project(workspace.root)
+    runtime = build_session_runtime(RuntimeProfile.of(project.engine))
+    artifacts = ArtifactStore(runtime, project.store_table)
+    schemas = {name: runtime.table_state(one.table).schema_text for name, one in project.datasets.items()}
+    compiled = compile_project(runtime, project, artifacts, schemas)
+    artifacts.flush()
+    compiled.require_all()
+    return compiled
+
+
+def branches(tree: int) -> set[str]:
+    return {f"branch_{tree}_{branch}" for branch in range(BRANCHES)}
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Workspace:
+    """A project of a hundred views whose plans are stored."""
+    workspace = hundred_views(tmp_path)
+    assert len(start(workspace).planned) == 100
+    return workspace
+
+
+def test_a_restart_with_unchanged_views_plans_none(stored: Workspace) -> None:
+    again = start(stored)
+    assert again.planned == ()
+    assert set(again.reused) == set(stored.views)
+    assert again.moved == {}
+
+
+def test_an_edit_that_keeps_the_columns_plans_that_view_alone(stored: Workspace) -> None:
+    stored.view("root_3", "SELECT day, amount + 300 AS amount FROM orders")
+    again = start(stored)
+    assert again.planned == ("root_3",)
+    assert len(again.reused) == 99
+    assert again.moved == {"root_3": ReasonCode.DEFINITION_CHANGED}
+    assert start(stored).planned == ()
+
+
+def test_an_edit_that_adds_a_column_plans_the_view_and_those_that_read_it(stored: Workspace) -> None:
+    stored.view("root_3", "SELECT day, amount + 3 AS amount, who FROM orders")
+    again = start(stored)
+    # The columns of the branches are what they were, so what reads them is not affected.
+    assert set(again.planned) == {"root_3"} | branches(3)
+    # Nor do the plans of the branches move: they do not read the column.
+    assert again.moved == {"root_3": ReasonCode.DEFINITION_CHANGED}
+
+
+def test_an_edit_that_changes_a_type_is_followed_as_far_as_it_reaches(stored: Workspace) -> None:
+    stored.view("root_3", "SELECT day, CAST(amount AS double) AS amount FROM orders")
+    again = start(stored)
+    assert set(again.planned) == {"root_3", "top_3"} | branches(3)
+    assert set(again.moved) == set(again.planned)
+
+
+def test_a_remark_moves_nothing(stored: Workspace) -> None:
+    stored.view("root_3", "-- A remark.\nSELECT day, amount + 3 AS amount FROM orders")
+    again = start(stored)
+    assert set(again.planned) <= {"root_3"}
+    assert again.moved == {}
+
+
+# --- replaying --------------------------------------------------------------------------------------------------------
+
+SALES: Final = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("day", pa.date32()),
+        ("price", pa.decimal128(12, 2)),
+        ("weight", pa.float64()),
+        ("shop", pa.string()),
+    ]
+)
+CLOCK_MS: Final = 1_714_600_000_000
+"""The first of May 2024, 21:46:40 UTC."""
+
+QUERIES: Final = {
+    "plain": "SELECT shop, day, count(*) AS sales, sum(price) AS price FROM sales GROUP BY shop, day",
+    "with_a_clock": "SELECT id, price, now() AS seen_at FROM sales WHERE day > CAST(now() - interval '20' day AS date)",
+    "stored_as_proto": "SELECT id FROM sales WHERE shop NOT IN (SELECT shop FROM sales WHERE id < 2)",
+    "window": "SELECT id, lag(price) IGNORE NULLS OVER (PARTITION BY shop ORDER BY id) AS previous FROM sales",
+}
+
+
+def rows(first: int, count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "day": dt.date(2024, 4, 1) + dt.timedelta(days=number % 40),
+            "price": None if number % 11 == 0 else Decimal(number * 37 % 1000) / 100,
+            "weight": number / 7,
+            "shop": f"shop {number % 5}",
+        }
+        for number in range(first, first + count)
+    ]
+
+
+def bundle_of(runtime: SessionRuntime, name: str, table: TableRef) -> PlanBundle:
+    schema = runtime.table_state(table).schema_text
+    inputs = (InputSchema(relation="sales", schema_text=schema),)
+    return runtime.compile(CompileRequest(name=name, sql=QUERIES[name], inputs=inputs))
+
+
+def pinned(runtime: SessionRuntime, bundle: PlanBundle, table: TableRef) -> PinnedBundle:
+    state = runtime.table_state(table)
+    pin = DeltaInputPin(
+        relation="sales",
+        uri=state.uri,
+        table_id=state.table_id,
+        version=state.version,
+        timestamp_ms=state.timestamp_ms,
+        commit_hash=state.commit_hash,
+    )
+    return PinnedBundle(bundle, (pin,), CLOCK_MS)
+
+
+def request_of(kept: dict[str, Any], target: Path) -> RefreshRequest:
+    """Build the refresh from the JSON of a pinned bundle alone, into a target of its own."""
+    bundle = kept["bundle"]
+    inputs = tuple(
+        RefreshInput(
+            relation=pin["relation"],
+            table=TableRef(uri=pin["uri"]),
+            before=None,
+            now=pin["version"],
+            table_id=pin["table_id"],
+            commit_hash=pin["commit_hash"],
+        )
+        for pin in kept["pins"]
+    )
+    return RefreshRequest(
+        bundle=bundle,
+        strategy="recompute",
+        reason=ReasonCode.FIRST_BUILD,
+        clock_ms=kept["clock_ms"],
+        inputs=inputs,
+        target=RefreshTarget(table=TableRef(uri=str(target))),
+        write=WriteSpec(),
+        view=ViewIdentity(name=bundle["name"], id="00000000-0000-0000-0000-000000000001"),
+        content_key=bundle["content_key"],
+    )
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_pinned_bundle_gives_the_same_rows_in_another_process_and_later(tmp_path: Path, name: str) -> None:
+    source = SourceTable.create(tmp_path / "sales", SALES, rows(0, 300))
+    table = TableRef(uri=str(tmp_path / "sales"))
+    runtime = build_session_runtime(RuntimeProfile(target_partitions=2, durable=False))
+    kept = json.dumps(pinned(runtime, bundle_of(runtime, name, table), table).to_json())
+    here = runtime.refresh(request_of(json.loads(kept), tmp_path / "here"))
+    expected = oracle.bag(oracle.read(tmp_path / "here"))
+    assert here.outcome == "committed"
+    assert expected
+
+    # The dataset moves on, and the bundle goes through a file to a process with another number of partitions.
+    source.append(rows(300, 50))
+    source.delete("id % 3 = 0")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "request.json").write_text(request_of(json.loads(kept), folder / "there").to_json_text())
+    there = RefreshResult.from_text(
+        run_module("tests.tpc.replay", "request.json", folder=folder, hash_seed=7, time_zone="Asia/Kolkata")
+    )
+    assert (there.outcome, there.rows) == ("committed", here.rows)
+    assert oracle.bag(oracle.read(folder / "there")) == expected
+
+
+def test_now_is_the_clock_of_the_pinned_bundle(tmp_path: Path) -> None:
+    SourceTable.create(tmp_path / "sales", SALES, rows(0, 300))
+    table = TableRef(uri=str(tmp_path / "sales"))
+    runtime = build_session_runtime(RuntimeProfile(target_partitions=2, durable=False))
+    bundle = pinned(runtime, bundle_of(runtime, "with_a_clock", table), table)
+    runtime.refresh(request_of(bundle.to_json(), tmp_path / "target"))
+    found = oracle.read(tmp_path / "target")
+    moment = dt.datetime.fromtimestamp(CLOCK_MS / 1000, dt.UTC)
+    assert set(found.column("seen_at").to_pylist()) == {moment}
+    days = {row["id"]: row["day"] for row in rows(0, 300)}
+    recent = {key for key, day in days.items() if day > (moment - dt.timedelta(days=20)).date()}
+    assert set(found.column("id").to_pylist()) == recent
