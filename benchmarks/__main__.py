@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks import chain, change_feed, cold_start, idle_poll, idle_views, recompute, refresh
 from benchmarks.measurement import Result, Setting
-from benchmarks.results import HERE, keep, load, markdown, occasion, show
+from benchmarks.results import HERE, keep, markdown, occasion, show
 
 BENCHMARKS: Final[dict[str, Callable[[Setting], Iterator[Result]]]] = {
     one.NAME: one.run for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh)
@@ -39,6 +39,7 @@ def main() -> int:
     console = Console(stderr=True)
     taken, began = occasion(quick=arguments.quick), time.perf_counter()
     results: list[Result] = []
+    stored: list[Result] = []
     broken: list[str] = []
     for name in arguments.names or BENCHMARKS:
         started = time.perf_counter()
@@ -50,13 +51,14 @@ def main() -> int:
                 console.print_exception()
                 broken.append(name)
         console.print(f"{name}: {time.perf_counter() - started:.1f} s")
-    stored = keep(taken, results, time.perf_counter() - began)
+        # After each, so that an interrupted run loses only the one that ran.  A quick run says too little to be kept.
+        if not arguments.quick:
+            taken, stored = keep(taken, results, time.perf_counter() - began)
     show(Console(width=None if sys.stdout.isatty() else 200), results)
-    # A quick run says too little to replace what is on record, unless it is told where to go.
     target = arguments.out or (None if arguments.quick else HERE / "results.md")
     if target is not None:
-        target.write_text(markdown(taken, load(stored), PURPOSES))
-        console.print(f"wrote {target} and {stored}")
+        target.write_text(markdown(taken, stored or results, PURPOSES))
+        console.print(f"wrote {target}")
     return 1 if broken else 0
 
 

@@ -67,7 +67,7 @@ CASES: Final = (
 
 def run(setting: Setting) -> Iterator[Result]:
     """Measure each kind of change."""
-    rows = setting.choose(200_000, 2_000_000)
+    rows = setting.choose(200_000, 1_000_000)
     for number, case in enumerate(CASES):
         setting.tell(f"{case.text}, {rows:,} rows")
         yield _measure(setting, setting.folder(f"{NAME}_{number}"), case, rows)
@@ -86,7 +86,7 @@ def _measure(setting: Setting, root: Path, case: Case, rows: int) -> Result:
     differences: list[Sample] = []
     kinds: set[str] = set()
     phases: dict[str, float] = {}
-    for number in range(setting.choose(2, 4) + 1):
+    for number in range(setting.choose(2, 3) + 1):
         before = keeper.runtime.latest_version(table)
         changed = case.change(path, rows, number)
         asked = ExamineRequest(table=table, after=before, upto=before + 1, relation="rows", trusted_writers=trusted)

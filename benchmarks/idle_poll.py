@@ -1,4 +1,4 @@
-"""A daemon that has nothing to do: the share of a core that looking at 1,000 local datasets once a second takes."""
+"""A daemon that has nothing to do: the share of a core that looking at local datasets once a second takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOAL: Final = Goal("under 10 % of a core", 10)
 
 def run(setting: Setting) -> Iterator[Result]:
     """Measure looks as the daemon makes them, and a look that checks identities too."""
-    count = 1_000
+    count = setting.choose(250, 1_000)
     root = setting.folder(NAME)
     setting.tell(f"{count:,} datasets")
     write_rows(root / "lake" / "rows_0000", 100)
@@ -55,8 +55,8 @@ def run(setting: Setting) -> Iterator[Result]:
         high=shares[-1],
         runs=len(shares),
         cpu_ms=sorted(cpu_ms)[len(cpu_ms) // 2],
-        goal=GOAL.text,
-        met=GOAL.met(median),
+        goal=None if setting.quick else GOAL.text,
+        met=None if setting.quick else GOAL.met(median),
         note=f"{median * 10 / count * 1000:.0f} µs of a processor for a look",
     )
 

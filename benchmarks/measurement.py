@@ -140,7 +140,8 @@ def timed(
     """Make the line of a piece of work that is measured in milliseconds."""
     ratio = samples.wall_ms / against[1].wall_ms if against is not None and against[1].wall_ms else None
     figure = ratio if goal_of_ratio else samples.wall_ms
-    cpu_ratio = samples.cpu_ms / against[1].cpu_ms if against is not None and against[1].cpu_ms else None
+    # Where processor time was not measured it is 0.
+    cpu_ratio = samples.cpu_ms / against[1].cpu_ms if against and samples.cpu_ms and against[1].cpu_ms else None
     return Result(
         benchmark=benchmark,
         case=case,

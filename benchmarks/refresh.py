@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from benchmarks.measurement import Goal, Result, Sample, Samples, Setting, timed
 from benchmarks.projects import open_recorded
-from benchmarks.recording import largest, spent
+from benchmarks.recording import Call, largest, spent
 from examples.flights.replay import FIRST_DAY, Lake, prepare
+from incremental.keeper import Force
 from incremental.outcome import Outcome
 from registry.artifact_rows import RefreshRecord
 
 NAME: Final = "refresh"
 GOAL: Final = Goal("ratio at most 1.1", 1.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A refresh of a view, and the calls of the engine that were about that view."""
+
+    record: RefreshRecord
+    calls: list[Call]
 
 
 def run(setting: Setting) -> Iterator[Result]:
@@ -26,27 +36,23 @@ def run(setting: Setting) -> Iterator[Result]:
     lake.load()
     keeper, recorder = open_recorded(root)
     keeper.run_cycle(cause="benchmark")
-    daily: dict[str, list[RefreshRecord]] = {}
-    whole: dict[str, list[RefreshRecord]] = {}
-    cycles: list[dict[str, float]] = []
+    daily: dict[str, list[Refreshed]] = {}
+    whole: dict[str, list[Refreshed]] = {}
     for number in range(setting.choose(2, 10)):
         setting.tell(f"day {number + 1}")
         lake.play(FIRST_DAY + timedelta(days=number))
-        recorder.drain()
-        for record in keeper.run_cycle(cause="benchmark").views:
-            if record.outcome == Outcome.COMMITTED:
-                daily.setdefault(record.view, []).append(record)
-        cycles.append(spent([recorder.drain()]))
-        for record in keeper.run_cycle(cause="benchmark", force="recompute").views:
-            if record.outcome == Outcome.COMMITTED:
-                whole.setdefault(record.view, []).append(record)
+        passes: tuple[tuple[dict[str, list[Refreshed]], Force | None], ...] = ((daily, None), (whole, "recompute"))
+        for kept, force in passes:
+            recorder.drain()
+            report = keeper.run_cycle(cause="benchmark", force=force)
+            calls = recorder.drain()
+            for record in report.views:
+                if record.outcome == Outcome.COMMITTED:
+                    mine = [call for call in calls if call.view == record.view]
+                    kept.setdefault(record.view, []).append(Refreshed(record, mine))
     keeper.close()
-    names = {name for one in cycles for name in one}
-    means = {name: round(sum(one.get(name, 0.0) for one in cycles) / len(cycles), 2) for name in names}
-    phases = dict(sorted(means.items(), key=lambda one: -one[1]))
     for view in sorted(daily):
-        if view in whole:
-            yield _compare(view, daily[view], whole[view])
+        yield _compare(view, daily[view], whole[view])
     yield timed(
         NAME,
         "all views, a day",
@@ -54,18 +60,18 @@ def run(setting: Setting) -> Iterator[Result]:
         against=("recompute of all", _total(whole)),
         goal=GOAL,
         goal_of_ratio=True,
-        note=largest(phases),
-        details={"phases_ms": phases},
     )
 
 
-def _compare(view: str, daily: list[RefreshRecord], whole: list[RefreshRecord]) -> Result:
+def _compare(view: str, daily: list[Refreshed], whole: list[Refreshed]) -> Result:
     strategies: dict[str, int] = {}
-    for record in daily:
-        strategies[record.strategy] = strategies.get(record.strategy, 0) + 1
-    read = sum(record.bytes_read or 0 for record in daily) / len(daily)
-    otherwise = sum(record.bytes_read or 0 for record in whole) / len(whole)
+    for one in daily:
+        strategies[one.record.strategy] = strategies.get(one.record.strategy, 0) + 1
+    read = sum(one.record.bytes_read or 0 for one in daily) / len(daily)
+    otherwise = sum(one.record.bytes_read or 0 for one in whole) / len(whole)
     share = read / otherwise if otherwise else 1.0
+    phases = spent([one.calls for one in daily])
+    chosen = ", ".join(f"{count} {name}" for name, count in strategies.items())
     return timed(
         NAME,
         f"{view}, a day",
@@ -73,17 +79,24 @@ def _compare(view: str, daily: list[RefreshRecord], whole: list[RefreshRecord]) 
         against=("recompute", _samples(whole)),
         goal=GOAL,
         goal_of_ratio=True,
-        note=f"{', '.join(f'{count} {name}' for name, count in strategies.items())}; {share:.0%} of the bytes read",
-        details={"bytes_read": read, "bytes_read_by_recompute": otherwise, "strategies": strategies},
+        note=f"{chosen}; {share:.0%} of the bytes read; {largest(phases)}",
+        details={
+            "bytes_read": read,
+            "bytes_read_by_recompute": otherwise,
+            "strategies": strategies,
+            "phases_ms": phases,
+            "recompute_phases_ms": spent([one.calls for one in whole]),
+        },
     )
 
 
-def _samples(records: list[RefreshRecord]) -> Samples:
+def _samples(refreshed: list[Refreshed]) -> Samples:
     # The processor time of one view among others is not known.
-    return Samples(tuple(Sample(float(record.elapsed_ms), 0.0) for record in records))
+    return Samples(tuple(Sample(float(one.record.elapsed_ms), 0.0) for one in refreshed))
 
 
-def _total(records: dict[str, list[RefreshRecord]]) -> Samples:
-    days = max(len(one) for one in records.values())
-    totals = [sum(one[day].elapsed_ms for one in records.values() if day < len(one)) for day in range(days)]
+def _total(refreshed: dict[str, list[Refreshed]]) -> Samples:
+    """The time of all views, day by day; a view that had nothing to do on a day has fewer entries."""
+    days = max(len(one) for one in refreshed.values())
+    totals = [sum(one[day].record.elapsed_ms for one in refreshed.values() if day < len(one)) for day in range(days)]
     return Samples(tuple(Sample(float(total), 0.0) for total in totals))

@@ -7,8 +7,9 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,13 +27,15 @@ COLUMNS: Final = ("case", "median", "range", "cpu", "ratio", "goal", "remarks")
 class Occasion:
     """When, where and from what results were taken.
 
-    `date` is that of the commit; `edited` says that the working tree differs from it.
+    `date` is that of the commit; `edited` says that the working tree differs from it, and `outdated` that Rust sources
+    are newer than the native module, so that it may be that of an earlier commit.
     `load` is the mean load of the last minute when the run began: much above zero means that others were at work.
     """
 
     commit: str
     date: str
     edited: bool
+    outdated: bool
     quick: bool
     facts: Mapping[str, Any]
 
@@ -53,6 +56,7 @@ def occasion(*, quick: bool) -> Occasion:
         commit=_git("rev-parse", "--short=12", "HEAD") or "unknown",
         date=_git("show", "-s", "--format=%cs", "HEAD"),
         edited=edited,
+        outdated=_outdated(),
         quick=quick,
         facts=facts,
     )
@@ -67,21 +71,27 @@ def show(console: Console, results: Sequence[Result]) -> None:
     console.print(table)
 
 
-def keep(taken: Occasion, results: Sequence[Result], seconds: float) -> Path:
-    """Write the JSON of this commit; results of benchmarks that were not run now stay, if they are of the same kind."""
-    path = HERE / "results" / f"{taken.commit}{'-quick' if taken.quick else ''}.json"
+def keep(taken: Occasion, results: Sequence[Result], seconds: float) -> tuple[Occasion, list[Result]]:
+    """Write the JSON of this commit, and return what it has now.
+
+    Results of benchmarks that were not run this time stay; the load on record is then the highest of all runs.
+    """
+    path = HERE / "results" / f"{taken.commit}.json"
     path.parent.mkdir(exist_ok=True)
     ran = {one.benchmark for one in results}
-    kept = json.loads(path.read_text())["results"] if path.exists() else []
-    merged = [one for one in kept if one["benchmark"] not in ran] + [asdict(one) for one in results]
-    value = {"occasion": asdict(taken), "seconds": round(seconds, 1), "results": merged}
+    merged = list(results)
+    if path.exists():
+        before = json.loads(path.read_text())
+        kept = [Result(**one) for one in before["results"] if one["benchmark"] not in ran]
+        if kept:
+            merged = [*kept, *results]
+            load = max(taken.facts["load"], before["occasion"]["facts"]["load"])
+            edited = taken.edited or before["occasion"]["edited"]
+            outdated = taken.outdated or before["occasion"]["outdated"]
+            taken = replace(taken, edited=edited, outdated=outdated, facts={**taken.facts, "load": load})
+    value = {"occasion": asdict(taken), "seconds": round(seconds, 1), "results": [asdict(one) for one in merged]}
     path.write_text(json.dumps(value, indent=1) + "\n")
-    return path
-
-
-def load(path: Path) -> list[Result]:
-    """The results of a JSON file that `keep` wrote."""
-    return [Result(**one) for one in json.loads(path.read_text())["results"]]
+    return taken, merged
 
 
 def markdown(taken: Occasion, results: Sequence[Result], purposes: Mapping[str, str]) -> str:
@@ -89,6 +99,7 @@ def markdown(taken: Occasion, results: Sequence[Result], purposes: Mapping[str, 
     facts = taken.facts
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
     edits = ", with edits" if taken.edited else ""
+    built = "; the native module is older than its sources" if taken.outdated else ""
     size = "; `--quick`: small sizes and few rounds" if taken.quick else ""
     busy = ", so others were at work on this machine" if facts["load"] > 0.5 else ""
     lines = [
@@ -98,7 +109,7 @@ def markdown(taken: Occasion, results: Sequence[Result], purposes: Mapping[str, 
         "Medians with their ranges; `cpu` is the processor time of all threads.",
         "Results that miss their goal say so.",
         "",
-        f"- Commit {taken.commit} of {taken.date}{edits}{size}.",
+        f"- Commit {taken.commit} of {taken.date}{edits}{built}{size}.",
         f"- {facts['processor']}, {facts['cores']} cores, {facts['memory_gb']} GB, {facts['system']}.",
         f"- Python {facts['python']}, {packages}.",
         f"- Load average before the run: {facts['load']}{busy}.",
@@ -119,16 +130,37 @@ def _cells(one: Result) -> tuple[str, ...]:
         f"{_figure(one.value)} {one.unit}",
         f"{_figure(one.low)} to {_figure(one.high)} ({one.runs})",
         "" if not one.cpu_ms else f"{_figure(one.cpu_ms)} ms",
-        "" if one.ratio is None else f"{one.ratio:.2f} of {one.against}",
+        _ratio(one),
         goal,
         one.note,
     )
+
+
+def _ratio(one: Result) -> str:
+    if one.ratio is None:
+        return ""
+    by_cpu = one.details.get("cpu_ratio")
+    text = f"{_small(one.ratio)} of {one.against}"
+    return text if by_cpu is None else f"{text}, {_small(by_cpu)} by cpu"
+
+
+def _small(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3f}"
 
 
 def _figure(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _outdated() -> bool:
+    spec = find_spec("datafusion_ext")
+    if spec is None or spec.origin is None:
+        return True
+    built = [one.stat().st_mtime for one in Path(spec.origin).parent.glob("datafusion_ext*.so")]
+    sources = [one.stat().st_mtime for one in (HERE.parent / "rust").rglob("*.rs")]
+    return not built or max(built) < max(sources, default=0.0)
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from incremental.frontier import Absent, Broken, Disputed, NotOurs, ViewTarget, frontier_of, read_frontier
 from incremental.memory import ViewMemory
 from incremental.refresh import definition_of
+from incremental.strategy import depends_on_clock
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
 from registry.errors import DeltakeepError
@@ -86,6 +87,10 @@ def audit_view(
     inputs = pinned_inputs(runtime, target, tables)
     if isinstance(inputs, str):
         return _unchecked(view, target, ReasonCode.TABLE_REPLACED, inputs)
+    clock_ms = target.details.clock_ms if target.details is not None else None
+    if clock_ms is None and depends_on_clock(bundle.maintenance):
+        message = "The entry that says what the view took for the time is gone from the target's log."
+        return _unchecked(view, target, ReasonCode.HISTORY_GONE, message)
     pins = {RelationName(one.relation): one.version for one in inputs}
     assert target.version is not None, "the target exists"
     request = VerifyRequest(
@@ -93,7 +98,7 @@ def audit_view(
         inputs=inputs,
         target=view.target,
         version=target.version,
-        clock_ms=target.details.clock_ms if target.details is not None else None,
+        clock_ms=clock_ms or 0,
     )
     try:
         found = runtime.verify(request)

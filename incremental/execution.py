@@ -15,7 +15,7 @@ from incremental.frontier import Disputed, Held, NotOurs, ViewTarget, covers, fr
 from incremental.memory import ViewMemory
 from incremental.offers import Offer, Supply, dataset_offer
 from incremental.outcome import Outcome, Ran
-from incremental.planning import Planner
+from incremental.planning import EMPTY_CHANGE_MESSAGE, Planner
 from incremental.refresh import definition_of, recompute_of
 from incremental.strategy import known_reason
 from incremental.view_plan import Action, ViewPlan
@@ -183,5 +183,4 @@ class Executor:
 
 
 def _empty(plan: ViewPlan) -> ViewPlan:
-    message = "The inputs changed, but no row of the view did."
-    return replace(plan, reason=ReasonCode.EMPTY_CHANGE, message=message)
+    return replace(plan, reason=ReasonCode.EMPTY_CHANGE, message=EMPTY_CHANGE_MESSAGE)

@@ -91,6 +91,7 @@ class Question:
 
 
 RUN: Final = Question()
+EMPTY_CHANGE_MESSAGE: Final = "The inputs changed, but no row of the view did."
 
 
 class Planner:
@@ -205,6 +206,8 @@ class Planner:
         if choice.strategy == "recompute":
             return self._recompute(draft, spec, choice.reason, choice.message, (), plan)
         planned = _refresh(draft, "incremental", choice.reason, choice.message, ())
+        if plan.change_rows is not None and not plan.change_rows.inserted and not plan.change_rows.deleted:
+            planned = replace(planned, reason=ReasonCode.EMPTY_CHANGE, message=EMPTY_CHANGE_MESSAGE)
         return replace(planned, request=request, plan=plan)
 
     def _recompute(

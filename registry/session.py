@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -37,6 +38,7 @@ from registry.native import (
     VerifyRequest,
 )
 from registry.project import EngineSettings
+from registry.spill import own_spill_folder
 
 TableKind = Literal["delta", "listing", "memory"]
 
@@ -236,11 +238,12 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
 
     Raises `MustStop` where settings or functions cannot be installed.
     """
+    spill = profile.spill_directory
     with native_errors():
         built = engine or datafusion_ext.Engine(
             settings=dict(profile.settings),
             memory_limit_bytes=profile.memory_limit_bytes,
-            spill_directory=profile.spill_directory,
+            spill_directory=None if spill is None else str(own_spill_folder(Path(spill))),
             target_partitions=profile.target_partitions,
             durable=profile.durable,
         )

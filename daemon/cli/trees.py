@@ -61,7 +61,7 @@ def show_preview(report: Json) -> int:
     affected = [view for view in views if view.get("affected")]
     if affected:
         show_table(
-            ["view", "strategy", "why", "path", "rows", "read", "skipped files", "write at most", "recompute reads"],
+            ["view", "strategy", "why", "path", "rows", "read", "skipped files", "rewrites at most", "recompute reads"],
             [
                 (
                     _marked(view),
@@ -76,7 +76,7 @@ def show_preview(report: Json) -> int:
                 )
                 for view in affected
             ],
-            right=["rows", "read", "skipped files", "write at most", "recompute reads"],
+            right=["rows", "read", "skipped files", "rewrites at most", "recompute reads"],
         )
     for view in affected:
         for column in view.get("columns", ()):

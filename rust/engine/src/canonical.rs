@@ -29,6 +29,9 @@ use crate::plan_shape::{Unknown, identical, shape};
 use crate::relation_source::{RelationCodec, RelationTable};
 use crate::session::{CATALOG, EngineSession, SCHEMA};
 
+/// Characters of an error that are kept as the reason for an encoding.
+const LONGEST_REASON: usize = 200;
+
 /// A plan with its bytes.
 #[derive(Debug)]
 pub struct Encoded {
@@ -198,6 +201,12 @@ fn difference(expected: &str, found: &str) -> String {
     format!("\"…{}…\" to \"…{}…\"", excerpt(expected), excerpt(found))
 }
 
+/// The beginning of an error: some hold the whole plan in one line.
 fn first_line(error: &DataFusionError) -> String {
-    error.strip_backtrace().lines().next().unwrap_or_default().to_owned()
+    let text = error.strip_backtrace();
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }

@@ -353,14 +353,30 @@ async fn since(
     if own == newest {
         return Ok((details, Foreign::None));
     }
-    match lake.commits(table, own, newest).await {
-        Ok(commits) if commits.iter().any(|commit| commit.data_changed || commit.metadata.is_some()) => {
-            Ok((details, Foreign::Data))
-        }
-        Ok(_) => Ok((details, Foreign::NoData)),
-        Err(LakeError::HistoryGone { .. }) => Ok((details, Foreign::Unknown)),
-        Err(error) => Err(error.into()),
+    let commits = match lake.commits(table, own, newest).await {
+        Ok(commits) => commits,
+        Err(LakeError::HistoryGone { .. }) => return Ok((details, Foreign::Unknown)),
+        Err(error) => return Err(error.into()),
+    };
+    if commits.iter().any(|commit| commit.data_changed) {
+        return Ok((details, Foreign::Data));
     }
+    if commits.iter().all(|commit| commit.metadata.is_none()) {
+        return Ok((details, Foreign::NoData));
+    }
+    // New metadata may set nothing but properties, which leave every row as it was.
+    let before = match lake.snapshot(table, Some(own)).await {
+        Ok(snapshot) => snapshot,
+        Err(LakeError::HistoryGone { .. } | LakeError::VersionNotFound { .. }) => {
+            return Ok((details, Foreign::Unknown));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let now = lake.snapshot(table, Some(newest)).await?;
+    let same = before.table_id == now.table_id
+        && before.schema_json == now.schema_json
+        && before.partition_columns == now.partition_columns;
+    Ok((details, if same { Foreign::NoData } else { Foreign::Data }))
 }
 
 fn details(commit: &Commit) -> Option<Value> {

@@ -91,7 +91,8 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<Refre
         strategy: Strategy::Incremental,
         reason: None,
         message: None,
-        bytes_to_read: bytes(&units),
+        // The target is read once to find rows that go, and once more where their files are rewritten.
+        bytes_to_read: bytes(&units) + if appends { 0 } else { 2 * target_size.1 },
         change_rows_bound: units.iter().filter(|unit| unit.side == Side::Changes.name()).map(|unit| unit.rows).sum(),
         scan_units: units,
         candidate_target_files: if appends { 0 } else { target_size.0 },

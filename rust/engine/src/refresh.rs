@@ -417,9 +417,11 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         (self.observer)(CommitStep::Planned.name());
         (self.observer)("writing");
-        let (removed, rest) = target.remaining(execution, &deletions).await?;
+        let remaining = target.remaining(execution, &deletions).await?;
+        let removed = remaining.touched;
         let schema = self.output_schema()?;
-        let added = self.write(followed_by(rest, inserts.clone(), &target.schema()), &schema).await?;
+        let added = self.write(followed_by(remaining.rows, inserts.clone(), &target.schema()), &schema).await?;
+        self.progress.read = self.progress.read.plus(remaining.plan.as_ref().map_or_else(FileWork::default, scanned));
         let mut change_files = Vec::new();
         if self.request.write.change_data_feed && !removed.is_empty() {
             let (schema, records) = change_records(&target.schema(), &inserts, &deletions.rows)?;

@@ -275,11 +275,11 @@ pub struct RefreshPlan {
     pub message: Option<String>,
     /// The inputs, file by file, as the run will plan them.
     pub scan_units: Vec<ScanUnit>,
-    /// Upper bound of the bytes to read from the inputs.
+    /// Upper bound of the bytes to read, from the inputs and from the target.
     pub bytes_to_read: u64,
     /// Files of the target that may be rewritten.
     pub candidate_target_files: u64,
-    /// Their bytes.
+    /// Their bytes: what may be rewritten, without the new rows, which nobody knows before they are computed.
     pub bytes_to_write_bound: u64,
     /// Changed rows of the inputs as the log counts them, before projection and filters.
     pub change_rows_bound: u64,

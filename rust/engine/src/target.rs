@@ -14,6 +14,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::functions_aggregate::expr_fn::{max, min, sum};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr, lit};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{DataFile, Lake, PinnedTable, TableSnapshot};
@@ -94,12 +95,8 @@ impl Target {
         Ok((deletions, scanned(&physical)))
     }
 
-    /// The rows that stay in the files of `deletions`, as a stream in the schema of the target.
-    pub async fn remaining(
-        &self,
-        execution: &Execution,
-        deletions: &Deletions,
-    ) -> Result<(Vec<DataFile>, SendableRecordBatchStream)> {
+    /// The rows that stay in the files of `deletions`, in the schema of the target.
+    pub async fn remaining(&self, execution: &Execution, deletions: &Deletions) -> Result<Remaining> {
         let touched: Vec<DataFile> =
             self.snapshot.files.iter().filter(|file| deletions.positions.contains_key(&file.path)).cloned().collect();
         let kept: Vec<DataFile> = touched
@@ -110,7 +107,7 @@ impl Target {
         let schema = self.schema();
         if kept.is_empty() {
             let empty = RecordBatchStreamAdapter::new(schema, stream::empty());
-            return Ok((touched, Box::pin(empty)));
+            return Ok(Remaining { touched, rows: Box::pin(empty), plan: None });
         }
         let table = PinnedTable::new(self.lake.clone(), Arc::clone(&self.snapshot))
             .with_files(kept)
@@ -132,8 +129,19 @@ impl Target {
             let stays = stays(batch.column(file), batch.column(position), &gone)?;
             Ok(filter_record_batch(&batch.project(&columns)?, &stays)?)
         });
-        Ok((touched, Box::pin(RecordBatchStreamAdapter::new(schema, kept))))
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, kept));
+        Ok(Remaining { touched, rows, plan: Some(physical) })
     }
+}
+
+/// What is left of files that lose rows.
+pub struct Remaining {
+    /// The files.
+    pub touched: Vec<DataFile>,
+    /// The rows that stay.
+    pub rows: SendableRecordBatchStream,
+    /// What reads them; none where nothing stays.
+    pub plan: Option<Arc<dyn ExecutionPlan>>,
 }
 
 /// Which rows of the target are looked at.
