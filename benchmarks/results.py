@@ -46,7 +46,7 @@ def occasion(*, quick: bool) -> Occasion:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "load": round(os.getloadavg()[0], 1),
