@@ -4,13 +4,14 @@ All structured values cross as JSON text; `registry.native` has their models.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 class DeltakeepError(Exception):
     """A failure of the engine; `args` are its code, from a closed list, and its message."""
 
     args: tuple[str, str]
 
+@final
 class Engine:
     """One native session; safe to use from several threads, releases the GIL while it works."""
 
@@ -43,6 +44,7 @@ class Engine:
     def compact(self, table: str, target_file_size: int | None = None) -> int | None: ...
     def cancel(self) -> None: ...
 
+@final
 class ScalarFunction:
     """A scalar function that another DataFusion can import."""
 

@@ -44,6 +44,7 @@ fn versions() -> PyResult<String> {
 #[pymodule]
 fn datafusion_ext(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
+    module.add_class::<capsule::ScalarFunction>()?;
     module.add("DeltakeepError", module.py().get_type::<error::DeltakeepError>())?;
     module.add_function(wrap_pyfunction!(capsule::udf_capsules, module)?)?;
     module.add_function(wrap_pyfunction!(reason_codes, module)?)?;
