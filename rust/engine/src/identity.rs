@@ -107,7 +107,9 @@ pub fn content_key(
 
 /// What is used of an input with the given schema.
 pub fn input_use(relation: &str, schema: &Schema) -> Result<InputUse> {
-    let columns = column_types(&format!("relation \"{relation}\""), schema)?;
+    let mut columns = column_types(&format!("relation \"{relation}\""), schema)?;
+    // Plans name columns; a writer that moves a column behind another one changes nothing.
+    columns.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(InputUse { schema_hash: hash_json(&columns), columns })
 }
 

@@ -30,7 +30,8 @@ use crate::error::{EngineError, Result};
 /// Characters that a Delta table without column mapping cannot have in a column's name.
 const REFUSED_CHARACTERS: [char; 9] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t'];
 /// Names that the change data feed and the engine use themselves.
-const RESERVED: [&str; 4] = ["_change_type", "_commit_version", "_commit_timestamp", "__weight"];
+const RESERVED: [&str; 6] =
+    ["_change_type", "_commit_version", "_commit_timestamp", "__weight", "__file", "__position"];
 
 /// The plan with a projection on top that gives every column a name and a type that its target can have.
 ///
@@ -117,7 +118,7 @@ fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> 
         if RESERVED.contains(&name.to_lowercase().as_str()) {
             return Err(EngineError::invalid_query(
                 subject,
-                format!("column \"{name}\" has a name that change feeds use; name it otherwise with AS"),
+                format!("column \"{name}\" has a name that change feeds and refreshes use; name it otherwise with AS"),
             ));
         }
         if name.is_empty() || name.contains(REFUSED_CHARACTERS) || name.contains('=') {

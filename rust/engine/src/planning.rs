@@ -19,7 +19,7 @@ use crate::changes::{ChangeSet, ChangeSets};
 use crate::error::EngineError;
 use crate::execution::Execution;
 use crate::inputs::Inputs;
-use crate::refresh::{dry_run, lake_error};
+use crate::refresh::{dry_run, gives_up, lake_error, reason};
 use crate::request::{Outcome, RefreshPlan, RefreshRequest, RowCount, ScanUnit, Strategy};
 use crate::session::EngineSession;
 
@@ -62,8 +62,8 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<Refre
         Ok(feeds) => feeds,
         Err(error) => {
             let error = EngineError::execution(&request.view.name, error);
-            if matches!(error.code(), "history_gone" | "schema_changed" | "missing_file") {
-                return Ok(recompute(Some((error.code().to_owned(), error.message())), target_size));
+            if gives_up(&error) {
+                return Ok(recompute(Some((reason(error.code()).to_owned(), error.message())), target_size));
             }
             return Err(error.into());
         }
@@ -72,9 +72,19 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<Refre
     let view = inputs.plan(session, &request.bundle)?;
     let change = match maintenance::change_plan(&view, &shapes) {
         Ok(change) => change,
-        Err(reason) => return Ok(recompute(Some((reason.code().to_owned(), reason.message())), target_size)),
+        Err(why) => return Ok(recompute(Some((why.code().to_owned(), why.message())), target_size)),
     };
-    let units = change_units(session, &execution, &inputs, &feeds, &shapes, &view, &change)?;
+    let units = match change_units(session, &execution, &inputs, &feeds, &shapes, &view, &change) {
+        Ok(units) => units,
+        // A change plan that DataFusion cannot optimize must not keep its view from being recomputed.
+        Err(error) => {
+            let error = EngineError::execution(&request.view.name, error);
+            if gives_up(&error) {
+                return Ok(recompute(Some((reason(error.code()).to_owned(), error.message())), target_size));
+            }
+            return Err(error.into());
+        }
+    };
     let appends = matches!(change, ChangePlan::Rows { .. }) && shapes.values().all(|shape| shape.insert_only);
     let change_rows = if request.exact && request.hypothetical.is_empty() {
         let result = dry_run(session, request).await?;

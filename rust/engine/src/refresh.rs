@@ -54,7 +54,7 @@ pub(crate) async fn dry_run(session: &EngineSession, request: &RefreshRequest) -
 }
 
 /// Whether a recomputation is the right answer to an error of the incremental path.
-fn gives_up(error: &EngineError) -> bool {
+pub(crate) fn gives_up(error: &EngineError) -> bool {
     matches!(
         error.code(),
         "budget_exceeded"
@@ -68,7 +68,7 @@ fn gives_up(error: &EngineError) -> bool {
 }
 
 /// The reason for a recomputation that stands behind an error of the incremental path.
-fn reason(code: &'static str) -> &'static str {
+pub(crate) fn reason(code: &'static str) -> &'static str {
     match code {
         "missing_file" => "history_gone",
         "out_of_memory" => "budget_exceeded",
@@ -183,14 +183,24 @@ impl<'a> Run<'a> {
         let execution = Execution::new(self.session, self.request.clock_ms)?;
         let optimized = execution.optimize(&inputs.now_plan(self.session, &self.request.bundle)?)?;
         self.progress.scan_units = inputs.scan_units(&optimized)?;
-        let physical = execution.physical(&optimized).await?;
+        let mut physical = execution.physical(&optimized).await?;
         self.progress.timed("plan", started);
         let target = self.target().await?;
         if self.request.write.recompute_difference
             && !self.request.replace_definition
             && let Some(target) = &target
         {
-            return self.write_difference(&inputs, &execution, target, &physical).await;
+            match self.write_difference(&inputs, &execution, target, &physical).await {
+                Ok(ended) => return Ok(ended),
+                Err(error) => {
+                    let error = EngineError::execution("difference", error);
+                    if !matches!(error.code(), "budget_exceeded" | "out_of_memory") {
+                        return Err(error.into());
+                    }
+                }
+            }
+            // The difference does not fit into memory, but replacing everything streams.
+            physical = execution.physical(&optimized).await?;
         }
         let schema = self.output_schema()?;
         let started = Instant::now();

@@ -261,6 +261,9 @@ pub(crate) fn check_readable(location: &TableLocation, protocol: &Protocol, meta
     if metadata.format.provider != "parquet" {
         return refuse(&format!("format {}", metadata.format.provider));
     }
+    if let Some(column) = floating_partition(metadata) {
+        return refuse(&format!("floating-point partition column '{column}'"));
+    }
     for feature in reader_features(protocol) {
         // Named, but with its mode off or without a column that needs it, a feature changes nothing.
         let idle = feature == "columnMapping" || (is_variant(&feature) && !has_variant(&metadata.schema_string));
@@ -269,6 +272,17 @@ pub(crate) fn check_readable(location: &TableLocation, protocol: &Protocol, meta
         }
     }
     Ok(())
+}
+
+/// A partition column of a floating-point type, if there is one.
+///
+/// `-0.0` and `0.0` are equal for joins and groups and lie in different partitions, so that pruning by the value of a
+/// partition would lose rows.
+fn floating_partition(metadata: &Metadata) -> Option<String> {
+    let schema: Value = serde_json::from_str(&metadata.schema_string).ok()?;
+    let floating = |field: &&Value| matches!(field["type"].as_str(), Some("float" | "double"));
+    let mut names = schema["fields"].as_array()?.iter().filter(floating).filter_map(|field| field["name"].as_str());
+    names.find(|name| metadata.partition_columns.iter().any(|column| column == name)).map(str::to_owned)
 }
 
 fn is_variant(feature: &str) -> bool {

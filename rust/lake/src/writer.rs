@@ -156,6 +156,16 @@ pub async fn write_files(
     schema: &SchemaRef,
     stream: SendableRecordBatchStream,
 ) -> Result<Vec<WrittenFile>> {
+    for name in &spec.partition_by {
+        if schema.field_with_name(name).is_ok_and(|field| field.data_type().is_floating()) {
+            return Err(LakeError::UnsupportedFeature {
+                uri: spec.location.uri.clone(),
+                feature: format!("floating-point partition column '{name}'"),
+                action: "written",
+                hint: "partition by another column, or cast it to a decimal or a string".to_owned(),
+            });
+        }
+    }
     let table = match lake.snapshot(&spec.location, None).await {
         Ok(snapshot) => Some(snapshot),
         Err(LakeError::NotATable { .. }) => None,
