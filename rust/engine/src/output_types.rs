@@ -118,7 +118,7 @@ fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> 
         if RESERVED.contains(&name.to_lowercase().as_str()) {
             return Err(EngineError::invalid_query(
                 subject,
-                format!("column \"{name}\" has a name that change feeds and refreshes use; name it otherwise with AS"),
+                format!("column \"{name}\" has a name that change feeds use; name it otherwise with AS"),
             ));
         }
         if name.is_empty() || name.contains(REFUSED_CHARACTERS) || name.contains('=') {
