@@ -49,7 +49,8 @@ shapes! {
     union_of_joins: "SELECT r.b, t.s FROM r JOIN t ON r.a = t.a UNION ALL SELECT u.c, r.s FROM u JOIN r ON u.c = r.b";
     join_with_constants: "SELECT r.a, v.n FROM r JOIN (VALUES (1, 'one'), (2, 'two')) v(k, n) ON r.a = v.k";
 
-    group_by_one_key: "SELECT a, count(*) AS n, sum(b) AS b, min(x) AS x FROM r GROUP BY a";
+    // No minimum of floats: where NaN occurs DataFusion's own depends on the order of rows (docs/limits.md).
+    group_by_one_key: "SELECT a, count(*) AS n, sum(b) AS b, min(b) AS least FROM r GROUP BY a";
     group_by_text_and_float: "SELECT s, x, count(*) AS n, max(b) AS b FROM r GROUP BY s, x";
     group_by_expression: "SELECT a % 2 AS parity, avg(b) AS b FROM r GROUP BY a % 2";
     group_by_without_aggregates: "SELECT a, s FROM r GROUP BY a, s";
