@@ -8,8 +8,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod aggregates;
 pub mod change_types;
+pub mod exact_sums;
+pub mod identifiers;
+pub mod nested;
 pub mod snapshot;
+pub mod spans;
+pub mod strings;
 pub mod tags;
 
 use std::sync::Arc;
@@ -84,7 +90,16 @@ impl Default for PlatformOptions {
 
 /// Every function of the platform, family by family.
 pub fn families() -> Vec<PlatformFunction> {
-    change_types::functions()
+    [
+        identifiers::functions(),
+        spans::functions(),
+        strings::functions(),
+        nested::functions(),
+        aggregates::functions(),
+        exact_sums::functions(),
+        change_types::functions(),
+    ]
+    .concat()
 }
 
 /// Installs the platform in a session and returns its snapshot.

@@ -8,6 +8,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::PlatformFunction;
 use crate::snapshot::FunctionSnapshot;
 
+/// Functions that make identifiers.
+pub const ID: &str = "id";
+/// Functions that hash values.
+pub const HASH: &str = "hash";
+/// Functions about ranges of positions in a text.
+pub const SPAN: &str = "span";
+/// Functions whose positions have a unit: bytes, UTF-16 code units or code points.
+pub const POSITION_ENCODING: &str = "position_encoding";
+/// Functions that bring texts into a canonical form.
+pub const STRING_NORM: &str = "string_norm";
+/// Functions about names of symbols.
+pub const SYMBOL: &str = "symbol";
+/// Functions about values that hold values.
+pub const NESTED: &str = "nested";
+/// Functions about maps.
+pub const MAP: &str = "map";
+/// Functions about lists.
+pub const LIST: &str = "list";
+/// Functions about structs.
+pub const STRUCT: &str = "struct";
+/// Functions that make one value of a group.
+pub const AGGREGATE: &str = "aggregate";
+/// Functions whose result does not depend on the order of rows, where that of their relatives does.
+pub const DETERMINISTIC: &str = "deterministic";
 /// Functions about changes of a table.
 pub const INCREMENTAL: &str = "incremental";
 /// Functions about Delta's change data feed.
