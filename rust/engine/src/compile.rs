@@ -23,7 +23,7 @@ use crate::lineage::{self, FunctionUse, Lineage};
 use crate::output_types::{column_types, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
-use crate::{dataframe_plan, sql};
+use crate::{dataframe_plan, row_order, set_operations, sql};
 
 /// What a view is defined by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,9 @@ fn compile_here(
         Definition::Sql(text) => sql::plan(&state, &subject, text, inputs)?,
         Definition::Proto(bytes) => dataframe_plan::plan(&state, &subject, bytes, &relations)?,
     };
-    let logical = storable(&subject, without_order(logical))?;
+    let logical = settled(&subject, storable(&subject, without_order(logical))?)?;
     let optimized = optimize(&state, &subject, &logical)?;
+    let optimized = row_order::without_ties(optimized).map_err(|error| EngineError::planning(&subject, error))?;
     let (plan, used) = narrow(&subject, &optimized, inputs)?;
     let relations: Vec<Arc<RelationTable>> =
         used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
@@ -128,6 +129,13 @@ fn definition_bytes(session: &EngineSession, subject: &str, definition: &Definit
         Definition::Sql(text) => Ok(text.as_bytes().to_vec()),
         Definition::Proto(bytes) => dataframe_plan::without_paths(&session.planning_state(), subject, bytes),
     }
+}
+
+/// The plan with what SQL leaves open, or DataFusion answers otherwise, decided.
+fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
+    set_operations::counted(plan)
+        .and_then(row_order::ordered_limits)
+        .map_err(|error| EngineError::planning(subject, error))
 }
 
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {

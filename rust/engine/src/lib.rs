@@ -30,14 +30,18 @@ pub mod records;
 pub mod refresh;
 pub mod relation_source;
 pub mod request;
+mod row_order;
 mod scan_units;
 pub mod session;
+mod set_operations;
 pub mod sql;
 
 #[cfg(test)]
 mod compile_tests;
 #[cfg(test)]
 mod dataframe_tests;
+#[cfg(test)]
+mod row_order_tests;
 mod target;
 #[cfg(test)]
 mod tpch;

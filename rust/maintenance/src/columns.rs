@@ -78,7 +78,8 @@ pub(crate) fn sum_of(mut terms: Vec<LogicalPlan>, schema: &DFSchema) -> Result<L
     project(expressions, union)
 }
 
-fn numbered(term: LogicalPlan) -> Result<Arc<LogicalPlan>, DataFusionError> {
+/// A plan whose columns are named by their positions, so that no two of them share a name.
+pub(crate) fn numbered(term: LogicalPlan) -> Result<Arc<LogicalPlan>, DataFusionError> {
     let columns = all_columns(term.schema());
     let expressions =
         columns.into_iter().enumerate().map(|(position, column)| column.alias(format!("__{position}"))).collect();
