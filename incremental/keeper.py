@@ -34,7 +34,7 @@ from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
 from incremental.observation import Datasets, Observation, Observed
-from incremental.planning import CycleFacts, Planner, Question
+from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
 from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
@@ -159,7 +159,7 @@ class Keeper:
         covered, unplanned = self._covered(views)
         observe(CycleEvent(EventKind.CYCLE_STARTED, None, {"cycle_id": cycle_id, "cause": cause, "views": covered}))
         asked = self._named(views) if force == "recompute" else frozenset()
-        facts = self._facts(observations, started_ms, recompute=asked)
+        facts = self._facts(observations, started_ms, covered, recompute=asked)
         results = [
             self._run_component(part, observations, facts, cycle_id, observe)
             for part in self.world.graph.components(covered)
@@ -408,8 +408,12 @@ class Keeper:
         self,
         observations: Mapping[DatasetName, Observation],
         clock_ms: int,
+        views: Iterable[ViewName],
+        world: World | None = None,
         recompute: frozenset[ViewName] = frozenset(),
     ) -> CycleFacts:
+        """What is the same for all of some views: among it, which of their targets nobody has committed to."""
+        compiled = (world or self.world).compiled.views
         return CycleFacts(
             clock_ms=clock_ms,
             pins=dataset_pins(observations),
@@ -418,6 +422,7 @@ class Keeper:
             lags_ms=self.effective_lags(),
             properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
             durable_after_commits=self._durable_after_commits,
+            targets=newest_targets(self._runtime, (compiled[name].view for name in views), self._shelf, clock_ms),
         )
 
     def _survey(
@@ -427,7 +432,7 @@ class Keeper:
         views: tuple[ViewName, ...],
         world: World | None = None,
     ) -> Survey:
-        facts = self._facts(observations, self._clock.now_ms())
+        facts = self._facts(observations, self._clock.now_ms(), views, world)
         return survey(self._runtime, world or self.world, observations, facts, self._shelf, question, views)
 
     def _run_component(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
@@ -42,6 +42,10 @@ class InputUse(NativeModel):
     schema_hash: str = ""
 
 
+# What was recorded while planning and decides no row; the identities speak for the settings.
+_FOR_PEOPLE: Final = frozenset({"displays", "settings"})
+
+
 class PlanBundle(NativeModel):
     """A compiled view: canonical plan bytes, their identities, and everything that was learned while planning.
 
@@ -71,6 +75,7 @@ class PlanBundle(NativeModel):
     engine_version: str = ""
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _runnable: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -81,12 +86,18 @@ class PlanBundle(NativeModel):
         document = json.loads(value) if isinstance(value, str | bytes) else value
         # The value is new: nobody else has seen it yet.
         bundle._document = dict(document)  # noqa: SLF001
+        bundle._runnable = {key: part for key, part in document.items() if key not in _FOR_PEOPLE}  # noqa: SLF001
         return bundle
 
     @property
     def document(self) -> Mapping[str, Any]:
         """Give the bundle as the engine wrote it: the JSON values that cross back."""
         return self._document
+
+    @property
+    def runnable(self) -> Mapping[str, Any]:
+        """Give what the engine needs of the bundle to run it: a fraction of the whole, which crosses many times."""
+        return self._runnable
 
     def to_json(self) -> dict[str, Any]:
         """Give the bundle as the engine wrote it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 import datafusion_ext
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
-from registry.errors import MustStop, from_native
+from registry.errors import DeltakeepError, MustStop, from_native
 from registry.functions import UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
 from registry.native import (
     AppendRequest,
@@ -149,6 +149,20 @@ class SessionRuntime:
         with native_errors():
             return self.engine.next_version_exists(table.to_json_text(), after)
 
+    def look(self, looks: Sequence[tuple[TableRef, int]]) -> tuple[bool | DeltakeepError, ...]:
+        """Say for each table whether the version after the given one exists; one that cannot be read has its error.
+
+        One crossing and one look at one object each, many of them at once.
+        """
+        if not looks:
+            return ()
+        asked = [
+            {"table": {"uri": table.uri, "options": dict(table.options)}, "after": after} for table, after in looks
+        ]
+        with native_errors():
+            seen = json.loads(self.engine.look(json.dumps(asked)))
+        return tuple(one if isinstance(one, bool) else from_native(one["code"], one["message"]) for one in seen)
+
     def latest_version(self, table: TableRef, at_least: int | None = None) -> int:
         """Give the newest version of a table, found by listing its log."""
         with native_errors():
@@ -208,15 +222,18 @@ class SessionRuntime:
     def query(
         self, sql: str, limit: int | None = None, tables: tuple[TableSpec, ...] | None = None
     ) -> pa.RecordBatchReader:
-        """Run a read-only query over the registered tables, or over `tables` alone."""
+        """Start a read-only query over the registered tables, or over `tables` alone.
+
+        Rows are computed as they are taken from the reader; `cancel` ends a reader that waits for some.
+        """
         specs = self.catalog.specs() if tables is None else tables
         named = tuple(
             QueryTable(name=spec.name, uri=spec.uri, options=dict(spec.storage_options), version=spec.version)
             for spec in specs
         )
         with native_errors():
-            stream = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
-            return pa.RecordBatchReader.from_stream(stream)
+            rows = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
+        return pa.RecordBatchReader.from_batches(rows.schema, _batches(rows))
 
     def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
         """Append rows to a table, which is created where it does not exist; gives the version made."""
@@ -280,6 +297,12 @@ def register_table_spec(runtime: SessionRuntime, spec: TableSpec) -> Registratio
 def deregister_table(runtime: SessionRuntime, name: str) -> None:
     """Forget a registered name."""
     runtime.catalog.remove(name)
+
+
+def _batches(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Take the rows of a query, with errors of ours where the query fails half-way."""
+    with native_errors():
+        yield from rows
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_an_idle_cycle_asks_one_question_a_table(shop: Shop) -> None:
     shop.cycle(keeper)
     shop.lake.calls.clear()
     shop.cycle(keeper)
-    assert dict(shop.lake.calls) == {"next_version_exists": 3}
+    assert dict(shop.lake.calls) == {"look": 2, "tables_looked_at": 3}, "datasets in one call, targets in another"
 
 
 def test_an_append_is_refreshed_incrementally(shop: Shop) -> None:

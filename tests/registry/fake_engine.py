@@ -67,6 +67,11 @@ class FakeEngine:
     def next_version_exists(self, table: str, after: int) -> bool:
         return len(self._table(table)) > after + 1
 
+    def look(self, looks: str) -> str:
+        return json.dumps(
+            [self.next_version_exists(json.dumps(one["table"]), one["after"]) for one in json.loads(looks)]
+        )
+
     def latest_version(self, table: str, at_least: int | None = None) -> int:
         return len(self._table(table)) - 1
 
@@ -160,7 +165,7 @@ class FakeEngine:
         frame = context.sql(asked["sql"])
         if asked["limit"] is not None:
             frame = frame.limit(asked["limit"])
-        return frame.to_arrow_table()
+        return frame.to_arrow_table().to_reader()
 
     def append(self, request: str, data: Any) -> int:
         uri = json.loads(request)["table"]["uri"]

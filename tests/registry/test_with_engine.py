@@ -76,6 +76,9 @@ def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, wr
     assert native.latest_version(orders) == 1
     assert native.next_version_exists(orders, 0)
     assert not native.next_version_exists(orders, 1)
+    absent = orders.model_copy(update={"uri": f"{orders.uri}_absent"})
+    assert native.look([(orders, 0), (absent, 0), (orders, 1)]) == (True, False, False)
+    assert native.look([]) == ()
     assert native.identity(orders, 1) == state.identity
 
     register_table_spec(native, TableSpec.delta("orders", orders))

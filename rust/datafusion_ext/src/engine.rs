@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatchIterator, RecordBatchReader};
+use arrow::array::RecordBatchReader;
 use arrow::ffi_stream::ArrowArrayStreamReader;
 use arrow::record_batch::RecordBatch;
-use arrow_pyarrow::{IntoPyArrow, PyArrowType};
+use arrow_pyarrow::PyArrowType;
 use engine::compile::Definition;
 use engine::request::CompileRequest;
 use engine::{EngineError, EngineOptions, EngineSession};
@@ -15,6 +15,7 @@ use lake::TableLocation;
 use pyo3::prelude::*;
 
 use crate::error::{from_json, raised, to_json};
+use crate::rows::RowStream;
 use crate::runtime::Tasks;
 
 /// One engine: threads, memory pool, caches and stores of a process.
@@ -22,7 +23,7 @@ use crate::runtime::Tasks;
 /// Requests and answers are JSON text; `registry/native.py` has their models.
 #[pyclass(frozen, module = "datafusion_ext")]
 pub struct Engine {
-    tasks: Tasks,
+    tasks: Arc<Tasks>,
     session: EngineSession,
 }
 
@@ -51,7 +52,7 @@ impl Engine {
             ..EngineOptions::default()
         };
         let session = EngineSession::new(options).map_err(|error| raised(&error))?;
-        Ok(Self { tasks: Tasks::new()?, session })
+        Ok(Self { tasks: Arc::new(Tasks::new()?), session })
     }
 
     /// Every setting of the session by name.
@@ -81,6 +82,13 @@ impl Engine {
     fn next_version_exists(&self, py: Python<'_>, table: &str, after: u64) -> PyResult<bool> {
         let table: TableLocation = from_json(table)?;
         self.tasks.wait(py, async { Ok(self.session.lake().next_version_exists(&table, after).await?) })
+    }
+
+    /// Look at many tables at once: for each, in order, whether its version after the given one is there, or an error.
+    fn look(&self, py: Python<'_>, looks: &str) -> PyResult<String> {
+        let looks = from_json(looks)?;
+        let seen = self.tasks.wait(py, async { Ok(engine::observe::look(&self.session, looks).await) })?;
+        to_json(&seen)
     }
 
     /// The newest version, by a listing that starts at `at_least`.
@@ -137,10 +145,9 @@ impl Engine {
             .map_err(|error| raised(&error))
     }
 
-    /// What a refresh would read and write; nothing is written.
+    /// What a refresh would read and write; nothing is written.  What was opened for it waits for that refresh.
     fn plan_refresh(&self, py: Python<'_>, request: &str) -> PyResult<String> {
-        let request = from_json(request)?;
-        let plan = self.tasks.wait(py, engine::planning::plan_refresh(&self.session, &request))?;
+        let plan = self.tasks.wait(py, engine::handover::plan_refresh(&self.session, request))?;
         to_json(&plan)
     }
 
@@ -148,7 +155,6 @@ impl Engine {
     #[pyo3(signature = (request, observer=None))]
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands an optional argument over by value")]
     fn refresh(&self, py: Python<'_>, request: &str, observer: Option<Py<PyAny>>) -> PyResult<String> {
-        let request = from_json(request)?;
         let tell = |step: &str| {
             if let Some(observer) = &observer {
                 Python::attach(|py| {
@@ -159,7 +165,7 @@ impl Engine {
                 });
             }
         };
-        let result = self.tasks.wait(py, engine::refresh::refresh(&self.session, &request, &tell))?;
+        let result = self.tasks.wait(py, engine::handover::run_refresh(&self.session, request, &tell))?;
         to_json(&result)
     }
 
@@ -170,13 +176,11 @@ impl Engine {
         to_json(&report)
     }
 
-    /// Run a query that only reads; the answer is a `pyarrow.RecordBatchReader`.
-    fn query<'py>(&self, py: Python<'py>, request: &str) -> PyResult<Bound<'py, PyAny>> {
+    /// Start a query that only reads; its rows are computed as they are taken.
+    fn query(&self, py: Python<'_>, request: &str) -> PyResult<RowStream> {
         let request = from_json(request)?;
         let rows = self.tasks.wait(py, engine::query::query(&self.session, &request))?;
-        let reader: Box<dyn RecordBatchReader + Send> =
-            Box::new(RecordBatchIterator::new(rows.batches.into_iter().map(Ok), Arc::clone(&rows.schema)));
-        reader.into_pyarrow(py)
+        Ok(RowStream::new(rows, Arc::clone(&self.tasks)))
     }
 
     /// Append rows to a table of records, which is created if it is not there; the version made.

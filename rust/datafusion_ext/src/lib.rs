@@ -6,6 +6,7 @@
 mod capsule;
 mod engine;
 mod error;
+mod rows;
 mod runtime;
 
 use pyo3::prelude::*;
@@ -44,6 +45,7 @@ fn versions() -> PyResult<String> {
 #[pymodule]
 fn datafusion_ext(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
+    module.add_class::<rows::RowStream>()?;
     module.add_class::<capsule::ScalarFunction>()?;
     module.add("DeltakeepError", module.py().get_type::<error::DeltakeepError>())?;
     module.add_function(wrap_pyfunction!(capsule::udf_capsules, module)?)?;

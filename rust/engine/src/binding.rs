@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder, cast, lit};
 
-use maintenance::WEIGHT;
+use maintenance::LEAF_WEIGHT;
 
 use crate::error::EngineError;
 
@@ -60,12 +60,30 @@ pub struct LeafNeeds {
     filters: Vec<Option<Expr>>,
 }
 
+/// Visit each scan of an optimized plan with the predicate that the optimizer left directly above it.
+pub fn visit_leaves(plan: &LogicalPlan, mut visit: impl FnMut(&TableScan, Option<&Expr>) -> Result<()>) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+                if let LogicalPlan::TableScan(scan) = input.as_ref() {
+                    visit(scan, Some(predicate))?;
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+            }
+            LogicalPlan::TableScan(scan) => visit(scan, None)?,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
 /// What an optimized plan reads from each relation and side.
 ///
 /// The predicates are those that the optimizer pushed into a leaf or left directly above it.
 pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNeeds>> {
     let mut needs = BTreeMap::<(Side, String), LeafNeeds>::new();
-    let mut note = |scan: &TableScan, above: Option<&Expr>| -> Result<()> {
+    visit_leaves(plan, |scan, above| {
         let (side, relation) = Side::of(&scan.table_name);
         let entry = needs.entry((side, relation.to_owned())).or_default();
         entry.columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
@@ -78,24 +96,11 @@ pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNee
             .iter()
             .chain(above)
             .flat_map(split_conjunction)
-            .filter(|predicate| !predicate.column_refs().iter().any(|column| column.name == WEIGHT))
+            .filter(|predicate| !predicate.column_refs().iter().any(|column| column.name == LEAF_WEIGHT))
             .map(unqualified)
             .collect::<Result<Vec<_>, _>>()?;
         entry.filters.push(conjunction(predicates));
         Ok(())
-    };
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
-                if let LogicalPlan::TableScan(scan) = input.as_ref() {
-                    note(scan, Some(predicate))?;
-                    return Ok(TreeNodeRecursion::Jump);
-                }
-            }
-            LogicalPlan::TableScan(scan) => note(scan, None)?,
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
     })?;
     for need in needs.values_mut() {
         let all = std::mem::take(&mut need.filters);

@@ -8,11 +8,13 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use lake::{PinnedTable, TableLocation, Version};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use crate::error::EngineError;
 use crate::refresh::lake_error;
@@ -44,15 +46,25 @@ pub struct QueryRequest {
     pub limit: Option<usize>,
 }
 
-/// The rows of a query.
+/// The rows of a query that runs: computed as they are asked for, and never more of them in memory than operators hold.
 pub struct Rows {
-    /// Their schema.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
+    schema: SchemaRef,
+    stream: Mutex<SendableRecordBatchStream>,
 }
 
-/// Run a query that only reads.
+impl Rows {
+    /// Their schema.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; none at the end.
+    pub async fn next(&self) -> Result<Option<RecordBatch>, EngineError> {
+        self.stream.lock().await.try_next().await.map_err(|error| EngineError::execution("query", error))
+    }
+}
+
+/// Start a query that only reads.
 pub async fn query(session: &EngineSession, request: &QueryRequest) -> Result<Rows, EngineError> {
     run(session, request).await.map_err(|error| EngineError::execution("query", error))
 }
@@ -73,13 +85,8 @@ async fn run(session: &EngineSession, request: &QueryRequest) -> Result<Rows> {
     if request.limit.is_some() {
         frame = frame.limit(0, request.limit)?;
     }
-    let mut stream = frame.execute_stream().await?;
-    let schema = stream.schema();
-    let mut batches = Vec::new();
-    while let Some(batch) = stream.try_next().await? {
-        batches.push(batch);
-    }
-    Ok(Rows { schema, batches })
+    let stream = frame.execute_stream().await?;
+    Ok(Rows { schema: stream.schema(), stream: Mutex::new(stream) })
 }
 
 /// Register the tables that the statement names; the others are not opened.

@@ -50,8 +50,9 @@ pub async fn append(
     let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches.into_iter().map(Ok)));
     let files = lake::write_files(lake, &spec, &schema, Box::pin(stream)).await?;
     for _ in 0..MAX_TRIES {
-        let base = match lake.latest_version(&request.table, None).await {
-            Ok(version) => Some(version),
+        // Carried on from the snapshot that writing the files has left, where a listing would grow with the log.
+        let base = match lake.snapshot(&request.table, None).await {
+            Ok(snapshot) => Some(snapshot.version),
             Err(LakeError::NotATable { .. }) => None,
             Err(error) => return Err(error.into()),
         };

@@ -30,7 +30,12 @@ use functions::{PlatformOptions, PlatformSnapshot};
 use futures::executor::block_on;
 use lake::{Lake, LakeOptions, TableLocation};
 
+use crate::change_plans::CompiledChanges;
 use crate::error::{EngineError, Result};
+use crate::feeds::Feeds;
+use crate::handover::Handovers;
+use crate::recent::Recent;
+use crate::templates::Template;
 
 /// The catalogue and the schema in which relations live; plans name them by their bare names.
 pub const CATALOG: &str = "deltakeep";
@@ -43,6 +48,8 @@ const DEFAULT_TARGET_PARTITIONS: usize = 2;
 const REPORTED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 /// Snapshots of tables that a session keeps open.
 const SNAPSHOT_CACHE: usize = 256;
+/// Optimized plans of each kind that a session keeps.
+const PLAN_CACHE: usize = 256;
 
 /// Settings that must not be overridden, with the reason.
 const FIXED: &[(&str, &str, &str)] = &[
@@ -87,7 +94,19 @@ pub struct EngineSession {
     settings: Arc<BTreeMap<String, String>>,
     lake: Lake,
     durable: bool,
+    caches: Arc<Caches>,
 }
+
+/// What a session remembers to be quicker; none of it is needed.
+struct Caches {
+    recomputes: Recent<String, Arc<Template>>,
+    changes: Recent<ChangeKey, Arc<CompiledChanges>>,
+    feeds: Feeds,
+    handovers: Handovers,
+}
+
+/// A view's plan by its fingerprint, and of each input whether it changed and whether rows were only added.
+pub(crate) type ChangeKey = (String, Vec<(String, bool, bool)>);
 
 impl std::fmt::Debug for EngineSession {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +150,33 @@ impl EngineSession {
             settings: Arc::new(settings),
             lake: Lake::new(LakeOptions { durable, snapshot_cache: SNAPSHOT_CACHE }),
             durable,
+            caches: Arc::new(Caches {
+                recomputes: Recent::new(PLAN_CACHE),
+                changes: Recent::new(PLAN_CACHE),
+                feeds: Feeds::new(),
+                handovers: Handovers::new(),
+            }),
         })
+    }
+
+    /// The plans of recomputations, by fingerprint.
+    pub(crate) fn recomputes(&self) -> &Recent<String, Arc<Template>> {
+        &self.caches.recomputes
+    }
+
+    /// The change plans, by fingerprint and shapes.
+    pub(crate) fn changes(&self) -> &Recent<ChangeKey, Arc<CompiledChanges>> {
+        &self.caches.changes
+    }
+
+    /// The feeds that were read last.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.caches.feeds
+    }
+
+    /// What plans left for their refreshes.
+    pub(crate) fn handovers(&self) -> &Handovers {
+        &self.caches.handovers
     }
 
     /// The lake behind the session.

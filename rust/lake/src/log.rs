@@ -200,7 +200,12 @@ pub(crate) struct Entry {
 
 /// Path of an entry below the table.
 pub(crate) fn entry_path(version: Version) -> Path {
-    Path::from(format!("_delta_log/{version:020}.json"))
+    Path::from(format!("_delta_log/{}", entry_name(version)))
+}
+
+/// Name of an entry in the folder of the log.
+pub(crate) fn entry_name(version: Version) -> String {
+    format!("{version:020}.json")
 }
 
 /// Hash of an entry (SHA-256, hex).

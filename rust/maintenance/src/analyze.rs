@@ -5,7 +5,7 @@
 use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::WEIGHT;
+use crate::columns::{LEAF_WEIGHT, WEIGHT};
 use crate::expressions::{self, shortened};
 use crate::joins::is_inner;
 use crate::leaves::is_table_function;
@@ -101,8 +101,9 @@ fn verdict(plan: &LogicalPlan, place: Place) -> Result<&'static str, Reason> {
             if is_table_function(scan) {
                 return Err(Reason::OperatorNotIncremental(operator_name(plan)));
             }
-            let reserved = scan.source.schema().fields().iter().any(|field| field.name() == WEIGHT);
-            if reserved { Err(Reason::UnsupportedExpression(WEIGHT.to_owned())) } else { Ok("linear") }
+            let schema = scan.source.schema();
+            let reserved = [WEIGHT, LEAF_WEIGHT].into_iter().find(|name| schema.field_with_name(name).is_ok());
+            reserved.map_or(Ok("linear"), |name| Err(Reason::UnsupportedExpression(name.to_owned())))
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)

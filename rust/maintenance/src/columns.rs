@@ -11,6 +11,12 @@ use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection, Uni
 /// The name of the signed weight of a changed row, an Int64 column.
 pub const WEIGHT: &str = "__weight";
 
+/// The name of the same in the change sets that leaves scan.
+///
+/// It is another one, because DataFusion's optimizer carries the columns of a scan upwards beside their projections,
+/// and a qualified and an unqualified column of one name are ambiguous.
+pub const LEAF_WEIGHT: &str = "__change_weight";
+
 /// The weight column of a plan of changes; it never has a qualifier.
 pub(crate) fn weight() -> Expr {
     named(WEIGHT)

@@ -11,7 +11,8 @@
 //! (consolidation keeps the two zeros apart all the same, so that no change between them is lost).
 //!
 //! Nothing here reads or runs anything.  Plans refer to their inputs by scans named `before.<relation>`,
-//! `now.<relation>` and `changes.<relation>`, which the caller binds; an input that did not change occurs as `now` only.
+//! `now.<relation>` and `changes.<relation>` (whose weight is the column [`LEAF_WEIGHT`]), which the caller binds; an
+//! input that did not change occurs as `now` only.
 //! Where no rule holds the answer is a [`Reason`], and the caller recomputes: never a guess.
 //!
 //! One concept has one file.  A new operator needs a rule in `derivation.rs`, a verdict in `analyze.rs` and a file.
@@ -43,7 +44,7 @@ use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 
 pub use analyze::{Analysis, OperatorMaintenance, analyze};
-pub use columns::WEIGHT;
+pub use columns::{LEAF_WEIGHT, WEIGHT};
 pub use consolidate::consolidate;
 pub use leaves::{Side, over};
 pub use reasons::Reason;

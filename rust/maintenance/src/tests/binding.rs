@@ -12,7 +12,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::lake::{History, RELATIONS, Row, schema_of};
-use crate::{STEPS, Side, WEIGHT};
+use crate::{LEAF_WEIGHT, STEPS, Side};
 
 /// A source that exists for the planner only, and claims to answer every filter exactly.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub(super) fn side_of(history: &History, side: Side, relation: &str) -> Arc<MemT
         Side::Now => memory(&schema, &table.now),
         Side::Changes => {
             let mut fields = schema.fields().to_vec();
-            fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
+            fields.push(Arc::new(Field::new(LEAF_WEIGHT, DataType::Int64, false)));
             let rows: Vec<Row> = table
                 .changes
                 .iter()
