@@ -48,7 +48,13 @@ DIRECTIVES: Final = {
 EXPECTATION: Final = re.compile(
     r"`(?P<view>\w+)` is (?P<strategy>refreshed|recomputed|skipped|kept|unchanged)(: (?P<reason>\w+))?"
 )
-STRATEGIES: Final = {"refreshed": "incremental", "recomputed": "recompute", "skipped": "skip", "kept": None, "unchanged": None}
+STRATEGIES: Final = {
+    "refreshed": "incremental",
+    "recomputed": "recompute",
+    "skipped": "skip",
+    "kept": None,
+    "unchanged": None,
+}
 
 Cells = list[list[str]]
 

@@ -40,13 +40,16 @@ impl Side {
     }
 
     /// Relation and side that a leaf's table name stands for; a bare name means the version of this refresh.
-    pub fn of(name: &TableReference) -> (Self, &str) {
+    ///
+    /// None for what was computed on the way ([`crate::change_plans::Held`]).
+    pub fn of(name: &TableReference) -> Option<(Self, &str)> {
         let side = match name.schema() {
             Some("before") => Self::Before,
             Some("changes") => Self::Changes,
-            _ => Self::Now,
+            None | Some("now") => Self::Now,
+            Some(_) => return None,
         };
-        (side, name.table())
+        Some((side, name.table()))
     }
 }
 
@@ -78,13 +81,13 @@ pub fn visit_leaves(plan: &LogicalPlan, mut visit: impl FnMut(&TableScan, Option
     Ok(())
 }
 
-/// What an optimized plan reads from each relation and side.
+/// What optimized plans read from each relation and side, all of them together.
 ///
 /// The predicates are those that the optimizer pushed into a leaf or left directly above it.
-pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNeeds>> {
+pub fn leaf_needs(plans: &[LogicalPlan]) -> Result<BTreeMap<(Side, String), LeafNeeds>> {
     let mut needs = BTreeMap::<(Side, String), LeafNeeds>::new();
-    visit_leaves(plan, |scan, above| {
-        let (side, relation) = Side::of(&scan.table_name);
+    let mut note = |scan: &TableScan, above: Option<&Expr>| {
+        let Some((side, relation)) = Side::of(&scan.table_name) else { return Ok(()) };
         let entry = needs.entry((side, relation.to_owned())).or_default();
         entry.columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
         for filter in &scan.filters {
@@ -101,7 +104,10 @@ pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNee
             .collect::<Result<Vec<_>, _>>()?;
         entry.filters.push(conjunction(predicates));
         Ok(())
-    })?;
+    };
+    for plan in plans {
+        visit_leaves(plan, &mut note)?;
+    }
     for need in needs.values_mut() {
         let all = std::mem::take(&mut need.filters);
         need.filter = all.into_iter().collect::<Option<Vec<_>>>().and_then(disjunction);

@@ -12,7 +12,7 @@ use maintenance::{InputShape, Reason};
 
 use crate::binding::{LeafNeeds, Side, bind};
 use crate::bundle::{InputSchema, PlanBundle, decode_plan, require_fitting};
-use crate::change_plans::{CompiledChanges, KEYS, empty_change_set};
+use crate::change_plans::{CompiledChanges, Held, empty_change_set};
 use crate::changes::{self, ChangeSets};
 use crate::error::EngineError;
 use crate::execution::Execution;
@@ -76,7 +76,7 @@ impl Inputs {
     /// The view's plan over the inputs at their new pins.
     pub fn now_plan(&self, session: &EngineSession, bundle: &PlanBundle) -> Result<LogicalPlan> {
         let plan = over_now(&self.plan(session, bundle)?)?;
-        bind(plan, &|name| self.table(session, name, &ChangeSets::new(), None))
+        bind(plan, &|name| self.table(session, name, &ChangeSets::new(), &Held::default()))
     }
 
     /// The optimized plan of a recomputation at the new pins.
@@ -87,7 +87,7 @@ impl Inputs {
         bundle: &PlanBundle,
     ) -> Result<LogicalPlan> {
         let none = ChangeSets::new();
-        let tables = |name: &TableReference| self.table(session, name, &none, None);
+        let tables = |name: &TableReference| self.table(session, name, &none, &Held::default());
         if let Some(template) = session.recomputes().get(&bundle.fingerprint) {
             require_fitting(session, bundle, &self.schemas())?;
             return template.bound(execution, &tables);
@@ -119,8 +119,8 @@ impl Inputs {
         let plan = self.plan(session, bundle)?;
         let none = ChangeSets::new();
         let compiled = CompiledChanges::compile(execution, &plan, shapes, &|name| match Side::of(name) {
-            (Side::Changes, relation) => empty_change_set(&self.get(relation)?.now.schema),
-            _ => self.table(session, name, &none, None),
+            Some((Side::Changes, relation)) => empty_change_set(&self.get(relation)?.now.schema),
+            _ => self.table(session, name, &none, &Held::default()),
         })?;
         // No clock is in a plan of changes: what depends on the time has none.
         Ok(compiled.map(|compiled| {
@@ -130,16 +130,16 @@ impl Inputs {
         }))
     }
 
-    /// The optimized plan of a template over pinned scans, change sets and, where it has them, the keys of groups.
+    /// The optimized plan of a template over pinned scans, change sets and what was computed on the way.
     pub fn bound(
         &self,
         session: &EngineSession,
         execution: &Execution,
         template: &Template,
         sets: &ChangeSets,
-        keys: Option<&Arc<dyn TableProvider>>,
+        held: &Held,
     ) -> Result<LogicalPlan> {
-        template.bound(execution, &|name| self.table(session, name, sets, keys))
+        template.bound(execution, &|name| self.table(session, name, sets, held))
     }
 
     /// What stands behind a leaf.
@@ -148,12 +148,9 @@ impl Inputs {
         session: &EngineSession,
         name: &TableReference,
         sets: &ChangeSets,
-        keys: Option<&Arc<dyn TableProvider>>,
+        held: &Held,
     ) -> Result<Arc<dyn TableProvider>> {
-        if let Some(keys) = keys.filter(|_| name.schema() == Some(KEYS)) {
-            return Ok(Arc::clone(keys));
-        }
-        let (side, relation) = Side::of(name);
+        let Some((side, relation)) = Side::of(name) else { return held.table(name) };
         let opened = self.get(relation)?;
         let scan = |snapshot: &Arc<TableSnapshot>| {
             let table = PinnedTable::new(session.lake().clone(), Arc::clone(snapshot));

@@ -123,7 +123,7 @@ async fn changes(
     } else {
         feeds.is_empty().then(RowCount::default)
     };
-    let appends = compiled.groups.is_none() && shapes.values().all(|shape| shape.insert_only);
+    let appends = compiled.groups.is_none() && compiled.insert_only;
     Ok(Ok(Changes { units, appends, rows }))
 }
 
@@ -186,7 +186,9 @@ fn change_units(
             units.push(inputs.change_unit(relation, feed, need)?);
         }
     }
-    units.extend(inputs.scan_units(compiled.first.optimized())?);
+    for template in compiled.steps.iter().chain([&compiled.first]) {
+        units.extend(inputs.scan_units(template.optimized())?);
+    }
     if let Some(groups) = &compiled.groups {
         units.extend(inputs.scan_units(groups.rows.optimized())?);
     }

@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake::{ChangeFeed, CommitStep, DataFile, WrittenFile};
 
 use crate::binding::{LeafNeeds, Side};
-use crate::change_plans::AffectedGroups;
+use crate::change_plans::{AffectedGroups, Held};
 use crate::changes::{self, ChangeSets};
 use crate::commit::{self, Commitment};
 use crate::difference::{Deletions, Matching, RowCounts};
@@ -31,6 +31,7 @@ use crate::progress::{Ended, Progress};
 use crate::request::{FileWork, Outcome, RefreshRequest, RefreshResult, RowCount, Strategy};
 use crate::session::EngineSession;
 use crate::target::{Among, Target, change_records, followed_by, repeated};
+use crate::templates::Template;
 
 /// What stands for the size of a pool without a limit.
 const DEFAULT_POOL_BYTES: u64 = 4 << 30;
@@ -195,17 +196,36 @@ impl<'a> Run<'a> {
         let Some(sets) = self.read_changes(inputs, &execution, &feeds, &compiled.needs).await? else {
             return Ok(Ended::default());
         };
+        let held = self.run_steps(inputs, &execution, &compiled.steps, &sets).await?;
         let started = Instant::now();
-        let first = inputs.bound(self.session, &execution, &compiled.first, &sets, None)?;
+        let first = inputs.bound(self.session, &execution, &compiled.first, &sets, &held)?;
         self.progress.scan_units.extend(inputs.scan_units(&first)?);
         self.progress.timed("plan", started);
         match &compiled.groups {
-            None => {
-                let insert_only = shapes.values().all(|shape| shape.insert_only);
-                self.apply_rows(inputs, &execution, target, &first, insert_only).await
-            }
+            None => self.apply_rows(inputs, &execution, target, &first, compiled.insert_only).await,
             Some(groups) => self.apply_groups(inputs, &execution, target, &first, groups, &sets).await,
         }
+    }
+
+    /// Compute what several plans of the change need, each once.
+    async fn run_steps(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        steps: &[Template],
+        sets: &ChangeSets,
+    ) -> Result<Held> {
+        let started = Instant::now();
+        let mut held = Held::default();
+        for step in steps {
+            let plan = inputs.bound(self.session, execution, step, sets, &held)?;
+            self.progress.scan_units.extend(inputs.scan_units(&plan)?);
+            let rows = execution.collect_optimized(&plan, self.budget()).await?;
+            self.progress.read = self.progress.read.plus(rows.read);
+            held.push(rows.table(&plan)?, rows);
+        }
+        self.progress.timed("steps", started);
+        Ok(held)
     }
 
     /// Compute the affected groups anew: `keys` is the plan of their keys.
@@ -232,7 +252,8 @@ impl<'a> Run<'a> {
             (inputs.recompute_plan(self.session, execution, &self.request.bundle)?, Among::All)
         } else {
             let keys = affected.table(keys)?;
-            let optimized = inputs.bound(self.session, execution, &groups.rows, sets, Some(&keys))?;
+            let held = Held::of_keys(Arc::clone(&keys));
+            let optimized = inputs.bound(self.session, execution, &groups.rows, sets, &held)?;
             let name = |index: &usize| target.snapshot.schema.field(*index).name().clone();
             (optimized, Among::Keys { keys, columns: groups.key_columns.iter().map(name).collect() })
         };
@@ -269,7 +290,9 @@ impl<'a> Run<'a> {
             sets.insert(relation.clone(), set);
         }
         self.progress.timed("changes", started);
-        Ok(sets.values().any(|set| set.rows > 0).then_some(sets))
+        // What is compared as a whole reads no change set, and says nothing of what is in it.
+        let empty = feeds.keys().all(|relation| sets.get(relation).is_some_and(|set| set.rows == 0));
+        Ok((!empty).then_some(sets))
     }
 
     async fn apply_rows(

@@ -47,7 +47,7 @@ fn unit<'a>(
     above: Option<&Expr>,
     source: &dyn Fn(Side, &str) -> Option<ScanSource<'a>>,
 ) -> Result<Option<ScanUnit>> {
-    let (side, relation) = Side::of(&scan.table_name);
+    let Some((side, relation)) = Side::of(&scan.table_name) else { return Ok(None) };
     let Some(source) = source(side, relation) else { return Ok(None) };
     let filters: Vec<Expr> =
         scan.filters.iter().chain(above).flat_map(split_conjunction).map(unqualified).collect::<Result<_>>()?;
