@@ -147,11 +147,9 @@ def test_a_python_view_becomes_a_bundle_like_that_of_its_sql(
 
 def test_our_functions_can_be_called_from_python_views(native: SessionRuntime, write_project: WriteProject) -> None:
     source = (
-        "from datafusion import col, udf\nfrom datafusion.user_defined import ScalarUDF\nimport datafusion_ext\n"
+        "from datafusion import col\nfrom datafusion_ext import cdf_is_upsert\n"
         "from registry.authoring import view\n\n"
-        "upsert = next(one for one in datafusion_ext.udf_capsules() if one.name == 'cdf_is_upsert')\n\n"
-        "@view\ndef inserted(orders):\n"
-        "    return orders.filter(ScalarUDF.from_pycapsule(upsert)(col('who'))).select('day')\n"
+        "@view\ndef inserted(orders):\n    return orders.filter(cdf_is_upsert(col('who'))).select('day')\n"
     )
     found = compiled(native, with_orders(native, write_project(views_py=source)))
     found.require_all()

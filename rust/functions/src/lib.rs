@@ -136,7 +136,7 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
 /// # Errors
 /// The message names the function that is missing or another one.
 pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
-    let expected = UdfPlanningSnapshot::new(&families(), &tags::planners_for(&families()));
+    let expected = UdfPlanningSnapshot::of_families();
     for function in &expected.functions {
         if !snapshot.functions.functions.contains(function) {
             return Err(format!("function \"{}\" was not installed", function.name));

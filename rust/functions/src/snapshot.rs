@@ -100,6 +100,12 @@ impl PlatformSnapshot {
 }
 
 impl UdfPlanningSnapshot {
+    /// The snapshot of everything that the platform has, as a session with all of it shows it.
+    pub fn of_families() -> Self {
+        let families = crate::families();
+        Self::new(&families, &crate::tags::planners_for(&families))
+    }
+
     pub(crate) fn new(functions: &[PlatformFunction], planners: &[DomainPlanner]) -> Self {
         let mut snapshots: Vec<FunctionSnapshot> = functions.iter().map(FunctionSnapshot::new).collect();
         snapshots.sort_by(|left, right| (&left.kind, &left.name).cmp(&(&right.kind, &right.name)));
