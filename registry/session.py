@@ -20,12 +20,14 @@ import datafusion_ext
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
 from registry.errors import MustStop, from_native
-from registry.functions import UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
+from registry.functions import FunctionEntry, UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
 from registry.native import (
     AppendRequest,
     ChangeSummary,
     CompileRequest,
     ExamineRequest,
+    FunctionProblem,
+    FunctionSource,
     QueryRequest,
     QueryTable,
     RefreshPlan,
@@ -171,6 +173,16 @@ class SessionRuntime:
 
     # --- plans ---
 
+    def define_functions(
+        self, sources: tuple[FunctionSource, ...]
+    ) -> tuple[tuple[FunctionEntry, ...], tuple[FunctionProblem, ...]]:
+        """Make the macros of a project: what each is, or everything that is wrong with them."""
+        texts = json.dumps([source.model_dump() for source in sources])
+        with native_errors():
+            answer = json.loads(self.engine.define_functions(texts))
+        functions = tuple(FunctionEntry.model_validate(one) for one in answer["functions"])
+        return functions, tuple(FunctionProblem.model_validate(one) for one in answer["problems"])
+
     def relations(self, sql: str) -> tuple[str, ...]:
         """Give the names of the tables that a query reads."""
         with native_errors():
@@ -206,16 +218,22 @@ class SessionRuntime:
     # --- rows ---
 
     def query(
-        self, sql: str, limit: int | None = None, tables: tuple[TableSpec, ...] | None = None
+        self,
+        sql: str,
+        limit: int | None = None,
+        tables: tuple[TableSpec, ...] | None = None,
+        functions: tuple[FunctionSource, ...] = (),
     ) -> pa.RecordBatchReader:
-        """Run a read-only query over the registered tables, or over `tables` alone."""
+        """Run a read-only query over the registered tables, or over `tables` alone; it may call the macros given."""
         specs = self.catalog.specs() if tables is None else tables
         named = tuple(
             QueryTable(name=spec.name, uri=spec.uri, options=dict(spec.storage_options), version=spec.version)
             for spec in specs
         )
         with native_errors():
-            stream = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
+            stream = self.engine.query(
+                QueryRequest(sql=sql, tables=named, limit=limit, functions=functions).to_json_text()
+            )
             return pa.RecordBatchReader.from_stream(stream)
 
     def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
@@ -255,7 +273,7 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
         engine=built,
         profile=profile,
         functions=functions,
-        rewrite_tags=tuple(rewrite_tag_index(functions.functions)),
+        rewrite_tags=tuple(rewrite_tag_index(functions)),
         domain_planner_names=domain_planner_names_from_snapshot(functions),
         settings=settings,
     )

@@ -25,8 +25,9 @@ fn reason_codes() -> PyResult<String> {
 
 /// The functions of the platform with their documentation, tags, planners and hash, as JSON.
 #[pyfunction]
-fn udf_snapshot() -> PyResult<String> {
-    error::to_json(&functions::UdfPlanningSnapshot::of_families())
+#[pyo3(signature = (*, planners=true))]
+fn udf_snapshot(planners: bool) -> PyResult<String> {
+    error::to_json(&functions::UdfPlanningSnapshot::of_families(planners))
 }
 
 /// The names of the steps of the commit protocol, in their order, as JSON.

@@ -12,6 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
 use datafusion::physical_plan::displayable;
+use functions::Macros;
 use futures::executor::block_on;
 
 use crate::bundle::{Displays, InputSchema, InputUse, PlanBundle, engine_version};
@@ -45,7 +46,22 @@ pub fn compile(
     definition: &Definition,
     inputs: &[InputSchema],
 ) -> Result<PlanBundle> {
-    on_deep_stack(|| compile_here(session, name, definition, inputs)).map_err(|error| EngineError::no_thread(&error))?
+    compile_with_macros(session, name, definition, inputs, &Macros::default())
+}
+
+/// Compiles a view that may call the macros of its project; a DataFrame calls none.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with_macros(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+    macros: &Macros,
+) -> Result<PlanBundle> {
+    on_deep_stack(|| compile_here(session, name, definition, inputs, macros))
+        .map_err(|error| EngineError::no_thread(&error))?
 }
 
 fn compile_here(
@@ -53,10 +69,12 @@ fn compile_here(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    macros: &Macros,
 ) -> Result<PlanBundle> {
     let subject = format!("view \"{name}\"");
-    let state = session.planning_state();
+    let mut state = session.planning_state();
     session.require_platform(&state)?;
+    macros.register(&mut state).map_err(|error| EngineError::planning(&subject, error))?;
     let relations: Vec<Arc<RelationTable>> =
         inputs.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     register(&state, &relations).map_err(|error| EngineError::planning(&subject, error))?;
@@ -73,7 +91,9 @@ fn compile_here(
     let encoded = encode(session, &subject, &plan, &relations)?;
 
     let mut lineage = lineage::extract(&plan);
+    let macros_used = note_written_functions(&mut lineage, &logical, macros);
     let functions_used = function_hashes(session, &subject, &lineage)?;
+    let closure = closure(&functions_used, &macros_used);
     require_tags(session, &mut lineage);
     let inputs_used: BTreeMap<String, InputUse> = used
         .iter()
@@ -83,9 +103,9 @@ fn compile_here(
     let platform = session.platform();
     Ok(PlanBundle {
         name: name.to_owned(),
-        compile_key: compile_key(session, &definition_bytes(session, &subject, definition)?, inputs)?,
-        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &functions_used, &inputs_used),
-        content_key: content_key(session, &meaning, &functions_used, &inputs_used),
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs)?,
+        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
+        content_key: content_key(session, &meaning, &closure, &inputs_used),
         output_schema: column_types(&subject, &target)?,
         table_schema: lake::delta_schema_json(&subject, &target)?,
         required_functions: lineage.required_functions.clone(),
@@ -93,7 +113,9 @@ fn compile_here(
         function_snapshot_hash: platform.functions.snapshot_hash.clone(),
         function_registry_hash: platform.registry_hash.clone(),
         functions_used,
+        macros_used,
         domain_planners: platform.functions.domain_planners.clone(),
+        domain_planner_functions: platform.functions.domain_planner_functions.clone(),
         settings: session.settings().clone(),
         displays: displays(&state, &logical, &plan),
         // What will run is what was decoded, so that is what is analyzed.
@@ -117,15 +139,42 @@ pub fn definition_key(
     definition: &Definition,
     inputs: &[InputSchema],
 ) -> Result<String> {
+    definition_key_with_macros(session, name, definition, inputs, &Macros::default())
+}
+
+/// The compile key of a definition that may call macros: those that it can reach are part of it.
+///
+/// # Errors
+/// As [`definition_key`], and `invalid_query` for a text that is not one query.
+pub fn definition_key_with_macros(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+    macros: &Macros,
+) -> Result<String> {
     let subject = format!("view \"{name}\"");
-    let bytes = on_deep_stack(|| definition_bytes(session, &subject, definition))
+    let bytes = on_deep_stack(|| definition_bytes(session, &subject, definition, macros))
         .map_err(|error| EngineError::no_thread(&error))??;
     compile_key(session, &bytes, inputs)
 }
 
-fn definition_bytes(session: &EngineSession, subject: &str, definition: &Definition) -> Result<Vec<u8>> {
+fn definition_bytes(
+    session: &EngineSession,
+    subject: &str,
+    definition: &Definition,
+    macros: &Macros,
+) -> Result<Vec<u8>> {
     match definition {
-        Definition::Sql(text) => Ok(text.as_bytes().to_vec()),
+        Definition::Sql(text) if macros.is_empty() => Ok(text.as_bytes().to_vec()),
+        Definition::Sql(text) => {
+            let called = sql::called_functions(&session.planning_state(), subject, text)?;
+            let mut bytes = text.as_bytes().to_vec();
+            for (name, hash) in macros.reachable(called.iter().map(String::as_str)) {
+                bytes.extend_from_slice(format!("\0{name}\0{hash}").as_bytes());
+            }
+            Ok(bytes)
+        }
         Definition::Proto(bytes) => dataframe_plan::without_paths(&session.planning_state(), subject, bytes),
     }
 }
@@ -228,6 +277,26 @@ pub fn unknown_relation(subject: &str, relation: &str, inputs: &[InputSchema]) -
         relation: relation.to_owned(),
         known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
     }
+}
+
+/// Adds the functions that a view calls as it is written: a call that was folded into a literal is part of its meaning,
+/// though not of its plan any more.
+///
+/// Returns the macros among them, and those that they call, with their hashes.
+fn note_written_functions(lineage: &mut Lineage, logical: &LogicalPlan, macros: &Macros) -> BTreeMap<String, String> {
+    let written = lineage::functions(logical);
+    let scalar = written.iter().filter(|used| used.kind == "scalar");
+    let macros_used = macros.reachable(scalar.map(|used| used.name.as_str()));
+    let own = written.into_iter().filter(|used| !(used.kind == "scalar" && macros_used.contains_key(&used.name)));
+    let every: BTreeSet<FunctionUse> = own.chain(std::mem::take(&mut lineage.functions)).collect();
+    lineage.functions = every.into_iter().collect();
+    macros_used
+}
+
+/// Everything whose change changes the view: its functions, and the macros that they came from.
+fn closure(functions: &BTreeMap<String, String>, macros: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let macros = macros.iter().map(|(name, hash)| (format!("macro:{name}"), hash.clone()));
+    functions.iter().map(|(name, hash)| (name.clone(), hash.clone())).chain(macros).collect()
 }
 
 fn function_hashes(session: &EngineSession, subject: &str, lineage: &Lineage) -> Result<BTreeMap<String, String>> {

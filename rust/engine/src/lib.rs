@@ -38,6 +38,8 @@ pub mod sql;
 mod compile_tests;
 #[cfg(test)]
 mod dataframe_tests;
+#[cfg(test)]
+mod function_tests;
 mod target;
 #[cfg(test)]
 mod tpch;

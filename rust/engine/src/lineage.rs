@@ -10,7 +10,7 @@ mod predicates;
 #[cfg(test)]
 mod tests;
 
-pub use extract::{extract, predicate_expressions};
+pub use extract::{extract, functions, predicate_expressions};
 
 use std::collections::BTreeSet;
 
@@ -169,7 +169,7 @@ pub struct Lineage {
     pub subqueries: Vec<SubqueryLineage>,
     /// Expressions of operators that compute, in plan order.
     pub expressions: Vec<ExpressionLineage>,
-    /// Functions, sorted.
+    /// Functions, sorted; also those whose calls were folded into literals.
     pub functions: Vec<FunctionUse>,
     /// The platform's functions among them, sorted.
     pub required_functions: Vec<String>,

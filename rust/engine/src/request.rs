@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use functions::MacroSource;
 use lake::{TableLocation, Version};
 use maintenance::OperatorMaintenance;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct CompileRequest {
     pub sql: Option<String>,
     /// The schemas of what it may read.
     pub inputs: Vec<RelationSchema>,
+    /// The macros of its project.
+    #[serde(default)]
+    pub functions: Vec<MacroSource>,
 }
 
 /// The schema of a relation.

@@ -39,6 +39,25 @@ pub const CDF: &str = "cdf";
 /// Functions about Delta tables.
 pub const DELTA: &str = "delta";
 
+/// Every tag.
+pub const ALL: &[&str] = &[
+    ID,
+    HASH,
+    SPAN,
+    POSITION_ENCODING,
+    STRING_NORM,
+    SYMBOL,
+    NESTED,
+    MAP,
+    LIST,
+    STRUCT,
+    AGGREGATE,
+    DETERMINISTIC,
+    INCREMENTAL,
+    CDF,
+    DELTA,
+];
+
 /// A named set of planning rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DomainPlanner {
@@ -55,12 +74,28 @@ impl DomainPlanner {
     pub fn identity(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+
+    /// The functions whose tags switch it on, sorted.
+    pub fn switched_on_by(&self, functions: &[FunctionSnapshot]) -> Vec<String> {
+        let names: BTreeSet<&String> = functions
+            .iter()
+            .filter(|function| function.rewrite_tags.iter().any(|tag| self.tags.contains(&tag.as_str())))
+            .map(|function| &function.name)
+            .collect();
+        names.into_iter().cloned().collect()
+    }
 }
 
 /// Every domain planner that there is.
 ///
-/// `change_types`: calls over literals are folded while planning (`simplify` of that family).
-const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner { name: "change_types", tags: &[CDF], version: 1 }];
+/// - `change_types`: calls over literals are folded while planning (`simplify` of that family).
+/// - `idempotence`: cleaning what is clean already is left out ([`crate::rewrites`]).
+/// - `spans`: operators over spans ([`crate::planner`]).
+const DOMAIN_PLANNERS: &[DomainPlanner] = &[
+    DomainPlanner { name: "change_types", tags: &[CDF], version: 1 },
+    DomainPlanner { name: "idempotence", tags: &[STRING_NORM, LIST, MAP], version: 1 },
+    DomainPlanner { name: "spans", tags: &[SPAN], version: 1 },
+];
 
 /// Tags with the names of the functions that carry them, both sorted.
 pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec<String>> {

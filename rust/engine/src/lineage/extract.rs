@@ -45,6 +45,21 @@ pub fn extract(plan: &LogicalPlan) -> Lineage {
     }
 }
 
+/// Every function that a plan calls, in its queries inside expressions too, whether or not it is optimized.
+pub fn functions(plan: &LogicalPlan) -> BTreeSet<FunctionUse> {
+    let mut found = BTreeSet::new();
+    // The visitors do not fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                found.extend(function_of(part));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
+}
+
 /// The predicates of a scan as expressions over unqualified columns.
 ///
 /// # Errors
