@@ -10,12 +10,14 @@
 
 pub mod aggregates;
 pub mod change_types;
+pub mod exact_rewrite;
 pub mod exact_sums;
 pub mod identifiers;
 pub mod nested;
 pub mod snapshot;
 pub mod spans;
 pub mod strings;
+pub mod superaccumulator;
 pub mod tags;
 
 use std::sync::Arc;

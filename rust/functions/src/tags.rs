@@ -59,8 +59,12 @@ impl DomainPlanner {
 
 /// Every domain planner that there is.
 ///
-/// `change_types`: calls over literals are folded while planning (`simplify` of that family).
-const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner { name: "change_types", tags: &[CDF], version: 1 }];
+/// - `change_types`: calls over literals are folded while planning (`simplify` of that family).
+/// - `exact_sums`: sums of floats in views become exact ([`exact_rewrite`](crate::exact_rewrite)).
+const DOMAIN_PLANNERS: &[DomainPlanner] = &[
+    DomainPlanner { name: "change_types", tags: &[CDF], version: 1 },
+    DomainPlanner { name: "exact_sums", tags: &[DETERMINISTIC], version: 1 },
+];
 
 /// Tags with the names of the functions that carry them, both sorted.
 pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec<String>> {
