@@ -233,6 +233,7 @@ def _compile_view(
         name=view.name,
         sql=sql,
         inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
+        exact_sums=view.exact_sums,
     )
     try:
         if isinstance(definition, PythonDefinition):

@@ -220,11 +220,15 @@ class InputSchema(NativeRequest):
 
 
 class CompileRequest(NativeRequest):
-    """Asks for a view's bundle; `sql` is None where the plan comes as bytes."""
+    """Asks for a view's bundle; `sql` is None where the plan comes as bytes.
+
+    With `exact_sums` sums of floats do not depend on the order of rows.
+    """
 
     name: str
     sql: str | None
     inputs: tuple[InputSchema, ...]
+    exact_sums: bool = True
 
     def to_json_text(self) -> str:
         """Give the JSON text for the engine."""
@@ -419,6 +423,7 @@ class VerifyReport(NativeModel):
     unexpected: int = 0
     samples: tuple[Any, ...] = ()
     approximate_columns: tuple[str, ...] = ()
+    approximate_reason: str | None = None
 
 
 class QueryTable(NativeRequest):

@@ -123,7 +123,7 @@ impl Engine {
         let (request, definition) = definition(request, plan)?;
         let bundle = self.tasks.wait(py, async {
             let inputs = request.input_schemas()?;
-            engine::compile::compile(&self.session, &request.name, &definition, &inputs)
+            engine::compile::compile(&self.session, &request.name, &definition, &inputs, request.options())
         })?;
         to_json(&bundle)
     }
@@ -133,7 +133,7 @@ impl Engine {
     fn compile_key(&self, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
         let (request, definition) = definition(request, plan)?;
         let inputs = request.input_schemas().map_err(|error| raised(&error))?;
-        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs)
+        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs, request.options())
             .map_err(|error| raised(&error))
     }
 
