@@ -249,6 +249,7 @@ def _compile_view(
         inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
         # A DataFrame is planned by another DataFusion, which knows no macros.
         functions=functions_in_order(project.functions) if sql is not None else (),
+        exact_sums=view.exact_sums,
     )
     try:
         if isinstance(definition, PythonDefinition):

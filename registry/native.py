@@ -234,12 +234,16 @@ class FunctionProblem(NativeModel):
 
 
 class CompileRequest(NativeRequest):
-    """Asks for a view's bundle; `sql` is None where the plan comes as bytes. `functions` are the project's macros."""
+    """Asks for a view's bundle; `sql` is None where the plan comes as bytes. `functions` are the project's macros.
+
+    With `exact_sums` sums of floats do not depend on the order of rows.
+    """
 
     name: str
     sql: str | None
     inputs: tuple[InputSchema, ...]
     functions: tuple[FunctionSource, ...] = ()
+    exact_sums: bool = True
 
     def to_json_text(self) -> str:
         """Give the JSON text for the engine."""
@@ -434,6 +438,7 @@ class VerifyReport(NativeModel):
     unexpected: int = 0
     samples: tuple[Any, ...] = ()
     approximate_columns: tuple[str, ...] = ()
+    approximate_reason: str | None = None
 
 
 class QueryTable(NativeRequest):

@@ -338,6 +338,7 @@ def place_views(
             write=one.options.write,
             source=one.source,
             description=one.options.description,
+            exact_sums=one.options.exact_sums,
         )
     return views
 

@@ -137,7 +137,8 @@ impl Engine {
         let bundle = self.tasks.wait(py, async {
             let inputs = request.input_schemas()?;
             let macros = self.session.macros(&request.functions)?;
-            engine::compile::compile_with_macros(&self.session, &request.name, &definition, &inputs, &macros)
+            let options = request.options();
+            engine::compile::compile_with_macros(&self.session, &request.name, &definition, &inputs, options, &macros)
         })?;
         to_json(&bundle)
     }
@@ -148,8 +149,16 @@ impl Engine {
         let (request, definition) = definition(request, plan)?;
         let inputs = request.input_schemas().map_err(|error| raised(&error))?;
         let macros = self.session.macros(&request.functions).map_err(|error| raised(&error))?;
-        engine::compile::definition_key_with_macros(&self.session, &request.name, &definition, &inputs, &macros)
-            .map_err(|error| raised(&error))
+        let options = request.options();
+        engine::compile::definition_key_with_macros(
+            &self.session,
+            &request.name,
+            &definition,
+            &inputs,
+            options,
+            &macros,
+        )
+        .map_err(|error| raised(&error))
     }
 
     /// What a refresh would read and write; nothing is written.

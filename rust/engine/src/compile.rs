@@ -35,6 +35,21 @@ pub enum Definition {
     Proto(Vec<u8>),
 }
 
+/// What a view says about its plan beside the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// Whether sums of floats, and what is made of them, are exact and so independent of the order of rows.
+    ///
+    /// The plan with exact sums *is* the view then, for refreshes of every kind and for the audit.
+    pub exact_sums: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self { exact_sums: true }
+    }
+}
+
 /// Compiles a view over inputs with the given schemas.
 ///
 /// # Errors
@@ -45,8 +60,9 @@ pub fn compile(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
 ) -> Result<PlanBundle> {
-    compile_with_macros(session, name, definition, inputs, &Macros::default())
+    compile_with_macros(session, name, definition, inputs, options, &Macros::default())
 }
 
 /// Compiles a view that may call the macros of its project; a DataFrame calls none.
@@ -58,9 +74,10 @@ pub fn compile_with_macros(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
     macros: &Macros,
 ) -> Result<PlanBundle> {
-    on_deep_stack(|| compile_here(session, name, definition, inputs, macros))
+    on_deep_stack(|| compile_here(session, name, definition, inputs, options, macros))
         .map_err(|error| EngineError::no_thread(&error))?
 }
 
@@ -69,6 +86,7 @@ fn compile_here(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
     macros: &Macros,
 ) -> Result<PlanBundle> {
     let subject = format!("view \"{name}\"");
@@ -84,14 +102,19 @@ fn compile_here(
         Definition::Proto(bytes) => dataframe_plan::plan(&state, &subject, bytes, &relations)?,
     };
     let logical = storable(&subject, without_order(logical))?;
-    let optimized = optimize(&state, &subject, &logical)?;
+    let exact = if options.exact_sums {
+        exact_sums(&state, &subject, logical.clone())?
+    } else {
+        Transformed::no(logical.clone())
+    };
+    let optimized = optimize(&state, &subject, &exact.data)?;
     let (plan, used) = narrow(&subject, &optimized, inputs)?;
     let relations: Vec<Arc<RelationTable>> =
         used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     let encoded = encode(session, &subject, &plan, &relations)?;
 
     let mut lineage = lineage::extract(&plan);
-    let macros_used = note_written_functions(&mut lineage, &logical, macros);
+    let macros_used = note_written_functions(&mut lineage, &exact.data, macros);
     let functions_used = function_hashes(session, &subject, &lineage)?;
     let closure = closure(&functions_used, &macros_used);
     require_tags(session, &mut lineage);
@@ -103,9 +126,10 @@ fn compile_here(
     let platform = session.platform();
     Ok(PlanBundle {
         name: name.to_owned(),
-        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs)?,
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs, options)?,
         fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
-        content_key: content_key(session, &meaning, &closure, &inputs_used),
+        // The option changes the meaning of those views only in which there is something to make exact.
+        content_key: content_key(session, &meaning, exact.transformed, &closure, &inputs_used),
         output_schema: column_types(&subject, &target)?,
         table_schema: lake::delta_schema_json(&subject, &target)?,
         required_functions: lineage.required_functions.clone(),
@@ -138,8 +162,9 @@ pub fn definition_key(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
 ) -> Result<String> {
-    definition_key_with_macros(session, name, definition, inputs, &Macros::default())
+    definition_key_with_macros(session, name, definition, inputs, options, &Macros::default())
 }
 
 /// The compile key of a definition that may call macros: those that it can reach are part of it.
@@ -151,12 +176,13 @@ pub fn definition_key_with_macros(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
     macros: &Macros,
 ) -> Result<String> {
     let subject = format!("view \"{name}\"");
     let bytes = on_deep_stack(|| definition_bytes(session, &subject, definition, macros))
         .map_err(|error| EngineError::no_thread(&error))??;
-    compile_key(session, &bytes, inputs)
+    compile_key(session, &bytes, inputs, options)
 }
 
 fn definition_bytes(
@@ -182,6 +208,16 @@ fn definition_bytes(
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
     state.optimize(plan).map_err(|error| EngineError::planning(subject, error))
+}
+
+/// The plan with exact functions in the place of sums of floats, if there are any.
+fn exact_sums(state: &SessionState, subject: &str, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    // Whether a sum is one of floats is known only when types are coerced.
+    state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .and_then(|analyzed| functions::exact_rewrite::exact_sums(analyzed, state))
+        .map_err(|error| EngineError::planning(subject, error))
 }
 
 /// The plan without an ORDER BY at its top: a view is a bag of rows.

@@ -10,7 +10,7 @@ use functions::{MacroSource, Macros};
 use lake::TableLocation;
 
 use crate::bundle::{InputSchema, PlanBundle, decode_plan};
-use crate::compile::{Definition, compile, compile_with_macros, definition_key_with_macros};
+use crate::compile::{CompileOptions, Definition, compile, compile_with_macros, definition_key_with_macros};
 use crate::query::{NamedTable, QueryRequest, query};
 use crate::records::{AppendRequest, append};
 use crate::session::{EngineOptions, EngineSession};
@@ -42,12 +42,20 @@ fn all(session: &EngineSession) -> Macros {
 }
 
 fn compiled(session: &EngineSession, macros: &Macros, text: &str) -> PlanBundle {
-    compile_with_macros(session, "v", &Definition::Sql(text.to_owned()), &inputs(), macros)
+    compile_with_macros(session, "v", &Definition::Sql(text.to_owned()), &inputs(), CompileOptions::default(), macros)
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn key(session: &EngineSession, macros: &Macros, text: &str) -> String {
-    definition_key_with_macros(session, "v", &Definition::Sql(text.to_owned()), &inputs(), macros).unwrap()
+    definition_key_with_macros(
+        session,
+        "v",
+        &Definition::Sql(text.to_owned()),
+        &inputs(),
+        CompileOptions::default(),
+        macros,
+    )
+    .unwrap()
 }
 
 /// Views by how they use `cdf_is_upsert`: not at all, directly, in a literal that is folded, through one macro, two.
@@ -110,7 +118,8 @@ fn a_stored_plan_has_the_expressions_of_its_macros() {
     }
     assert!(bundle.displays.optimized.contains("cdf_is_upsert(t.kind)"), "{}", bundle.displays.optimized);
     let same = "SELECT id FROM t WHERE cdf_is_upsert(kind) AND NOT (delay > 15)";
-    let written = compile(&session, "v", &Definition::Sql(same.to_owned()), &inputs()).unwrap();
+    let written =
+        compile(&session, "v", &Definition::Sql(same.to_owned()), &inputs(), CompileOptions::default()).unwrap();
     assert_eq!(bundle.plan_bytes, written.plan_bytes);
     assert_ne!(bundle.content_key, written.content_key);
     // Running it takes no macro.
@@ -128,8 +137,15 @@ fn a_call_that_is_wrong_is_told_like_every_other() {
         ("SELECT id, late(minute => delay) AS l FROM t", "minute"),
         ("SELECT id, later(delay) AS l FROM t", "late"),
     ] {
-        let error =
-            compile_with_macros(&session, "v", &Definition::Sql(text.to_owned()), &inputs(), &macros).unwrap_err();
+        let error = compile_with_macros(
+            &session,
+            "v",
+            &Definition::Sql(text.to_owned()),
+            &inputs(),
+            CompileOptions::default(),
+            &macros,
+        )
+        .unwrap_err();
         assert_eq!(error.code(), "invalid_query", "{text}: {error}");
         assert!(error.message().contains(part), "{text}: {error}");
     }

@@ -35,6 +35,8 @@ pub enum Derivation {
     Computed,
     /// A value over many rows: an aggregate or a window function.
     Aggregated,
+    /// A float over many rows whose last digits depend on their order, as a sum that is not exact.
+    OrderDependent,
 }
 
 /// One input column of an output column.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bundle::{InputSchema, PlanBundle};
+use crate::compile::CompileOptions;
 use crate::error::Result;
 
 /// What a view is compiled from.
@@ -24,6 +25,13 @@ pub struct CompileRequest {
     /// The macros of its project.
     #[serde(default)]
     pub functions: Vec<MacroSource>,
+    /// Whether its sums of floats are exact.
+    #[serde(default = "exact_by_default")]
+    pub exact_sums: bool,
+}
+
+fn exact_by_default() -> bool {
+    CompileOptions::default().exact_sums
 }
 
 /// The schema of a relation.
@@ -36,6 +44,11 @@ pub struct RelationSchema {
 }
 
 impl CompileRequest {
+    /// What decides the plan beside the definition.
+    pub fn options(&self) -> CompileOptions {
+        CompileOptions { exact_sums: self.exact_sums }
+    }
+
     /// The schemas in Arrow's types.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 
 pub mod aggregates;
 pub mod change_types;
+pub mod exact_rewrite;
 pub mod exact_sums;
 pub mod identifiers;
 pub mod macro_function;
@@ -21,6 +22,7 @@ pub mod rewrites;
 pub mod snapshot;
 pub mod spans;
 pub mod strings;
+pub mod superaccumulator;
 pub mod tags;
 
 use std::sync::Arc;

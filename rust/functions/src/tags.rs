@@ -89,10 +89,12 @@ impl DomainPlanner {
 /// Every domain planner that there is.
 ///
 /// - `change_types`: calls over literals are folded while planning (`simplify` of that family).
+/// - `exact_sums`: sums of floats in views become exact ([`exact_rewrite`](crate::exact_rewrite)).
 /// - `idempotence`: cleaning what is clean already is left out ([`crate::rewrites`]).
 /// - `spans`: operators over spans ([`crate::planner`]).
 const DOMAIN_PLANNERS: &[DomainPlanner] = &[
     DomainPlanner { name: "change_types", tags: &[CDF], version: 1 },
+    DomainPlanner { name: "exact_sums", tags: &[DETERMINISTIC], version: 1 },
     DomainPlanner { name: "idempotence", tags: &[STRING_NORM, LIST, MAP], version: 1 },
     DomainPlanner { name: "spans", tags: &[SPAN], version: 1 },
 ];
