@@ -28,6 +28,7 @@ from datafusion_ext._native import (
     udf_snapshot,
     versions,
 )
+from datafusion_ext.aggregates import any_value_det, arg_max, arg_min, collect_set, count_if
 from datafusion_ext.change_types import cdf_change_rank, cdf_is_delete, cdf_is_upsert
 from datafusion_ext.exact_sums import (
     avg_exact,
@@ -49,6 +50,10 @@ from datafusion_ext.exact_sums import (
     var_samp_exact,
 )
 from datafusion_ext.function_objects import register_functions
+from datafusion_ext.identifiers import prefixed_hash_parts64, stable_hash_any, stable_id_parts
+from datafusion_ext.nested import list_compact, list_unique_sorted, map_get_default, map_normalize, struct_pick
+from datafusion_ext.spans import span_contains, span_id, span_len, span_make, span_overlaps
+from datafusion_ext.strings import qname_normalize, utf8_normalize, utf8_null_if_blank
 
 __all__ = [
     "AggregateFunction",
@@ -56,14 +61,25 @@ __all__ = [
     "Engine",
     "ScalarFunction",
     "WindowFunction",
+    "any_value_det",
+    "arg_max",
+    "arg_min",
     "avg_exact",
     "cdf_change_rank",
     "cdf_is_delete",
     "cdf_is_upsert",
+    "collect_set",
     "commit_steps",
     "corr_exact",
+    "count_if",
     "covar_pop_exact",
     "covar_samp_exact",
+    "list_compact",
+    "list_unique_sorted",
+    "map_get_default",
+    "map_normalize",
+    "prefixed_hash_parts64",
+    "qname_normalize",
     "reason_codes",
     "register_functions",
     "regr_avgx_exact",
@@ -74,11 +90,21 @@ __all__ = [
     "regr_sxx_exact",
     "regr_sxy_exact",
     "regr_syy_exact",
+    "span_contains",
+    "span_id",
+    "span_len",
+    "span_make",
+    "span_overlaps",
+    "stable_hash_any",
+    "stable_id_parts",
     "stddev_pop_exact",
     "stddev_samp_exact",
+    "struct_pick",
     "sum_exact",
     "udf_capsules",
     "udf_snapshot",
+    "utf8_normalize",
+    "utf8_null_if_blank",
     "var_pop_exact",
     "var_samp_exact",
     "versions",

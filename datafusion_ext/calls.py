@@ -18,8 +18,8 @@ Argument: TypeAlias = "Expr | str | int | float | bool"
 """What a wrapper takes: an expression, or a plain value, which becomes a literal."""
 
 
-def call(name: str, *arguments: Argument) -> Expr:
-    """Make the call of a function of the platform.
+def call(name: str, *arguments: Argument | None) -> Expr:
+    """Make the call of a function of the platform; None is NULL.
 
     Raises `KeyError` for a name that the platform does not have, `TypeError` for a value that cannot be a literal.
     """
@@ -27,7 +27,7 @@ def call(name: str, *arguments: Argument) -> Expr:
     return function(*(_expression(name, argument) for argument in arguments))
 
 
-def up_to_the_last_given(*optional: tuple[Argument | None, Argument]) -> tuple[Argument, ...]:
+def up_to_the_last_given(*optional: tuple[Argument | None, Argument | None]) -> tuple[Argument | None, ...]:
     """Give the optional arguments of a call, each one with what stands for it where only a later one is given.
 
     >>> up_to_the_last_given((None, "NFC"), (True, False), (None, ""))
@@ -38,11 +38,11 @@ def up_to_the_last_given(*optional: tuple[Argument | None, Argument]) -> tuple[A
     return tuple(default if argument is None else argument for argument, default in wanted)
 
 
-def _expression(name: str, argument: Argument) -> Expr:
+def _expression(name: str, argument: Argument | None) -> Expr:
     from datafusion import Expr, lit
 
     if isinstance(argument, Expr):
         return argument
-    if isinstance(argument, str | int | float | bool):
+    if argument is None or isinstance(argument, str | int | float | bool):
         return lit(argument)
     raise TypeError(f"{name} takes expressions, strings, numbers and booleans, not {type(argument).__name__}")

@@ -18,7 +18,6 @@ pub mod macro_statement;
 pub mod macros;
 pub mod nested;
 pub mod planner;
-pub mod rewrites;
 pub mod snapshot;
 pub mod spans;
 pub mod strings;

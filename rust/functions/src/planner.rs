@@ -21,25 +21,21 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::rewrites::IdempotentCalls;
 use crate::tags::DomainPlanner;
 use crate::{Function, PlatformFunction};
 
 /// Installs the rules of a domain planner in a session.
 ///
-/// Rules that are part of a function itself (its `simplify`) need no installing.
+/// Rules that are part of a function itself (its `simplify`) need no installing, and the rewrite of exact sums is an
+/// option of each view.
 ///
 /// # Errors
 /// DataFusion's, if the session takes no rules.
 pub fn install(planner: &DomainPlanner, functions: &[PlatformFunction], state: &mut SessionState) -> Result<()> {
-    match planner.name {
-        "spans" => {
-            if let Some(operators) = SpanOperators::new(functions) {
-                state.register_expr_planner(Arc::new(operators))?;
-            }
-        }
-        "idempotence" => state.register_function_rewrite(Arc::new(IdempotentCalls))?,
-        _ => {}
+    if planner.name == "spans"
+        && let Some(operators) = SpanOperators::new(functions)
+    {
+        state.register_expr_planner(Arc::new(operators))?;
     }
     Ok(())
 }
