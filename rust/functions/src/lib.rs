@@ -9,14 +9,22 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod aggregates;
+mod arguments;
 pub mod change_types;
 pub mod exact_sums;
 pub mod identifiers;
 pub mod nested;
+mod qualified_names;
+#[cfg(test)]
+mod scalar_calls;
 pub mod snapshot;
+mod span_columns;
 pub mod spans;
 pub mod strings;
 pub mod tags;
+mod text_arrays;
+mod unicode_forms;
+mod value_bytes;
 
 use std::sync::Arc;
 
@@ -221,7 +229,7 @@ mod tests {
         let mut state = state();
         install(&mut state, &PlatformOptions::default()).unwrap();
         let error = install(&mut state, &PlatformOptions::default()).unwrap_err();
-        assert!(error.to_string().contains("cdf_change_rank"), "{error}");
+        assert!(error.to_string().contains(families()[0].function.name()), "{error}");
     }
 
     #[test]
