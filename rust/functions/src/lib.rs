@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod aggregates;
+mod arguments;
 pub mod change_types;
 pub mod exact_rewrite;
 pub mod exact_sums;
@@ -18,11 +19,18 @@ pub mod macro_statement;
 pub mod macros;
 pub mod nested;
 pub mod planner;
+mod qualified_names;
+#[cfg(test)]
+mod scalar_calls;
 pub mod snapshot;
+mod span_columns;
 pub mod spans;
 pub mod strings;
 pub mod superaccumulator;
 pub mod tags;
+mod text_arrays;
+mod unicode_forms;
+mod value_bytes;
 
 use std::sync::Arc;
 
@@ -271,7 +279,7 @@ mod tests {
         let mut state = state();
         install(&mut state, &PlatformOptions::default()).unwrap();
         let error = install(&mut state, &PlatformOptions::default()).unwrap_err();
-        assert!(error.to_string().contains("cdf_change_rank"), "{error}");
+        assert!(error.to_string().contains(families()[0].function.name()), "{error}");
     }
 
     #[test]
