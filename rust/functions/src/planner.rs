@@ -117,3 +117,82 @@ fn span_type(span_make: &ScalarUDF) -> Option<DataType> {
         .ok()?;
     Some(field.data_type().clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::pretty::pretty_format_batches;
+    use datafusion::execution::session_state::SessionStateBuilder;
+    use datafusion::prelude::SessionContext;
+
+    use crate::{PlatformOptions, install};
+
+    const SPANS: &str = "CREATE TABLE t AS SELECT span_make(x, y) AS a, span_make(y, z) AS b \
+                         FROM (VALUES (0, 4, 8), (0, 8, 8), (3, 3, 5)) AS v(x, y, z)";
+
+    async fn session(enable_expr_planners: bool) -> SessionContext {
+        let mut state = SessionStateBuilder::new().with_default_features().build();
+        install(&mut state, &PlatformOptions { enable_expr_planners, ..PlatformOptions::default() }).unwrap();
+        let context = SessionContext::new_with_state(state);
+        context.sql(SPANS).await.unwrap();
+        context
+    }
+
+    async fn optimized(context: &SessionContext, query: &str) -> String {
+        context.sql(query).await.unwrap().into_optimized_plan().unwrap().display_indent().to_string()
+    }
+
+    async fn values(context: &SessionContext, query: &str) -> String {
+        let batches = context.sql(query).await.unwrap().collect().await.unwrap();
+        let table = pretty_format_batches(&batches).unwrap().to_string();
+        let rows = table.lines().skip(3).filter(|line| line.starts_with('|'));
+        rows.map(|line| line.replace(['|', ' '], "")).collect::<Vec<_>>().join(",")
+    }
+
+    #[tokio::test]
+    async fn operators_over_spans_are_calls_in_the_plan() {
+        let context = session(true).await;
+        for (operation, call, rows) in [
+            ("a && b", "span_overlaps(t.a, t.b)", "false,false,false"),
+            ("a @> b", "span_contains(t.a, t.b)", "false,true,false"),
+            ("a <@ b", "span_contains(t.b, t.a)", "false,false,true"),
+        ] {
+            let query = format!("SELECT {operation} AS o FROM t");
+            let plan = optimized(&context, &query).await;
+            assert!(plan.contains(call), "{operation}: {plan}");
+            assert_eq!(values(&context, &query).await, rows, "{operation}");
+        }
+        let join = "SELECT count(*) FROM t AS l JOIN t AS r ON l.a && r.b";
+        assert!(optimized(&context, join).await.contains("span_overlaps(l.a, r.b)"));
+        assert_eq!(values(&context, join).await, "3");
+    }
+
+    #[tokio::test]
+    async fn a_struct_with_the_fields_of_a_span_is_one() {
+        let context = session(true).await;
+        let span = "named_struct('start', arrow_cast(3, 'Int32'), 'end', 9, 'unit', arrow_cast('byte', 'Utf8View'))";
+        assert_eq!(values(&context, &format!("SELECT a && {span} FROM t")).await, "true,true,false");
+        let error = context.sql("SELECT a && named_struct('start', 1, 'end', 2) FROM t").await.unwrap_err();
+        assert!(error.to_string().contains("PGOverlap"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_same_operators_over_arrays_keep_their_meaning() {
+        let context = session(true).await;
+        assert_eq!(values(&context, "SELECT [1, 2, 3] @> [2] AS a, [1] <@ [2] AS b").await, "truefalse");
+    }
+
+    #[tokio::test]
+    async fn without_planners_there_are_no_operators() {
+        let context = session(false).await;
+        assert!(context.sql("SELECT a && b FROM t").await.is_err());
+        assert!(context.sql("SELECT span_overlaps(a, b) FROM t").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn fields_of_spans_are_read_by_dot_and_by_name() {
+        let context = session(true).await;
+        let query = "SELECT t.a.start AS s, a['end'] AS e, span_make(1, 2, col_unit => 'utf16')['unit'] AS u FROM t";
+        assert_eq!(values(&context, query).await, "04utf16,08utf16,33utf16");
+        assert!(optimized(&context, query).await.contains("get_field(t.a, Utf8(\"start\"))"));
+    }
+}
