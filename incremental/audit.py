@@ -39,7 +39,7 @@ class AuditReport:
     """Whether a view equals its query at its pins.
 
     `checked` is false where nothing could be compared; `reason` and `message` say why.
-    `approximate_columns` were compared to 12 significant digits.
+    `approximate_columns` were compared to 12 significant digits, for `approximate_reason`; all others exactly.
     """
 
     view: ViewName
@@ -67,6 +67,7 @@ class AuditReport:
             "unexpected": None if found is None else found.unexpected,
             "samples": [] if found is None else list(found.samples),
             "approximate_columns": [] if found is None else list(found.approximate_columns),
+            "approximate_reason": None if found is None else found.approximate_reason,
         }
 
 

@@ -148,7 +148,8 @@ def _transplanted(project: Project, other: Project) -> Project:
         else:
             target = view.target.model_copy(update={"uri": join_uri(project.targets, name)})
             views[name] = replace(view, id=view_id(project.name, ViewName(name)), target=target)
-    return replace(project, views=views, datasets={**other.datasets, **project.datasets})
+    datasets = {**other.datasets, **project.datasets}
+    return replace(project, views=views, datasets=datasets, functions=other.functions)
 
 
 def _content_key(definitions: Definitions, name: str) -> str | None:

@@ -43,6 +43,7 @@ from incremental.why import WhyReport, why_decided, why_recorded
 from registry.artifact_rows import Command, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure, CompileOptions, CompileOutcome
+from registry.function_files import functions_in_order
 from registry.names import DatasetName, RelationName, ViewName
 from registry.project import Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
@@ -336,7 +337,9 @@ class Keeper:
     def query(self, sql: str, limit: int | None = None) -> pa.RecordBatchReader:
         """Run a read-only query over datasets, views and the artifact tables (`deltakeep.*`)."""
         relations = tuple(TableSpec.delta(name, table) for name, table in self.project.relations.items())
-        return self._runtime.query(sql, limit, (*relations, *self._artifacts.tables()))
+        return self._runtime.query(
+            sql, limit, (*relations, *self._artifacts.tables()), functions_in_order(self.project.functions)
+        )
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

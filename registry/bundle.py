@@ -66,7 +66,9 @@ class PlanBundle(NativeModel):
     function_snapshot_hash: str = ""
     function_registry_hash: str = ""
     functions_used: Mapping[str, str] = Field(default_factory=dict)
+    macros_used: Mapping[str, str] = Field(default_factory=dict)
     domain_planners: tuple[str, ...] = ()
+    domain_planner_functions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     settings: Mapping[str, str] = Field(default_factory=dict, repr=False)
     lineage: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     displays: Displays = Field(default=Displays(), repr=False)
@@ -88,6 +90,11 @@ class PlanBundle(NativeModel):
         bundle._document = dict(document)  # noqa: SLF001
         bundle._runnable = {key: part for key, part in document.items() if key not in _FOR_PEOPLE}  # noqa: SLF001
         return bundle
+
+    @property
+    def closure(self) -> Mapping[str, str]:
+        """Give everything whose change changes the view: functions by `kind:name` and macros, with their hashes."""
+        return {**self.functions_used, **{f"macro:{name}": found for name, found in self.macros_used.items()}}
 
     @property
     def document(self) -> Mapping[str, Any]:

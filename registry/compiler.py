@@ -1,22 +1,22 @@
 """Compiling a project: every view becomes a bundle, inputs first, and what is stored is not planned again.
 
 A view that cannot be compiled takes only its dependants with it: `Compiled.failed` says why, the others have bundles.
-Mistakes in the graph itself (circles, unknown names) concern the project and raise `DefinitionError`.
+Mistakes in the functions of the project and in the graph itself (circles, unknown names) concern all of it and raise
+`DefinitionError`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
 
 from registry.artifact_rows import PlanRecord
 from registry.artifacts import ArtifactStore
 from registry.bundle import PlanBundle
 from registry.errors import DefinitionError, DeltakeepError, Problem, RetryLater
-from registry.functions import incompatibilities
+from registry.function_files import SQL_PLACE, function_problem, functions_in_order
+from registry.functions import FunctionEntry, incompatibilities
 from registry.names import CompileKey, RelationName, ViewName, did_you_mean
 from registry.native import CompileRequest, InputSchema
 from registry.project import Project
@@ -25,8 +25,6 @@ from registry.reasons import ReasonCode
 from registry.session import SessionRuntime
 from registry.view import PythonDefinition, SqlDefinition, View
 from registry.view_graph import ViewGraph, order_views
-
-_SQL_PLACE: Final = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 
 
 class CompileOutcome(StrEnum):
@@ -150,6 +148,19 @@ def project_graph(runtime: SessionRuntime, project: Project) -> tuple[ViewGraph,
     return graph, failed
 
 
+def define_functions(runtime: SessionRuntime, project: Project) -> tuple[FunctionEntry, ...]:
+    """Give the macros of a project as the engine makes them.
+
+    Raises `DefinitionError` with every problem, each with its file and line.
+    """
+    if not project.functions:
+        return ()
+    made, found = runtime.define_functions(functions_in_order(project.functions))
+    if found:
+        raise DefinitionError([function_problem(project.functions[one.name], one.message) for one in found])
+    return made
+
+
 def compile_project(
     runtime: SessionRuntime,
     project: Project,
@@ -163,6 +174,7 @@ def compile_project(
     that read it fail with `input_missing`. Plans that are new are recorded in `artifacts` (not yet flushed).
     """
     options = options or CompileOptions()
+    define_functions(runtime, project)
     graph, failed = project_graph(runtime, project)
     stored = artifacts.load_bundles() if artifacts is not None else {}
     latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
@@ -176,7 +188,8 @@ def compile_project(
             continue
         wanted: dict[str, str] = {relation: schemas[relation] for relation in inputs}
         try:
-            compiled = _compile_view(runtime, view, wanted, {} if name in options.replan else stored, options)
+            usable = {} if name in options.replan else stored
+            compiled = _compile_view(runtime, project, view, wanted, usable, options)
             compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
         except DefinitionError as error:
             deterministic = error.code != ReasonCode.PLAN_NOT_DETERMINISTIC
@@ -221,6 +234,7 @@ def _missing(
 
 def _compile_view(
     runtime: SessionRuntime,
+    project: Project,
     view: View,
     schemas: Mapping[str, str],
     stored: Mapping[CompileKey, PlanBundle],
@@ -233,6 +247,9 @@ def _compile_view(
         name=view.name,
         sql=sql,
         inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
+        # A DataFrame is planned by another DataFusion, which knows no macros.
+        functions=functions_in_order(project.functions) if sql is not None else (),
+        exact_sums=view.exact_sums,
     )
     try:
         if isinstance(definition, PythonDefinition):
@@ -285,8 +302,8 @@ def _compare(compiled: CompiledView, twin: PlanBundle | None, latest: PlanBundle
     if latest.content_key == new.content_key:
         moved = ReasonCode.ENGINE_UPGRADE
     else:
-        shared = latest.functions_used.keys() & new.functions_used.keys()
-        changed = any(latest.functions_used[one] != new.functions_used[one] for one in shared)
+        before, after = latest.closure, new.closure
+        changed = any(before[one] != after[one] for one in before.keys() & after.keys())
         moved = ReasonCode.FUNCTION_CHANGED if changed else ReasonCode.DEFINITION_CHANGED
     return replace(compiled, moved=moved)
 
@@ -314,7 +331,7 @@ def _record(runtime: SessionRuntime, artifacts: ArtifactStore, compiled: Compile
 def _problem(view: View, error: DeltakeepError) -> Problem:
     """Give an error of planning as a problem; a place in the query becomes a line of the file."""
     line = view.source.line
-    place = _SQL_PLACE.search(error.message)
+    place = SQL_PLACE.search(error.message)
     message = error.message
     if place is not None and isinstance(view.definition, SqlDefinition):
         line = view.definition.line + int(place[1]) - 1

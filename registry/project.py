@@ -1,21 +1,22 @@
-"""The project on disk: `deltakeep.toml` and the files under `views/`, read strictly and in one pass.
+"""The project on disk: `deltakeep.toml` and the files under `views/` and `functions/`, read strictly and in one pass.
 
 `load_project` gives a whole, valid project or raises one `DefinitionError` with every problem that it found; nothing
 in between. It reads files and asks whether paths exist, it opens no table.
-What needs the engine (inputs of SQL views, cycles, columns) is checked by `registry.compiler`.
+What needs the engine (functions, inputs of SQL views, cycles, columns) is checked by `registry.compiler`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from registry import toml_document as toml
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
+from registry.function_files import MacroDefinition, parse_function_file
 from registry.location import absolute_uri, is_inside, join_uri, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
@@ -25,6 +26,7 @@ from registry.view_options import ViewOptions, read_defaults
 
 PROJECT_FILE: Final = "deltakeep.toml"
 VIEWS_FOLDER: Final = "views"
+FUNCTIONS_FOLDER: Final = "functions"
 DEFAULT_POLL_MS: Final = 10_000
 POLL_MS_MIN: Final = 100
 
@@ -80,6 +82,7 @@ class Project:
     engine: EngineSettings
     daemon: DaemonSettings
     store_table: TableRef
+    functions: Mapping[str, MacroDefinition] = field(default_factory=dict)
 
     @property
     def relations(self) -> Mapping[str, TableRef]:
@@ -96,6 +99,7 @@ class Project:
             "targets": self.targets,
             "datasets": [dataset.to_json() for dataset in self.datasets.values()],
             "views": [view.to_json() for view in self.views.values()],
+            "functions": sorted(self.functions),
         }
 
 
@@ -110,6 +114,7 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
     text = _read(root, PROJECT_FILE, problems)
     if text is not None:
         settings = parse_project_file(text, root, os.environ if environment is None else environment, problems)
+    functions = _read_functions(root, problems)
     parsed = _read_views(root, settings.defaults if settings else ViewOptions(), problems)
     if settings is None:
         raise DefinitionError(problems)
@@ -126,6 +131,7 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
         engine=settings.engine,
         daemon=settings.daemon,
         store_table=settings.store,
+        functions=functions,
     )
 
 
@@ -170,6 +176,19 @@ def _read_views(root: Path, defaults: ViewOptions, problems: list[Problem]) -> l
             found += [view] if view is not None else []
         else:
             found += parse_python_views(file, str(path), text, digest=digest, defaults=defaults, problems=problems)
+    return found
+
+
+def _read_functions(root: Path, problems: list[Problem]) -> dict[str, MacroDefinition]:
+    """Read all function files in the order of their names."""
+    found: dict[str, MacroDefinition] = {}
+    for path in sorted((root / FUNCTIONS_FOLDER).glob("*.sql")):
+        if path.name.startswith((".", "_")):
+            continue
+        file = path.relative_to(root).as_posix()
+        text = _read(root, file, problems)
+        if text is not None:
+            found[path.stem] = parse_function_file(file, path.stem, text, problems)
     return found
 
 
@@ -319,6 +338,7 @@ def place_views(
             write=one.options.write,
             source=one.source,
             description=one.options.description,
+            exact_sums=one.options.exact_sums,
         )
     return views
 

@@ -44,6 +44,7 @@ class ReasonCode(StrEnum):
     VOLATILE_FUNCTION = "volatile_function"
     CLOCK_DEPENDENT = "clock_dependent"
     UNSUPPORTED_EXPRESSION = "unsupported_expression"
+    FLOAT_ORDER_DEPENDENT = "float_order_dependent"
     TARGET_MISMATCH = "target_mismatch"
     BUDGET_EXCEEDED = "budget_exceeded"
 
@@ -110,6 +111,10 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     ),
     _R.CLOCK_DEPENDENT: ("the view depends on the current time", "keep now() in a later view"),
     _R.UNSUPPORTED_EXPRESSION: ("the plan has an expression that the change rules do not know", ""),
+    _R.FLOAT_ORDER_DEPENDENT: (
+        "the last digits of its floats depend on the order of the rows",
+        "set exact_sums = true, and leave approximate and DISTINCT pair functions out",
+    ),
     _R.TARGET_MISMATCH: ("the rows to delete were not all found in the target", "run verify, then recompute the view"),
     _R.BUDGET_EXCEEDED: ("applying the changes cost more than planned", ""),
     _R.INPUTS_NOT_ALIGNED: ("the inputs reflect different versions of a dataset that they share", ""),

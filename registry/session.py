@@ -20,12 +20,14 @@ import datafusion_ext
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
 from registry.errors import DeltakeepError, MustStop, from_native
-from registry.functions import UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
+from registry.functions import FunctionEntry, UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
 from registry.native import (
     AppendRequest,
     ChangeSummary,
     CompileRequest,
     ExamineRequest,
+    FunctionProblem,
+    FunctionSource,
     QueryRequest,
     QueryTable,
     RefreshPlan,
@@ -185,6 +187,16 @@ class SessionRuntime:
 
     # --- plans ---
 
+    def define_functions(
+        self, sources: tuple[FunctionSource, ...]
+    ) -> tuple[tuple[FunctionEntry, ...], tuple[FunctionProblem, ...]]:
+        """Make the macros of a project: what each is, or everything that is wrong with them."""
+        texts = json.dumps([source.model_dump() for source in sources])
+        with native_errors():
+            answer = json.loads(self.engine.define_functions(texts))
+        functions = tuple(FunctionEntry.model_validate(one) for one in answer["functions"])
+        return functions, tuple(FunctionProblem.model_validate(one) for one in answer["problems"])
+
     def relations(self, sql: str) -> tuple[str, ...]:
         """Give the names of the tables that a query reads."""
         with native_errors():
@@ -220,9 +232,13 @@ class SessionRuntime:
     # --- rows ---
 
     def query(
-        self, sql: str, limit: int | None = None, tables: tuple[TableSpec, ...] | None = None
+        self,
+        sql: str,
+        limit: int | None = None,
+        tables: tuple[TableSpec, ...] | None = None,
+        functions: tuple[FunctionSource, ...] = (),
     ) -> pa.RecordBatchReader:
-        """Start a read-only query over the registered tables, or over `tables` alone.
+        """Start a read-only query over the registered tables, or over `tables` alone; it may call the macros given.
 
         Rows are computed as they are taken from the reader; `cancel` ends a reader that waits for some.
         """
@@ -232,7 +248,8 @@ class SessionRuntime:
             for spec in specs
         )
         with native_errors():
-            rows = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
+            request = QueryRequest(sql=sql, tables=named, limit=limit, functions=functions)
+            rows = self.engine.query(request.to_json_text())
         return pa.RecordBatchReader.from_batches(rows.schema, _batches(rows))
 
     def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
@@ -272,7 +289,7 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
         engine=built,
         profile=profile,
         functions=functions,
-        rewrite_tags=tuple(rewrite_tag_index(functions.functions)),
+        rewrite_tags=tuple(rewrite_tag_index(functions)),
         domain_planner_names=domain_planner_names_from_snapshot(functions),
         settings=settings,
     )

@@ -93,6 +93,10 @@ class FakeEngine:
             )
         return json.dumps(sorted(set(re.findall(r"(?:from|join)\s+(\w+)", sql, re.IGNORECASE))))
 
+    def define_functions(self, sources: str) -> str:
+        functions = [{"name": one["name"], "kind": "macro"} for one in json.loads(sources)]
+        return json.dumps({"functions": functions, "problems": []})
+
     def compile(self, request: str, plan: bytes | None = None) -> str:
         asked = json.loads(request)
         self.compiled.append(asked["name"])

@@ -11,6 +11,7 @@ use arrow_pyarrow::PyArrowType;
 use engine::compile::Definition;
 use engine::request::CompileRequest;
 use engine::{EngineError, EngineOptions, EngineSession};
+use functions::MacroSource;
 use lake::TableLocation;
 use pyo3::prelude::*;
 
@@ -125,13 +126,27 @@ impl Engine {
         to_json(&names)
     }
 
+    /// What the macros of a project are, `{"functions": […]}`, or what is wrong with them, `{"problems": […]}`.
+    fn define_functions(&self, sources: &str) -> PyResult<String> {
+        let sources: Vec<MacroSource> = from_json(sources)?;
+        match self.session.define_macros(&sources) {
+            Ok(macros) => {
+                let functions: Vec<_> = macros.snapshots().collect();
+                to_json(&serde_json::json!({"functions": functions, "problems": []}))
+            }
+            Err(problems) => to_json(&serde_json::json!({"functions": [], "problems": problems})),
+        }
+    }
+
     /// Compile a view: its SQL text in the request, or a plan of the PyPI package `datafusion` as bytes.
     #[pyo3(signature = (request, plan=None))]
     fn compile(&self, py: Python<'_>, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
         let (request, definition) = definition(request, plan)?;
         let bundle = self.tasks.wait(py, async {
             let inputs = request.input_schemas()?;
-            engine::compile::compile(&self.session, &request.name, &definition, &inputs)
+            let macros = self.session.macros(&request.functions)?;
+            let options = request.options();
+            engine::compile::compile_with_macros(&self.session, &request.name, &definition, &inputs, options, &macros)
         })?;
         to_json(&bundle)
     }
@@ -141,8 +156,17 @@ impl Engine {
     fn compile_key(&self, request: &str, plan: Option<Vec<u8>>) -> PyResult<String> {
         let (request, definition) = definition(request, plan)?;
         let inputs = request.input_schemas().map_err(|error| raised(&error))?;
-        engine::compile::definition_key(&self.session, &request.name, &definition, &inputs)
-            .map_err(|error| raised(&error))
+        let macros = self.session.macros(&request.functions).map_err(|error| raised(&error))?;
+        let options = request.options();
+        engine::compile::definition_key_with_macros(
+            &self.session,
+            &request.name,
+            &definition,
+            &inputs,
+            options,
+            &macros,
+        )
+        .map_err(|error| raised(&error))
     }
 
     /// What a refresh would read and write; nothing is written.  What was opened for it waits for that refresh.

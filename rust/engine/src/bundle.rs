@@ -127,8 +127,16 @@ pub struct PlanBundle {
     pub function_registry_hash: String,
     /// Every function that the plan calls, built-in ones included, by `kind:name`, with its own hash.
     pub functions_used: BTreeMap<String, String>,
+    /// The macros of the project that the view calls, directly or through another one, with their hashes.
+    ///
+    /// The plan has their expressions in place of their calls, so that running it needs none of them.
+    #[serde(default)]
+    pub macros_used: BTreeMap<String, String>,
     /// The domain planners that were on.
     pub domain_planners: Vec<String>,
+    /// The functions that switched each of them on.
+    #[serde(default)]
+    pub domain_planner_functions: BTreeMap<String, Vec<String>>,
     /// Every setting of the session, as `information_schema.df_settings` shows them; not needed to run the plan.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,

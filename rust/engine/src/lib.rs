@@ -49,12 +49,16 @@ mod compile_tests;
 #[cfg(test)]
 mod dataframe_tests;
 #[cfg(test)]
+mod exact_sums_tests;
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
 mod row_order_tests;
 #[cfg(test)]
 mod tpch;
 
 pub use bundle::{InputSchema, PlanBundle, PlanEncoding, decode_plan};
-pub use compile::{Definition, compile};
+pub use compile::{CompileOptions, Definition, compile};
 pub use error::{EngineError, Result};
 pub use lineage::Lineage;
 pub use session::{EngineOptions, EngineSession};

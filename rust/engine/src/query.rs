@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use functions::MacroSource;
 use futures::TryStreamExt;
 use lake::{PinnedTable, TableLocation, Version};
 use serde::Deserialize;
@@ -41,6 +42,9 @@ pub struct QueryRequest {
     /// The tables that it may read.
     #[serde(default)]
     pub tables: Vec<NamedTable>,
+    /// The macros that it may call.
+    #[serde(default)]
+    pub functions: Vec<MacroSource>,
     /// Most rows to return.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -70,7 +74,9 @@ pub async fn query(session: &EngineSession, request: &QueryRequest) -> Result<Ro
 }
 
 async fn run(session: &EngineSession, request: &QueryRequest) -> Result<Rows> {
-    let context = session.planning_context();
+    let mut state = session.planning_state();
+    session.macros(&request.functions)?.register(&mut state)?;
+    let context = SessionContext::new_with_state(state);
     register(session, &context, &request.tables, &request.sql).await?;
     let plan = context
         .state()

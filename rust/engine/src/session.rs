@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, AsArray};
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
@@ -26,7 +26,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::physical_plan::common::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use functions::{PlatformOptions, PlatformSnapshot};
+use functions::{MacroProblem, MacroSource, Macros, PlatformFunction, PlatformOptions, PlatformSnapshot};
 use futures::executor::block_on;
 use lake::{Lake, LakeOptions, TableLocation};
 
@@ -95,7 +95,11 @@ pub struct EngineSession {
     lake: Lake,
     durable: bool,
     caches: Arc<Caches>,
+    macros: Arc<Mutex<Option<MadeMacros>>>,
 }
+
+/// The macros that were made last, with their texts: a project has one set of them at a time.
+type MadeMacros = (Vec<MacroSource>, Arc<Macros>);
 
 /// What a session remembers to be quicker; none of it is needed.
 struct Caches {
@@ -125,6 +129,14 @@ impl EngineSession {
     /// `invalid_argument` for an unknown setting or an impossible value, `platform_missing` if a part of the function
     /// platform is switched off.
     pub fn new(options: EngineOptions) -> Result<Self> {
+        let session = Self::with_functions(options, &functions::families())?;
+        functions::require_installed(&session.template, &session.platform)
+            .map_err(|message| EngineError::PlatformMissing { message })?;
+        Ok(session)
+    }
+
+    /// Makes a session that has these functions for a platform.
+    fn with_functions(options: EngineOptions, functions: &[PlatformFunction]) -> Result<Self> {
         let EngineOptions {
             settings,
             memory_limit_bytes,
@@ -140,9 +152,8 @@ impl EngineSession {
             .with_optimizer_rules(crate::cross_joins::rules())
             .with_session_id("deltakeep".to_owned())
             .build();
-        let platform = functions::install(&mut state, &platform_options)
+        let platform = functions::install_functions(&mut state, functions, &platform_options)
             .map_err(|error| EngineError::planning("function platform", error))?;
-        functions::require_installed(&state, &platform).map_err(|message| EngineError::PlatformMissing { message })?;
         let settings = read_settings(&state)?;
         Ok(Self {
             template: state,
@@ -156,6 +167,7 @@ impl EngineSession {
                 feeds: Feeds::new(),
                 handovers: Handovers::new(),
             }),
+            macros: Arc::new(Mutex::new(None)),
         })
     }
 
@@ -177,6 +189,19 @@ impl EngineSession {
     /// What plans left for their refreshes.
     pub(crate) fn handovers(&self) -> &Handovers {
         &self.caches.handovers
+    }
+
+    /// A session whose platform has other versions of some functions, as a later release would.
+    #[cfg(test)]
+    pub fn with_versions(versions: &[(&str, u32)]) -> Self {
+        let functions: Vec<PlatformFunction> = functions::families()
+            .into_iter()
+            .map(|function| {
+                let changed = versions.iter().find(|(name, _)| *name == function.function.name());
+                PlatformFunction { version: changed.map_or(function.version, |(_, version)| *version), ..function }
+            })
+            .collect();
+        Self::with_functions(EngineOptions::default(), &functions).unwrap()
     }
 
     /// The lake behind the session.
@@ -261,12 +286,40 @@ impl EngineSession {
         Ok(url)
     }
 
+    /// The macros of a project, made once for as long as their texts are the same.
+    ///
+    /// # Errors
+    /// `invalid_query` with the first problem; [`Macros::define`] gives all of them.
+    pub fn macros(&self, sources: &[MacroSource]) -> Result<Arc<Macros>> {
+        let mut made = self.macros.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((texts, macros)) = made.as_ref()
+            && texts == sources
+        {
+            return Ok(Arc::clone(macros));
+        }
+        let macros = Arc::new(self.define_macros(sources).map_err(|problems| {
+            let problem =
+                problems.into_iter().next().map(|problem| (problem.name, problem.message)).unwrap_or_default();
+            EngineError::invalid_query(format!("function \"{}\"", problem.0), problem.1)
+        })?);
+        *made = Some((sources.to_vec(), Arc::clone(&macros)));
+        Ok(macros)
+    }
+
+    /// The macros of a project, or everything that is wrong with them.
+    ///
+    /// # Errors
+    /// As [`Macros::define`].
+    pub fn define_macros(&self, sources: &[MacroSource]) -> std::result::Result<Macros, Vec<MacroProblem>> {
+        Macros::define(&self.planning_state(), &self.platform, sources)
+    }
+
     /// Fails unless the state has exactly the functions of this session's platform.
     ///
     /// # Errors
     /// `platform_missing` names the function that is missing or replaced.
     pub fn require_platform(&self, state: &SessionState) -> Result<()> {
-        functions::require_installed(state, &self.platform).map_err(|message| EngineError::PlatformMissing { message })
+        functions::require_registered(state, &self.platform).map_err(|message| EngineError::PlatformMissing { message })
     }
 }
 

@@ -146,6 +146,10 @@ reasons! {
     /// An expression that the rules cannot carry.
     UnsupportedExpression(detail) = "unsupported_expression", "the expression `{detail}` cannot be maintained",
         "rewrite the expression";
+    /// A float whose last digits depend on the order of rows.
+    FloatOrderDependent = "float_order_dependent",
+        "the last digits of its floats depend on the order of the rows",
+        "set exact_sums = true, and leave approximate and DISTINCT pair functions out";
     /// The target does not hold the rows that the change removes.
     TargetMismatch = "target_mismatch", "the target does not hold the rows that the changes remove",
         "verify the view, and look for another writer";
