@@ -126,10 +126,9 @@ class Keeper:
         """The views without a plan, and why."""
         return self._definitions.compiled.failed
 
-    def effective_lags(self) -> dict[ViewName, int]:
+    def effective_lags(self) -> Mapping[ViewName, int]:
         """The lag that each view is held to, in milliseconds."""
-        views = self._definitions.compiled.views
-        return self.world.graph.effective_lags({name: one.view.target_lag_ms for name, one in views.items()})
+        return self._definitions.lags_ms
 
     def dataset_versions(self, datasets: Iterable[str] | None = None) -> tuple[DatasetStatus, ...]:
         """Look at datasets (all: None) in the cheapest way; one that cannot be read says so."""
