@@ -66,7 +66,7 @@ class Keeper:
         self._clock = clock
         self._new_id = new_id
         self._durable_after_commits = durable_after_commits
-        self._artifacts = ArtifactStore(runtime, project.store_table)
+        self._artifacts = ArtifactStore(runtime, project.store_table, project.name)
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
         self._history = History(self._artifacts)
