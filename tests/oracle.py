@@ -129,7 +129,7 @@ def _hashable(value: Any) -> Any:
     match value:
         case float():
             return NAN if math.isnan(value) else value + 0.0
-        case list():
+        case list() | tuple():
             return tuple(_hashable(item) for item in value)
         case dict():
             return tuple((key, _hashable(item)) for key, item in value.items())
