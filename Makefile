@@ -85,6 +85,14 @@ test-python: build ## the tests that run against the native module (ARGS='-k nam
 fuzz: build ## random histories against the oracle, for much longer than the tests do (SEED=1)
 	@pytest tests/test_histories.py --hypothesis-profile=fuzz $(if $(SEED),--hypothesis-seed=$(SEED)) $(ARGS)
 
+.PHONY: long
+long: build ## random deaths and previews with many more seeds than the tests try
+	@pytest -m long $(ARGS)
+
+.PHONY: soak
+soak: build ## thousands of cycles, and what the process holds after them (CYCLES=3000)
+	@python -m tests.simulation.soak $(if $(CYCLES),--cycles $(CYCLES)) $(ARGS)
+
 .PHONY: bench
 bench: build ## measure, and write benchmarks/results.md
 	@python -m benchmarks $(ARGS)

@@ -67,7 +67,7 @@ class Keeper:
         self._clock = clock
         self._new_id = new_id
         self._durable_after_commits = durable_after_commits
-        self._artifacts = ArtifactStore(runtime, project.store_table)
+        self._artifacts = ArtifactStore(runtime, project.store_table, project.name)
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
         self._history = History(self._artifacts)
@@ -127,10 +127,9 @@ class Keeper:
         """The views without a plan, and why."""
         return self._definitions.compiled.failed
 
-    def effective_lags(self) -> dict[ViewName, int]:
+    def effective_lags(self) -> Mapping[ViewName, int]:
         """The lag that each view is held to, in milliseconds."""
-        views = self._definitions.compiled.views
-        return self.world.graph.effective_lags({name: one.view.target_lag_ms for name, one in views.items()})
+        return self._definitions.lags_ms
 
     def dataset_versions(self, datasets: Iterable[str] | None = None) -> tuple[DatasetStatus, ...]:
         """Look at datasets (all: None) in the cheapest way; one that cannot be read says so."""

@@ -39,7 +39,7 @@ from incremental.invalidation import (
     movement,
 )
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf, ViewMemory, due_for_commit
-from incremental.offers import Offer, Promise, Supply, first_obstacle, offers_of, vectors_of
+from incremental.offers import Offer, Promise, Supply, first_obstacle, offers_of, require_tables_apart, vectors_of
 from incremental.refresh import RefreshSpec, definition_of, frontier_request, incremental_request, recompute_request
 from incremental.strategy import (
     Demand,
@@ -153,6 +153,7 @@ class Planner:
             return replace(draft, reason=blocked.reason, message=blocked.message, origin=blocked.origin)
         alignment = align(vectors_of(supplies), self._facts.pins)
         offers = offers_of(supplies)
+        require_tables_apart(view.name, offers)
         draft = replace(draft, pins=tuple(offer.pin for offer in offers))
         if isinstance(alignment, Misaligned):
             origin = alignment.laggards[0].relation

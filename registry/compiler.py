@@ -22,7 +22,7 @@ from registry.native import CompileRequest, InputSchema
 from registry.project import Project
 from registry.python_views import WorkerLimits, plan_python_view, python_compile_key
 from registry.reasons import ReasonCode
-from registry.session import SessionRuntime
+from registry.session import SessionRuntime, TableSpec, register_table_spec
 from registry.view import PythonDefinition, SqlDefinition, View
 from registry.view_graph import ViewGraph, order_views
 
@@ -171,7 +171,8 @@ def compile_project(
     """Compile all views of a project.
 
     `input_schemas` maps datasets to Delta schema strings; a dataset that is not in it does not exist, and the views
-    that read it fail with `input_missing`. Plans that are new are recorded in `artifacts` (not yet flushed).
+    that read it fail with `input_missing`. Plans that are new, and what they read, are recorded in `artifacts` (not yet
+    flushed).
     """
     options = options or CompileOptions()
     define_functions(runtime, project)
@@ -180,6 +181,7 @@ def compile_project(
     latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
     schemas: dict[str, str] = dict(input_schemas)
     done: dict[ViewName, CompiledView] = {}
+    read: set[RelationName] = set()
     for name in graph.order:
         view, inputs = project.views[name], graph.inputs[name]
         missing = _missing(view, inputs, schemas, failed, project)
@@ -202,6 +204,9 @@ def compile_project(
         new = compiled.outcome is CompileOutcome.PLANNED or compiled.moved is not None
         if artifacts is not None and options.record and new:
             _record(runtime, artifacts, compiled, options)
+            read.update(inputs)
+    if artifacts is not None:
+        _register(runtime, artifacts, project, read, options)
     order = tuple(name for name in graph.order if name in done)
     return Compiled(order, done, failed)
 
@@ -326,6 +331,19 @@ def _record(runtime: SessionRuntime, artifacts: ArtifactStore, compiled: Compile
             details=details,
         )
     )
+
+
+def _register(
+    runtime: SessionRuntime,
+    artifacts: ArtifactStore,
+    project: Project,
+    relations: Iterable[RelationName],
+    options: CompileOptions,
+) -> None:
+    """Put what new plans read into the session's catalogue, and record with which functions it was registered."""
+    for relation in sorted(relations):
+        registration = register_table_spec(runtime, TableSpec.delta(relation, project.relations[relation]))
+        artifacts.record_registration(registration, options.now_ms)
 
 
 def _problem(view: View, error: DeltakeepError) -> Problem:

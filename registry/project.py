@@ -17,7 +17,7 @@ from registry import toml_document as toml
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
-from registry.location import absolute_uri, is_inside, join_uri, storage_options, table_ref
+from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
 from registry.view import View
@@ -313,6 +313,10 @@ def place_views(
 ) -> dict[str, View]:
     """Give each view its id and target; names that are taken and places that overlap are problems."""
     views: dict[str, View] = {}
+    places = TakenPlaces()
+    for dataset in settings.datasets.values():
+        places.take(dataset.table.uri, f'dataset "{dataset.name}" at {dataset.source}')
+    places.take(settings.store.uri, "the project's store")
     for one in parsed:
         table = TableRef(uri=join_uri(settings.targets.uri, one.name), options=settings.targets.options)
         if one.options.target is not None:
@@ -323,11 +327,12 @@ def place_views(
             what = f'view "{one.name}" has the name of the {kind} at {taken.source}'
             problems.append(Problem(one.source.file, one.source.line, what, "a name of its own", "rename one of them"))
             continue
-        clash = _clash(one.name, table.uri, settings, views)
+        clash = _clash(one.name, table.uri, places)
         if clash is not None:
             line = one.option_lines.get("target", one.source.line)
             hint = 'give the view another place by the option target = "…"'
             problems.append(Problem(one.source.file, line, clash, "a folder that nobody else uses", hint))
+        places.take(table.uri, f'the target of view "{one.name}" at {one.source}')
         views[one.name] = View(
             name=ViewName(one.name),
             id=view_id(settings.name, one.name),
@@ -343,16 +348,14 @@ def place_views(
     return views
 
 
-def _clash(name: str, uri: str, settings: ProjectSettings, views: Mapping[str, View]) -> str | None:
+def _clash(name: str, uri: str, places: TakenPlaces) -> str | None:
     """Say with what a target overlaps: another target, a dataset or an artifact table."""
-    places = [(f'the target of view "{other}" at {view.source}', view.target.uri) for other, view in views.items()]
-    places += [(f'dataset "{other}" at {one.source}', one.table.uri) for other, one in settings.datasets.items()]
-    places += [("the project's store", settings.store.uri)]
-    for what, place in places:
-        if uri == place:
+    match places.overlap(uri):
+        case None:
+            return None
+        case "at", what:
             return f'the target {uri} of view "{name}" is {what}'
-        if is_inside(uri, place):
+        case "inside", what:
             return f'the target {uri} of view "{name}" lies inside {what}'
-        if is_inside(place, uri):
+        case _, what:
             return f'{what} lies inside the target {uri} of view "{name}"'
-    return None

@@ -149,6 +149,8 @@ class FakeLake(FakeEngine):
         return "/state/" in json.loads(table)["uri"]
 
     def table_state(self, table: str, version: int | None = None) -> str:
+        if self._is_artifact(table):
+            return super().table_state(table, version)
         self.calls["table_state"] += 1
         found = self._find(table)
         at = found.version if version is None else version

@@ -173,6 +173,20 @@ def test_a_target_of_somebody_else_is_refused_and_left_alone(shop: Shop) -> None
     shop.assert_right("large")
 
 
+def test_a_table_under_two_names_is_refused_where_a_frontier_could_not_tell_them_apart(shop: Shop) -> None:
+    """A copied folder has the table id of its original, and versions of its own."""
+    simple(shop)
+    shop.dataset("copied", (1, 5))
+    shop.table("copied").table_id = shop.table("orders").table_id
+    shop.view("both", "SELECT o.k, c.v FROM orders AS o JOIN copied AS c ON o.k = c.k")
+    shop.view("one", "SELECT k FROM copied")
+    done = shop.cycle(shop.open())
+    assert (done["both"].outcome, done["both"].reason) == ("failed", "refresh_failed")
+    assert 'reads "copied" and "orders", which have one table id' in done["both"].message
+    assert "copying the folder" in (done["both"].error or "")
+    shop.assert_right("large", "totals", "one")
+
+
 def test_a_dropped_target_is_built_again_with_its_own_reason(shop: Shop) -> None:
     keeper = simple(shop).open()
     shop.cycle(keeper)

@@ -44,6 +44,7 @@ class FakeEngine:
         self.snapshot = snapshot or SNAPSHOT
         self.engine_version = engine_version
         self.data: dict[str, list[pa.Table]] = {}
+        self.properties: dict[str, dict[str, str]] = {}
         self.compiled: list[str] = []
         self.appends: list[str] = []
         self.compacted: list[str] = []
@@ -62,7 +63,9 @@ class FakeEngine:
         return self.data[uri]
 
     def table_state(self, table: str, version: int | None = None) -> str:
-        raise AssertionError("these tests refresh nothing")
+        found = {"version": len(self._table(table)) - 1, "table_id": "t", "timestamp_ms": 0, "schema": "{}"}
+        uri = json.loads(table)["uri"]
+        return json.dumps({**found, "uri": uri, "properties": self.properties.get(uri, {})})
 
     def next_version_exists(self, table: str, after: int) -> bool:
         return len(self._table(table)) > after + 1
@@ -176,6 +179,7 @@ class FakeEngine:
         if self.fail_appends:
             raise datafusion_ext.DeltakeepError(self.fail_appends.pop(0), f"cannot write to '{uri}'")
         self.appends.append(uri.rpartition("/")[2])
+        self.properties.setdefault(uri, json.loads(request)["properties"])
         self.data.setdefault(uri, []).append(pa.table(data))
         return len(self.data[uri]) - 1
 

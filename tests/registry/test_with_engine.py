@@ -117,6 +117,21 @@ def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_pr
     assert replanned.moved == {}
 
 
+def test_what_plans_read_is_registered_with_the_functions_of_that_time(
+    native: SessionRuntime, write_project: WriteProject
+) -> None:
+    project = with_orders(native, write_project(daily_sql=DAILY, top_sql="SELECT max(amount) AS amount FROM daily"))
+    compiled(native, project).require_all()
+    assert {spec.name for spec in native.catalog.specs()} >= {"orders", "daily"}
+    sql = "SELECT name, kind, uri, version, udf_snapshot_hash FROM deltakeep.registrations ORDER BY name"
+    tables = ArtifactStore(native, project.store_table).tables()
+    fixed = {"kind": "delta", "version": None, "udf_snapshot_hash": native.function_snapshot_hash}
+    wanted = [{"name": name, "uri": project.relations[name].uri, **fixed} for name in ("daily", "orders")]
+    assert native.query(sql, tables=tables).read_all().to_pylist() == wanted
+    compiled(native, project)
+    assert native.query(sql, tables=tables).read_all().to_pylist() == wanted
+
+
 PYTHON = """\
 from datafusion import DataFrame, col, functions as f
 from registry.authoring import view

@@ -15,14 +15,14 @@ use crate::runtime::Tasks;
 #[pyclass(frozen, module = "datafusion_ext")]
 pub struct RowStream {
     // The rows go before the threads that compute them.
-    rows: Rows,
+    rows: Arc<Rows>,
     tasks: Arc<Tasks>,
 }
 
 impl RowStream {
     /// The rows of a query that was started by `tasks`.
     pub fn new(rows: Rows, tasks: Arc<Tasks>) -> Self {
-        Self { rows, tasks }
+        Self { rows: Arc::new(rows), tasks }
     }
 }
 
@@ -39,7 +39,8 @@ impl RowStream {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let batch = self.tasks.wait(py, self.rows.next())?;
+        let rows = Arc::clone(&self.rows);
+        let batch = self.tasks.wait(py, async move { rows.next().await })?;
         batch.map(|batch| batch.to_pyarrow(py)).transpose()
     }
 }

@@ -110,8 +110,13 @@ impl Lake {
     }
 
     /// The oldest version whose entry is still there.
+    ///
+    /// One request tells it of a log that was never cleaned, however long that is; a cleaned one is listed.
     pub async fn oldest_version(&self, location: &TableLocation) -> Result<Version> {
         let store = self.store(location)?;
+        if store.table.head(&entry_path(0)).await.is_ok() {
+            return Ok(0);
+        }
         let listing = Listing::read(&store, location, None).await?;
         let latest = listing.latest(location)?;
         Ok(listing.entries.keys().next().copied().unwrap_or(latest))

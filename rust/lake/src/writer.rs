@@ -271,8 +271,7 @@ async fn write(
         indexed,
         None,
     )
-    // delta-rs reads paths of change files without decoding them, so that they must not need it.
-    .with_random_prefix_length((folder.is_some() && !spec.partition_by.is_empty()).then_some(2));
+    .with_random_prefix_length(needs_plain_paths(spec, &stored, folder.is_some()).then_some(2));
     let failed = |error: deltalake_core::DeltaTableError| LakeError::store(uri, "writing data files", &error);
     let store: Arc<dyn ObjectStore> = Arc::<RecordingStore>::clone(&recording);
     let mut writer = DeltaWriter::new(store, config);
@@ -287,7 +286,10 @@ async fn write(
     };
     if let Err(error) = drained.await {
         // Parts of unfinished uploads cost money where nobody sees them; the first error is the one to tell.
-        let _ = writer.abort().await;
+        // A local upload goes with its writer, and aborting one that failed while it was flushed panics.
+        if spec.location.local_path().is_none() {
+            let _ = writer.abort().await;
+        }
         return Err(error);
     }
     let adds = writer.close().await.map_err(failed)?;
@@ -313,6 +315,20 @@ async fn write(
             })
         })
         .collect()
+}
+
+/// Whether files go into folders of random names instead of those of their partition values.
+///
+/// delta-rs reads change feeds without decoding the paths of files, so that they must not need it: change files never,
+/// data files only where a value of their partition may have to be encoded.
+fn needs_plain_paths(spec: &DeltaWriteSpec, stored: &SchemaRef, change_files: bool) -> bool {
+    let encoded = |name: &String| {
+        stored
+            .field_with_name(name)
+            .is_ok_and(|field| matches!(field.data_type(), DataType::Utf8 | DataType::Timestamp(..)))
+            || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    !spec.partition_by.is_empty() && (change_files || spec.partition_by.iter().any(encoded))
 }
 
 fn file_size(spec: &DeltaWriteSpec) -> u64 {
