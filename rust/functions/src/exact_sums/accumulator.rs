@@ -16,6 +16,8 @@ use crate::superaccumulator::Sign;
 use crate::superaccumulator::blocks::Blocks;
 
 /// The moments of one group.
+///
+/// A state is the bytes of moments, or else one row as it is: see [`ExactGroups`](super::groups::ExactGroups).
 #[derive(Debug)]
 pub(super) struct ExactAccumulator<M> {
     statistic: Statistic,
@@ -75,13 +77,15 @@ impl<M: Moments> Accumulator for ExactAccumulator<M> {
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let mut bytes = Vec::new();
         self.moments.encode(&mut bytes);
-        Ok(vec![ScalarValue::LargeBinary(Some(bytes))])
+        let no_row = self.statistic.argument_names().iter().map(|_| ScalarValue::Float64(None));
+        Ok([ScalarValue::LargeBinary(Some(bytes))].into_iter().chain(no_row).collect())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         for state in states[0].as_binary::<i64>().iter().flatten() {
             self.moments.merge(state).ok_or_else(|| damaged(self.statistic))?;
         }
+        self.add(&states[1..], Sign::Plus);
         Ok(())
     }
 

@@ -76,13 +76,17 @@ impl AggregateUDFImpl for ExactFunction {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let field = if args.is_distinct {
+        if args.is_distinct {
             let value = Field::new_list_field(DataType::Float64, true);
-            Field::new_list(format_state_name(args.name, "distinct"), value, true)
-        } else {
-            Field::new(format_state_name(args.name, "moments"), DataType::LargeBinary, true)
-        };
-        Ok(vec![Arc::new(field)])
+            return Ok(vec![Arc::new(Field::new_list(format_state_name(args.name, "distinct"), value, true))]);
+        }
+        let moments = Field::new(format_state_name(args.name, "moments"), DataType::LargeBinary, true);
+        let row = self
+            .statistic
+            .argument_names()
+            .iter()
+            .map(|argument| Arc::new(Field::new(format_state_name(args.name, argument), DataType::Float64, true)));
+        Ok([Arc::new(moments)].into_iter().chain(row).collect())
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {

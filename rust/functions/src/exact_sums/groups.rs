@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, LargeBinaryBuilder};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::Float64Type;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, LargeBinaryBuilder, new_null_array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 
@@ -17,6 +17,10 @@ use crate::superaccumulator::Sign;
 const STATE_BYTES: usize = 24;
 
 /// The moments of groups.
+///
+/// A state has a column for the bytes of moments and one for each argument.  Where nearly every row has a group of its own
+/// DataFusion makes states of single rows, and such a state is the row itself, which costs nothing to write and no more
+/// to merge than the row would; its bytes are NULL.  In states of groups the arguments are NULL.
 #[derive(Debug)]
 pub(super) struct ExactGroups<M> {
     statistic: Statistic,
@@ -39,25 +43,25 @@ impl<M: Moments> ExactGroups<M> {
     }
 }
 
-/// The rows that count, by the columns and the filter, with their values.
-fn for_each_row<R: Row>(values: &[ArrayRef], filter: Option<&BooleanArray>, mut each: impl FnMut(usize, Option<R>)) {
+/// Hands over the rows that count, by the columns and the filter.
+fn for_each_row<R: Row>(values: &[ArrayRef], filter: Option<&BooleanArray>, mut each: impl FnMut(usize, R)) {
     let arrays: Vec<&Float64Array> = values.iter().map(AsArray::as_primitive::<Float64Type>).collect();
     let columns: Vec<&[f64]> = arrays.iter().map(|column| column.values().as_ref()).collect();
     let mut valid = valid_rows(&arrays);
     if let Some(filter) = filter {
-        // A condition that is NULL does not hold.
-        let holds = match filter.nulls() {
-            Some(nulls) => filter.values() & nulls.inner(),
-            None => filter.values().clone(),
-        };
-        valid = NullBuffer::union(valid.as_ref(), Some(&NullBuffer::new(holds)));
+        valid = NullBuffer::union(valid.as_ref(), Some(&NullBuffer::new(holds(filter))));
     }
-    let rows = columns[0].len();
     match valid {
-        None => (0..rows).for_each(|row| each(row, Some(R::at(&columns, row)))),
-        Some(valid) => {
-            (0..rows).for_each(|row| each(row, valid.is_valid(row).then(|| R::at(&columns, row))));
-        }
+        None => (0..columns[0].len()).for_each(|row| each(row, R::at(&columns, row))),
+        Some(valid) => valid.valid_indices().for_each(|row| each(row, R::at(&columns, row))),
+    }
+}
+
+/// Where a condition holds; where it is NULL it does not.
+fn holds(filter: &BooleanArray) -> BooleanBuffer {
+    match filter.nulls() {
+        Some(nulls) => filter.values() & nulls.inner(),
+        None => filter.values().clone(),
     }
 }
 
@@ -72,9 +76,7 @@ impl<M: Moments> GroupsAccumulator for ExactGroups<M> {
         self.groups.resize(total_num_groups, M::default());
         let (groups, mut grown) = (&mut self.groups, 0);
         for_each_row(values, opt_filter, |row, value| {
-            if let Some(value) = value {
-                grown += groups[group_indices[row]].add(value, Sign::Plus);
-            }
+            grown += groups[group_indices[row]].add(value, Sign::Plus);
         });
         self.heap += grown;
         Ok(())
@@ -95,34 +97,33 @@ impl<M: Moments> GroupsAccumulator for ExactGroups<M> {
             moments.encode(&mut bytes);
             states.append_value(&bytes);
         }
-        Ok(vec![Arc::new(states.finish())])
+        let states: ArrayRef = Arc::new(states.finish());
+        let no_row = self.statistic.argument_names().iter().map(|_| new_null_array(&DataType::Float64, states.len()));
+        Ok([Arc::clone(&states)].into_iter().chain(no_row).collect())
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
+        let states = values[0].as_binary::<i64>();
         self.groups.resize(total_num_groups, M::default());
-        for (state, group) in values[0].as_binary::<i64>().iter().zip(group_indices) {
-            if let Some(state) = state {
-                self.heap += self.groups[*group].merge(state).ok_or_else(|| damaged(self.statistic))?;
+        if states.null_count() < states.len() {
+            for (state, group) in states.iter().zip(group_indices) {
+                if let Some(state) = state {
+                    self.heap += self.groups[*group].merge(state).ok_or_else(|| damaged(self.statistic))?;
+                }
             }
         }
-        Ok(())
+        self.update_batch(&values[1..], group_indices, None, total_num_groups)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows = values[0].len();
-        let mut states = LargeBinaryBuilder::with_capacity(rows, rows * STATE_BYTES);
-        let mut bytes = Vec::new();
-        for_each_row(values, opt_filter, |_, value| match value {
-            None => states.append_null(),
-            Some(value) => {
-                let mut moments = M::default();
-                moments.add(value, Sign::Plus);
-                bytes.clear();
-                moments.encode(&mut bytes);
-                states.append_value(&bytes);
-            }
+        let kept = opt_filter.map(|filter| NullBuffer::new(holds(filter)));
+        let rows = values.iter().map(|column| -> Result<ArrayRef> {
+            let column = column.as_primitive::<Float64Type>();
+            let valid = NullBuffer::union(column.nulls(), kept.as_ref());
+            Ok(Arc::new(Float64Array::try_new(column.values().clone(), valid)?))
         });
-        Ok(vec![Arc::new(states.finish())])
+        let no_moments = Ok(new_null_array(&DataType::LargeBinary, values[0].len()));
+        [no_moments].into_iter().chain(rows).collect()
     }
 
     fn size(&self) -> usize {
