@@ -245,7 +245,8 @@ impl ScalarUDFImpl for TextFunction {
         };
         let array = first.to_array(rows)?;
         let data_type = text_type(array.data_type());
-        let array = if array.data_type().is_null() { new_null_array(&data_type, rows) } else { array };
+        // They differ only where there is no type, so that every row is NULL.
+        let array = if array.data_type() == &data_type { array } else { new_null_array(&data_type, rows) };
         let result = match self.kind {
             TextKind::Normalize => normalize(&array, &args.args[1..], constant)?,
             TextKind::NullIfBlank => map_values(&array, &|values| null_if_blank(values))?,

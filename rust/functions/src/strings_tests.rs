@@ -63,8 +63,11 @@ fn null_is_utf8_whatever_the_function() {
     for name in NAMES {
         let ColumnarValue::Scalar(result) = call(name, &[null()], 1).unwrap() else { panic!("a scalar") };
         assert_eq!(result, ScalarValue::Utf8(None));
-        let nulls = ColumnarValue::Array(new_null_array(&DataType::Null, 3));
-        assert_eq!(rows(name, &[nulls], 3).unwrap(), [None, None, None]);
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Null));
+        for data_type in [DataType::Null, dictionary] {
+            let nulls = ColumnarValue::Array(new_null_array(&data_type, 3));
+            assert_eq!(rows(name, &[nulls], 3).unwrap(), [None, None, None]);
+        }
     }
 }
 

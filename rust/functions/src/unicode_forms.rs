@@ -12,6 +12,8 @@
 //!
 //! Invariant: applying a normalization twice is applying it once.
 
+use std::sync::OnceLock;
+
 use caseless::Caseless;
 use unicode_normalization::{
     IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
@@ -61,6 +63,13 @@ impl Form {
     }
 }
 
+/// Before this character there are neither combining marks nor letters that compose with the one before them, so a text
+/// of such characters is normalized character by character.
+const LATIN_END: char = '\u{300}';
+
+/// The first byte of [`LATIN_END`] in UTF-8: all bytes of the characters before it are smaller.
+const LATIN_END_BYTE: u8 = 0xcc;
+
 /// A normal form, perhaps of the case-folded text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Normalization {
@@ -109,6 +118,30 @@ impl Normalization {
     }
 
     fn put(self, text: &str, into: &mut String) {
+        if text.bytes().all(|byte| byte < LATIN_END_BYTE) {
+            let latin = self.latin();
+            for character in text.chars() {
+                into.push_str(&latin[u32::from(character) as usize]);
+            }
+        } else {
+            self.put_by_tables(text, into);
+        }
+    }
+
+    /// The results of the characters before [`LATIN_END`], each by itself.
+    fn latin(self) -> &'static [String] {
+        static LATIN: [OnceLock<Vec<String>>; 8] = [const { OnceLock::new() }; 8];
+        LATIN[self.form as usize * 2 + usize::from(self.casefold)].get_or_init(|| {
+            let result = |character: char| {
+                let mut result = String::new();
+                self.put_by_tables(character.encode_utf8(&mut [0; 4]), &mut result);
+                result
+            };
+            ('\0'..LATIN_END).map(result).collect()
+        })
+    }
+
+    fn put_by_tables(self, text: &str, into: &mut String) {
         if !self.casefold {
             self.form.extend(text.chars(), into);
         } else if self.form.is_compatible() {

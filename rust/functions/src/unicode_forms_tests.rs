@@ -116,6 +116,26 @@ fn every_character_is_stable_once_it_is_normal() {
 }
 
 #[test]
+fn latin_characters_are_normalized_one_by_one() {
+    assert_eq!(LATIN_END.to_string().as_bytes()[0], LATIN_END_BYTE);
+    let mut pair = String::new();
+    let (mut together, mut apart) = (String::new(), String::new());
+    for normalization in normalizations() {
+        for first in '\0'..LATIN_END {
+            for second in '\0'..LATIN_END {
+                pair.clear();
+                pair.extend([first, second]);
+                together.clear();
+                normalization.put_by_tables(&pair, &mut together);
+                apart.clear();
+                normalization.put(&pair, &mut apart);
+                assert_eq!(apart, together, "{normalization:?} of {pair:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn ascii_needs_no_tables() {
     assert_eq!(normal("Straight AHEAD", Form::Nfkd, true), "straight ahead");
     let mut into = String::new();
