@@ -52,8 +52,8 @@ impl MapNormalize {
             "map_normalize(map)",
         )
         .with_sql_example(
-            "```sql\n> SELECT map_normalize(MAP {'b': 1, 'a': NULL}) AS m;\n+--------------+\n| m            |\n\
-             +--------------+\n| {a: , b: 1}  |\n+--------------+\n```",
+            "```sql\n> SELECT map_normalize(MAP {'b': 1, 'a': NULL}) AS m;\n+-------------+\n| m           |\n\
+             +-------------+\n| {a: , b: 1} |\n+-------------+\n```",
         )
         .with_argument("map", "A map with keys and values of any type.")
         .build();
