@@ -110,6 +110,13 @@ fn many(rows: usize, sign: Sign) -> i64 {
     one(sign) * i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
+/// Adds the products of two columns or takes them away.
+fn add_products(sum: &mut ProductSum, columns: &[&[f64]], sign: Sign) {
+    for (left, right) in columns[0].iter().zip(columns[1]) {
+        sum.add_product(*left, *right, sign);
+    }
+}
+
 /// The number of rows, if it is at least so many.
 fn at_least(least: u64, count: i64) -> Option<u64> {
     u64::try_from(count).ok().filter(|count| *count >= least)
@@ -203,6 +210,13 @@ impl Moments for Products {
         self.x.add(row.x, sign) + self.y.add(row.y, sign) + self.xy.add_product(row.x, row.y, sign)
     }
 
+    fn add_all(&mut self, columns: &[&[f64]], blocks: &mut Blocks, sign: Sign) {
+        self.count += many(columns[0].len(), sign);
+        blocks.add(&mut self.y, columns[0], sign);
+        blocks.add(&mut self.x, columns[1], sign);
+        add_products(&mut self.xy, columns, sign);
+    }
+
     state_of!(x, y, xy);
 
     fn value(&self, statistic: Statistic) -> Option<f64> {
@@ -242,6 +256,16 @@ impl Moments for Everything {
             + self.xx.add_product(row.x, row.x, sign)
             + self.yy.add_product(row.y, row.y, sign)
             + self.xy.add_product(row.x, row.y, sign)
+    }
+
+    fn add_all(&mut self, columns: &[&[f64]], blocks: &mut Blocks, sign: Sign) {
+        self.count += many(columns[0].len(), sign);
+        for (sum, squares, column) in [(&mut self.y, &mut self.yy, columns[0]), (&mut self.x, &mut self.xx, columns[1])]
+        {
+            blocks.add(sum, column, sign);
+            blocks.add_squares(squares, column, sign);
+        }
+        add_products(&mut self.xy, columns, sign);
     }
 
     state_of!(x, y, xx, yy, xy);
