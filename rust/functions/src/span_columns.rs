@@ -74,13 +74,11 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn part(&self, part: &str) -> String {
-        match self.argument {
-            Some(argument) => format!("{}: the {part} of argument \"{argument}\"", self.function),
-            None => {
-                let argument = if part == "unit" { "col_unit" } else { part };
-                format!("{}: argument \"{argument}\"", self.function)
-            }
+        if let Some(argument) = self.argument {
+            return format!("{}: the {part} of argument \"{argument}\"", self.function);
         }
+        let argument = if part == "unit" { "col_unit" } else { part };
+        format!("{}: argument \"{argument}\"", self.function)
     }
 }
 
