@@ -233,6 +233,7 @@ fn is_user_defined(signature: &TypeSignature) -> bool {
         _ => false,
     }
 }
+
 /// Other names of built-in functions that the platform takes over: its functions give the same results and more.
 ///
 /// `list_compact` is DataFusion's other name for `array_compact`, which forgets metadata and nullability.
