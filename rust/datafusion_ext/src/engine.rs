@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchReader;
+use arrow::datatypes::SchemaRef;
 use arrow::ffi_stream::ArrowArrayStreamReader;
 use arrow::record_batch::RecordBatch;
 use arrow_pyarrow::PyArrowType;
 use engine::compile::Definition;
+use engine::query::MemoryTables;
 use engine::request::CompileRequest;
 use engine::{EngineError, EngineOptions, EngineSession};
 use lake::TableLocation;
@@ -177,20 +179,29 @@ impl Engine {
     }
 
     /// Start a query that only reads; its rows are computed as they are taken.
-    fn query(&self, py: Python<'_>, request: &str) -> PyResult<RowStream> {
+    ///
+    /// `memory` holds tables that are nowhere else, by name.
+    #[pyo3(signature = (request, memory=None))]
+    fn query(
+        &self,
+        py: Python<'_>,
+        request: &str,
+        memory: Option<BTreeMap<String, PyArrowType<ArrowArrayStreamReader>>>,
+    ) -> PyResult<RowStream> {
         let request = from_json(request)?;
-        let rows = self.tasks.wait(py, engine::query::query(&self.session, &request))?;
+        let memory = memory
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, data)| Ok((name, rows(data.0)?)))
+            .collect::<PyResult<MemoryTables>>()?;
+        let rows = self.tasks.wait(py, engine::query::query(&self.session, &request, memory))?;
         Ok(RowStream::new(rows, Arc::clone(&self.tasks)))
     }
 
     /// Append rows to a table of records, which is created if it is not there; the version made.
     fn append(&self, py: Python<'_>, request: &str, data: PyArrowType<ArrowArrayStreamReader>) -> PyResult<u64> {
         let request = from_json(request)?;
-        let reader = data.0;
-        let schema = reader.schema();
-        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| {
-            raised(&EngineError::InvalidArgument { message: format!("the rows cannot be read: {error}") })
-        })?;
+        let (schema, batches) = rows(data.0)?;
         self.tasks.wait(py, engine::records::append(&self.session, &request, schema, batches))
     }
 
@@ -205,6 +216,15 @@ impl Engine {
     fn cancel(&self) {
         self.tasks.cancel();
     }
+}
+
+/// All rows that Python gave.
+fn rows(reader: ArrowArrayStreamReader) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<_, _>>().map_err(|error| {
+        raised(&EngineError::InvalidArgument { message: format!("the rows cannot be read: {error}") })
+    })?;
+    Ok((schema, batches))
 }
 
 fn definition(request: &str, plan: Option<Vec<u8>>) -> PyResult<(CompileRequest, Definition)> {
