@@ -115,7 +115,9 @@ def _estimated(memory: ViewMemory, ran: Ran) -> ViewMemory:
     plan, result = ran.plan, ran.result
     if result is None or plan.action is not Action.REFRESH:
         return memory
-    took_ms = sum(result.elapsed_ms.values()) if ran.outcome is Outcome.COMMITTED else 0.0
+    took_ms = 0.0
+    if ran.outcome is Outcome.COMMITTED:
+        took_ms = sum(spent for phase, spent in result.elapsed_ms.items() if phase != "commit")
     if plan.strategy == "incremental" and plan.plan is not None:
         expected, weighted = plan.plan.bytes_to_read, incremental_size(plan.plan, _bytes(plan.target))
         return memory.estimated(Estimate("incremental", expected, result.read.bytes, weighted, took_ms))

@@ -442,9 +442,10 @@ class VerifyReport(NativeModel):
 
 
 class QueryTable(NativeRequest):
-    """A table that a query may name, as `name` or `schema.name`."""
+    """A table that a query may name, as `name` or `schema.name`: a Delta table, or a folder of Parquet files."""
 
     name: str
+    kind: Literal["delta", "listing"] = "delta"
     uri: str
     options: Mapping[str, str] = Field(default_factory=dict, repr=False)
     version: int | None = None

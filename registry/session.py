@@ -72,6 +72,8 @@ class TableSpec:
     """How a table is registered: the only way for a name to get into a session's catalogue.
 
     `name` may be `schema.name`; `version` None means the newest one at the time of each query.
+    `listing` is a folder of Parquet files, `memory` are the rows of `data`. Both serve queries only: a view needs
+    inputs whose versions can be pinned.
     """
 
     name: str
@@ -79,6 +81,17 @@ class TableSpec:
     uri: str
     version: int | None = None
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    data: pa.Table | None = field(default=None, repr=False)
+
+    @classmethod
+    def listing(cls, name: str, folder: TableRef) -> TableSpec:
+        """Make the specification of a folder of Parquet files."""
+        return cls(name, "listing", folder.uri, None, dict(folder.options))
+
+    @classmethod
+    def memory(cls, name: str, data: pa.Table) -> TableSpec:
+        """Make the specification of rows in memory."""
+        return cls(name, "memory", f"memory:///{name}", data=data)
 
     @classmethod
     def delta(cls, name: str, table: TableRef, version: int | None = None) -> TableSpec:
@@ -244,12 +257,20 @@ class SessionRuntime:
         """
         specs = self.catalog.specs() if tables is None else tables
         named = tuple(
-            QueryTable(name=spec.name, uri=spec.uri, options=dict(spec.storage_options), version=spec.version)
+            QueryTable(
+                name=spec.name,
+                kind=spec.kind,
+                uri=spec.uri,
+                options=dict(spec.storage_options),
+                version=spec.version,
+            )
             for spec in specs
+            if spec.kind != "memory"
         )
+        request = QueryRequest(sql=sql, tables=named, limit=limit, functions=functions).to_json_text()
+        memory = {spec.name: spec.data for spec in specs if spec.data is not None}
         with native_errors():
-            request = QueryRequest(sql=sql, tables=named, limit=limit, functions=functions)
-            rows = self.engine.query(request.to_json_text())
+            rows = self.engine.query(request, memory) if memory else self.engine.query(request)
         return pa.RecordBatchReader.from_batches(rows.schema, _batches(rows))
 
     def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
@@ -298,11 +319,17 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
 def register_table_spec(runtime: SessionRuntime, spec: TableSpec) -> Registration:
     """Register a table under a name, replacing what had the name.
 
-    Raises `MustStop` for a Delta version that does not exist, and for kinds that the engine cannot open by name.
+    Raises `MustStop` for a version that does not exist, a folder without files, and for rows in memory without rows.
     """
-    if spec.kind != "delta":
-        message = f'table "{spec.name}" has kind "{spec.kind}", which the engine cannot open'
-        raise MustStop("unsupported_kind", message, "write the data to a Delta table and register that")
+    if spec.kind != "delta" and spec.version is not None:
+        message = f'table "{spec.name}" of kind "{spec.kind}" has no versions, but version {spec.version} was asked for'
+        raise MustStop("invalid_argument", message, "leave the version out")
+    if (spec.kind == "memory") != (spec.data is not None):
+        message = f'table "{spec.name}" of kind "{spec.kind}" was given {"no" if spec.data is None else "other"} rows'
+        raise MustStop("invalid_argument", message, "give rows to a table in memory, and a uri to any other")
+    if spec.kind == "listing":
+        name = ".".join(f'"{part}"' for part in spec.name.split("."))
+        runtime.query(f"SELECT * FROM {name} LIMIT 0", tables=(spec,)).close()
     if spec.version is not None:
         table = TableRef(uri=spec.uri, options=spec.storage_options)
         with native_errors():

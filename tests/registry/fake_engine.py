@@ -153,7 +153,7 @@ class FakeEngine:
     def verify(self, request: str) -> str:
         raise AssertionError("these tests refresh nothing")
 
-    def query(self, request: str) -> object:
+    def query(self, request: str, memory: dict[str, pa.Table] | None = None) -> object:
         asked = json.loads(request)
         context = SessionContext()
         schemas = set()

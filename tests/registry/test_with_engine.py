@@ -6,15 +6,18 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from registry.artifact_rows import ArtifactTable, Command, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import Compiled, CompileOptions, compile_project, view_relations
-from registry.errors import DefinitionError, DeltakeepError
+from registry.dataset import TableRef
+from registry.errors import DefinitionError, DeltakeepError, MustStop
 from registry.names import ViewName
 from registry.native import AppendRequest
 from registry.project import Project, load_project
@@ -86,6 +89,40 @@ def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, wr
     assert native.query("SELECT sum(amount) AS s FROM orders").read_all().to_pylist() == [{"s": 7}]
     assert native.query("SELECT sum(amount) AS s FROM first.orders").read_all().to_pylist() == [{"s": 6}]
     assert native.query("SELECT * FROM orders", limit=2).read_all().num_rows == 2
+
+
+def test_folders_of_files_and_rows_in_memory_are_queried_under_the_same_contract(
+    native: SessionRuntime, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(2):
+        pq.write_table(pa.table({"k": [number, 7], "who": ["a", "b"]}), folder / f"part {number}.parquet")
+    files = TableRef(uri=folder.as_uri())
+    register_table_spec(native, TableSpec.listing("raw.files", files))
+    register_table_spec(native, TableSpec.memory("few", pa.table({"k": [7, 8]})))
+    joined = "SELECT count(*) AS n, min(who) AS who FROM raw.files JOIN few USING (k)"
+    assert native.query(joined).read_all().to_pylist() == [{"n": 2, "who": "b"}]
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MustStop, match="No files found"):
+        register_table_spec(native, TableSpec.listing("empty", TableRef(uri=(tmp_path / "empty").as_uri())))
+    assert [spec.kind for spec in native.catalog.specs()] == ["memory", "listing"]
+
+
+def test_a_query_streams_and_can_be_cancelled(native: SessionRuntime) -> None:
+    endless = "SELECT count(*) AS n FROM generate_series(1, 100000000000) a"
+    with native.query("SELECT value FROM generate_series(1, 100000000000)") as reader:
+        assert reader.read_next_batch().num_rows > 0
+    canceller = threading.Timer(0.2, native.cancel)
+    canceller.start()
+    with pytest.raises(DeltakeepError) as caught:
+        native.query(endless).read_all()
+    canceller.join()
+    assert caught.value.code == "cancelled"
+    with pytest.raises(DeltakeepError) as caught:
+        native.query("SELECT 1 / (value - 5000) AS q FROM generate_series(1, 10000)").read_all()
+    assert (caught.value.code, "ivide by zero" in caught.value.message) == ("execution_failed", True)
 
 
 def test_a_table_that_is_not_there_is_not_found(native: SessionRuntime, write_project: WriteProject) -> None:

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchReader;
+use arrow::datatypes::SchemaRef;
 use arrow::ffi_stream::ArrowArrayStreamReader;
 use arrow::record_batch::RecordBatch;
 use arrow_pyarrow::PyArrowType;
 use engine::compile::Definition;
+use engine::query::MemoryTables;
 use engine::request::CompileRequest;
 use engine::{EngineError, EngineOptions, EngineSession};
 use functions::MacroSource;
@@ -200,9 +202,22 @@ impl Engine {
     }
 
     /// Start a query that only reads; its rows are computed as they are taken.
-    fn query(&self, py: Python<'_>, request: &str) -> PyResult<RowStream> {
+    ///
+    /// `memory` holds tables that are nowhere else, by name.
+    #[pyo3(signature = (request, memory=None))]
+    fn query(
+        &self,
+        py: Python<'_>,
+        request: &str,
+        memory: Option<BTreeMap<String, PyArrowType<ArrowArrayStreamReader>>>,
+    ) -> PyResult<RowStream> {
         let (request, session) = (from_json(request)?, Arc::clone(&self.session));
-        let rows = self.tasks.wait(py, async move { engine::query::query(&session, &request).await })?;
+        let memory = memory
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, data)| Ok((name, rows(data.0)?)))
+            .collect::<PyResult<MemoryTables>>()?;
+        let rows = self.tasks.wait(py, async move { engine::query::query(&session, &request, memory).await })?;
         Ok(RowStream::new(rows, Arc::clone(&self.tasks)))
     }
 
@@ -218,11 +233,7 @@ impl Engine {
         observer: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
         let (request, session) = (from_json(request)?, Arc::clone(&self.session));
-        let reader = data.0;
-        let schema = reader.schema();
-        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| {
-            raised(&EngineError::InvalidArgument { message: format!("the rows cannot be read: {error}") })
-        })?;
+        let (schema, batches) = rows(data.0)?;
         self.tasks.wait(py, async move {
             let tell = |step: &str| tell(observer.as_ref(), step);
             engine::records::append(&session, &request, schema, batches, &tell).await
@@ -253,6 +264,15 @@ fn tell(observer: Option<&Py<PyAny>>, step: &str) {
             }
         });
     }
+}
+
+/// All rows that Python gave.
+fn rows(reader: ArrowArrayStreamReader) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<_, _>>().map_err(|error| {
+        raised(&EngineError::InvalidArgument { message: format!("the rows cannot be read: {error}") })
+    })?;
+    Ok((schema, batches))
 }
 
 fn definition(request: &str, plan: Option<Vec<u8>>) -> PyResult<(CompileRequest, Definition)> {

@@ -153,7 +153,6 @@ impl<'a> Run<'a> {
         physical: &Arc<dyn ExecutionPlan>,
     ) -> Result<RowCounts> {
         let started = Instant::now();
-        (self.observer)("computing");
         let mut bag = RowCounts::new(target.schema(), execution.reserve("new rows of the view"), self.budget())?;
         let mut stream = execution.stream(physical)?;
         while let Some(batch) = stream.try_next().await? {
@@ -339,7 +338,9 @@ impl<'a> Run<'a> {
         }
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
+        let started = Instant::now();
         let among = Among::ranges(execution, bag.negative()?, budget).await?;
+        self.progress.timed("match", started);
         self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
     }
 

@@ -4,10 +4,11 @@
 //! small one gets one file.  At most [`HELD_BYTES`] wait in memory until that is decided.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -49,17 +50,31 @@ async fn write_above(
 ) -> Result<Vec<WrittenFile>> {
     let Some(schema) = streams.first().map(|stream| stream.schema()) else { return Ok(Vec::new()) };
     let held = Arc::new(AtomicU64::new(0));
+    let failed = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     for (number, stream) in streams.into_iter().enumerate() {
-        let (writing, held) = (writing.clone(), Arc::clone(&held));
-        // A write that ends half-way drops the set, which ends the tasks, whose files go with them.
-        tasks.spawn(async move { (number, part(&writing, stream, &held, large).await) });
+        let (writing, held, failed) = (writing.clone(), Arc::clone(&held), Arc::clone(&failed));
+        // A write that is dropped half-way drops the set, which ends the tasks, whose files go with them.
+        tasks.spawn(async move {
+            let ended = part(&writing, until(stream, Arc::clone(&failed)), &held, large).await;
+            ended.map(|part| (number, part)).map_err(|error| (failed.swap(true, Ordering::Relaxed), error))
+        });
     }
-    let mut parts = Vec::new();
+    let (mut parts, mut failure) = (Vec::new(), None);
     while let Some(ended) = tasks.join_next().await {
-        let (number, part) =
-            ended.map_err(|error| LakeError::store(writing.uri(), "writing data files on several threads", &error))?;
-        parts.push((number, part?));
+        match ended {
+            Ok(Ok(part)) => parts.push(part),
+            // The first error is the one to tell; the others only followed it.
+            Ok(Err((followed, error))) if !followed => failure = Some(error),
+            Ok(Err(_)) => {}
+            Err(error) => {
+                let error = LakeError::store(writing.uri(), "writing data files on several threads", &error);
+                failure = failure.or(Some(error));
+            }
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     parts.sort_by_key(|(number, _)| *number);
     let (mut files, mut rest) = (Vec::new(), Vec::new());
@@ -74,6 +89,18 @@ async fn write_above(
         files.extend(writing.write(Box::pin(rest)).await?);
     }
     Ok(files)
+}
+
+/// The same rows, ending in an error once `failed` is set, so that a file that was begun is taken away in good order.
+fn until(stream: SendableRecordBatchStream, failed: Arc<AtomicBool>) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let stream = stream.map(move |batch| {
+        if failed.load(Ordering::Relaxed) {
+            return Err(DataFusionError::Execution("another partition failed".to_owned()));
+        }
+        batch
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
 }
 
 /// Holds the rows of a partition until it ends or the whole result is large, and writes them in the second case.
@@ -135,9 +162,10 @@ mod tests {
         let table = Fixture::new(&[]);
         let writing = Writing::new(&table.lake, &table.spec, &table.schema).await.unwrap();
         let mut all = streams(&table);
-        let broken = stream::iter([Err(datafusion::error::DataFusionError::Execution("broken".to_owned()))]);
+        let broken = stream::iter([Err(DataFusionError::Execution("broken".to_owned()))]);
         all.push(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&table.schema), broken)));
-        assert!(write_above(1, &writing, all).await.is_err());
+        let error = write_above(1, &writing, all).await.unwrap_err();
+        assert!(error.to_string().contains("broken"), "{error}");
         let left: Vec<_> = std::fs::read_dir(table.path()).map(|found| found.flatten().collect()).unwrap_or_default();
         assert!(left.iter().all(|entry| !entry.path().is_file()), "{left:?}");
     }
