@@ -62,7 +62,8 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<Refre
         Ok(feeds) => feeds,
         Err(error) => {
             let error = EngineError::execution(&request.view.name, error);
-            if gives_up(&error) {
+            // What is wrong with a change that exists only in thought is the question, not the view.
+            if request.hypothetical.is_empty() && gives_up(&error) {
                 return Ok(recompute(Some((reason(error.code()).to_owned(), error.message())), target_size));
             }
             return Err(error.into());
