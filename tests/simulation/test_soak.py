@@ -22,6 +22,7 @@ THREADS_MAX: Final = 100
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the system tells descriptors and memory in /proc")
 
 
+@pytest.mark.long
 def test_a_hundred_cycles_leave_nothing_behind(tmp_path: Path) -> None:
     samples = list(live(tmp_path, CYCLES, EVERY))
     told = "\n".join(str(one) for one in samples)
