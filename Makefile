@@ -86,7 +86,7 @@ fuzz: build ## random histories against the oracle, for much longer than the tes
 	@pytest tests/test_histories.py --hypothesis-profile=fuzz $(if $(SEED),--hypothesis-seed=$(SEED)) $(ARGS)
 
 .PHONY: long
-long: build ## random deaths and previews with many more seeds than the tests try
+long: build ## random deaths and previews with many more seeds than the tests try, a short soak
 	@pytest -m long $(ARGS)
 
 .PHONY: soak

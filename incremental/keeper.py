@@ -33,7 +33,7 @@ from incremental.explain import ExplainReport, ReplanReport, explain_view
 from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
-from incremental.observation import Datasets, Observation, Observed
+from incremental.observation import Datasets, Observation, Observed, unreadable
 from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
@@ -165,8 +165,7 @@ class Keeper:
             for part in self.world.graph.components(covered)
         ]
         failures = [
-            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms, observations)
-            for name in unplanned
+            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms) for name in unplanned
         ]
         recorded = self._history.record(cycle_id, results, failures)
         notices = self._history.flush()
@@ -286,7 +285,12 @@ class Keeper:
         surveyed = self._survey(observations, question, views, definitions.world)
         present = {name: (one.view, one.bundle) for name, one in self._definitions.compiled.views.items()}
         orphaned = tuple(name for name in present if name not in definitions.project.views)
-        return PreviewReport(request.kind, preview_of(surveyed, present, definitions.world), orphaned, self._notices)
+        unplanned = tuple(
+            Notice(one.reason, name, f'View "{name}" has no plan and is left out: {one.message}')
+            for name, one in definitions.compiled.failed.items()
+        )
+        found = preview_of(surveyed, present, definitions.world)
+        return PreviewReport(request.kind, found, orphaned, (*self._notices, *unplanned))
 
     def why(self, view: str) -> WhyReport:
         """The facts behind the last decision: from memory, else from the history, else from a look."""
@@ -379,7 +383,7 @@ class Keeper:
     def _compile(
         self, project: Project, observations: Mapping[DatasetName, Observation], cycle_id: str = ""
     ) -> Definitions:
-        options = CompileOptions(now_ms=self._clock.now_ms(), cycle_id=cycle_id)
+        options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations))
         schemas = self._schemas(project, observations)
         definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
         self._known_schemas = {**self._known_schemas, **schemas}

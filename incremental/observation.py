@@ -144,6 +144,11 @@ def _due(last: Observed, now_ms: int) -> bool:
     return not 0 <= now_ms - last.checked_ms < THOROUGH_EVERY_MS
 
 
+def unreadable(observations: Mapping[DatasetName, Observation]) -> dict[str, DeltakeepError]:
+    """What is in the way of the datasets that could not be observed."""
+    return {name: one.error for name, one in observations.items() if isinstance(one, Unreadable)}
+
+
 def same_identity(left: TableIdentity, right: TableIdentity) -> bool:
     """Whether two identities may be of the same version: hashes decide where both are known."""
     if left.table_id != right.table_id:

@@ -242,11 +242,16 @@ class ArtifactStore:
         register_table_spec(self._runtime, TableSpec.delta(f"{CATALOG_SCHEMA}.{table}", self.table(table)))
 
     def _require_owner(self, project: str) -> None:
-        """Refuse the tables of another project; all are created together, so that one of them tells."""
-        owner = self._runtime.table_state(self.table(next(iter(self._commits)))).properties.get(_OWNER, project)
-        if owner != project:
-            message = f'the store {self._store.uri} holds the records of project "{owner}", not those of "{project}"'
-            raise MustStop("not_ours", message, 'give each project a place of its own by [project] store = "…"')
+        """Refuse the tables of another project; all are created together, so that the first that is sound tells."""
+        for table in self._commits:
+            try:
+                owner = self._runtime.table_state(self.table(table)).properties.get(_OWNER, project)
+            except DeltakeepError:
+                continue  # whoever needs this table will say what is wrong with it
+            if owner != project:
+                message = f'the store {self._store.uri} holds the records of project "{owner}", not of "{project}"'
+                raise MustStop("not_ours", message, 'give each project a place of its own by [project] store = "…"')
+            return
 
     def _version(self, table: ArtifactTable) -> int | None:
         try:

@@ -102,11 +102,15 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """How to compile: the time to record, views to plan even if they are stored, and limits of Python views."""
+    """How to compile: the time to record, views to plan even if they are stored, and limits of Python views.
+
+    `unreadable` says of datasets without a schema what is in the way; one that is not in it has no table.
+    """
 
     now_ms: int = 0
     cycle_id: str = ""
     replan: frozenset[ViewName] = frozenset()
+    unreadable: Mapping[str, DeltakeepError] = field(default_factory=dict)
     record: bool = True
     worker_limits: WorkerLimits = field(default_factory=WorkerLimits)
 
@@ -177,14 +181,14 @@ def compile_project(
     options = options or CompileOptions()
     define_functions(runtime, project)
     graph, failed = project_graph(runtime, project)
-    stored = artifacts.load_bundles() if artifacts is not None else {}
+    stored = _stored_bundles(artifacts)
     latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
     schemas: dict[str, str] = dict(input_schemas)
     done: dict[ViewName, CompiledView] = {}
     read: set[RelationName] = set()
     for name in graph.order:
         view, inputs = project.views[name], graph.inputs[name]
-        missing = _missing(view, inputs, schemas, failed, project)
+        missing = _missing(view, inputs, schemas, failed, project, options.unreadable)
         if missing is not None:
             failed[name] = missing
             continue
@@ -220,6 +224,7 @@ def _missing(
     schemas: Mapping[str, str],
     failed: Mapping[ViewName, CompileFailure],
     project: Project,
+    unreadable: Mapping[str, DeltakeepError],
 ) -> CompileFailure | None:
     """Say why a view cannot be compiled because of what it reads."""
     for relation in inputs:
@@ -230,11 +235,24 @@ def _missing(
             what = f'view "{view.name}" reads view "{relation}", which has no plan'
             problem = Problem(file, line, what, hint=f'mend "{relation}" first')
             return CompileFailure(view, ReasonCode.UPSTREAM_FAILED, (problem,))
-        uri = project.datasets[relation].table.uri
-        what = f'view "{view.name}" reads dataset "{relation}", which has no Delta table at {uri}'
-        hint = ReasonCode.INPUT_MISSING.hint
-        return CompileFailure(view, ReasonCode.INPUT_MISSING, (Problem(file, line, what, "a Delta table", hint),))
+        dataset, error = project.datasets[relation], unreadable.get(relation)
+        what = f'view "{view.name}" reads dataset "{relation}", which has no Delta table at {dataset.table.uri}'
+        expected, hint = "a Delta table", ReasonCode.INPUT_MISSING.hint
+        if error is not None and error.code != "not_a_table":
+            what = f'view "{view.name}" reads dataset "{relation}", which cannot be read: {error.message}'
+            expected, hint = "a Delta table that can be read", error.hint or hint
+        return CompileFailure(view, ReasonCode.INPUT_MISSING, (Problem(file, line, what, expected, hint),))
     return None
+
+
+def _stored_bundles(artifacts: ArtifactStore | None) -> dict[CompileKey, PlanBundle]:
+    """Give the plans that are stored; where the table of plans is damaged, all are made again."""
+    try:
+        return artifacts.load_bundles() if artifacts is not None else {}
+    except RetryLater:
+        raise
+    except DeltakeepError:
+        return {}
 
 
 def _compile_view(
@@ -354,4 +372,7 @@ def _problem(view: View, error: DeltakeepError) -> Problem:
     if place is not None and isinstance(view.definition, SqlDefinition):
         line = view.definition.line + int(place[1]) - 1
         message = message.replace(place[0], f"line {line}, column {place[2]}")
+    # The engine names the view too.
+    for prefix in (f'view "{view.name}", ', f'view "{view.name}": ', "query: "):
+        message = message.removeprefix(prefix)
     return Problem(view.source.file, line, f'view "{view.name}": {message}', hint=error.hint)

@@ -269,9 +269,9 @@ def _engine(section: Section, root: Path) -> EngineSettings:
     engine = EngineSettings(
         memory_bytes=section.take("memory", toml.size_bytes, 4_000_000_000),
         spill=_path(root, section.take("spill", toml.text, "state/spill")),
-        target_partitions=section.take("target_partitions", toml.positive_integer, 2),
+        target_partitions=section.take("target_partitions", toml.number_of_tasks, 2),
         durable=section.take("durable", toml.boolean, True),
-        concurrency=section.take("concurrency", toml.positive_integer, 1),
+        concurrency=section.take("concurrency", toml.number_of_tasks, 1),
         settings=section.take("settings", toml.text_map, {}),
     )
     section.finish()

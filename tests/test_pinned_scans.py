@@ -148,7 +148,7 @@ def test_int96_timestamps_are_instants_whatever_their_century(
         "SELECT id FROM t WHERE at = TIMESTAMP '2024-02-29T12:00:00.123456Z'",
         "SELECT id FROM t WHERE at IS NULL",
         "SELECT min(at) AS first, max(at) AS last, count(at) AS n FROM t",
-        "SELECT date_trunc('year', at) AS year, count(*) AS n FROM t GROUP BY 1",
+        "SELECT at, count(*) AS n FROM t WHERE at IS NOT NULL GROUP BY at",
     )
 
 

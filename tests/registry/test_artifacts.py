@@ -130,7 +130,7 @@ def test_the_records_of_another_project_are_refused(runtime: SessionRuntime) -> 
     ours = ArtifactStore(runtime, STORE, "shop")
     ours.record_command(Command("pause", "a", "", 1))
     assert ArtifactStore(runtime, STORE, "shop").paused() == {"a": ""}
-    with pytest.raises(MustStop, match='records of project "shop", not those of "other"') as caught:
+    with pytest.raises(MustStop, match='records of project "shop", not of "other"') as caught:
         ArtifactStore(runtime, STORE, "other")
     assert (caught.value.code, caught.value.exit_code) == ("not_ours", EXIT_NOT_ALLOWED)
 

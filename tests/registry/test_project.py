@@ -244,7 +244,12 @@ def test_each_place_is_resolved_once_however_many_there_are(
     root = write_project(PROJECT, **views)
     resolved: Counter[str] = Counter()
     real = os.path.realpath
-    monkeypatch.setattr("registry.location.os.path.realpath", lambda path: resolved.update([str(path)]) or real(path))
+
+    def counted(path: Path) -> str:
+        resolved[str(path)] += 1
+        return real(path)
+
+    monkeypatch.setattr("registry.location.os.path.realpath", counted)
     assert len(load_project(root).views) == 300
     assert max(resolved.values()) <= 2
     assert len(resolved) == 302

@@ -111,7 +111,9 @@ def assert_goes_on(workspace: Workspace, *, paused: bool = False) -> None:
     assert all(version > reached[name] for name, version in versions(workspace).items() if name != "busy")
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step == "files_written" else pytest.mark.long) for step in FIRST_STEPS]
+)
 @pytest.mark.parametrize("table", [table for table in ArtifactTable if table is not ArtifactTable.COMMANDS])
 def test_killed_while_an_artifact_table_is_created(
     unborn: Workspace, tmp_path: Path, table: ArtifactTable, step: str

@@ -17,7 +17,7 @@ from tests.simulation.chain import listing
 from tests.simulation.test_previews import DAYS, SALES, SHOPS, VIEWS, files_of_preview, files_of_run, sales
 from tests.workspace import Workspace
 
-SEEDS: Final = 4
+SEEDS: Final = 2
 MANY_SEEDS: Final = 200
 CYCLES: Final = 5
 EDITS: Final = {
@@ -187,10 +187,11 @@ def assert_came_true(preview: PreviewReport, done: dict[str, RefreshRecord], *, 
                 assert counted == (record.rows_inserted, record.rows_deleted), about
 
 
-@pytest.mark.parametrize("where", WHERES)
-@pytest.mark.parametrize("operation", ["delete", "update"])
+@pytest.mark.parametrize(
+    ("operation", "where"), [*(("delete", where) for where in WHERES), ("update", "day = 'd1'"), ("update", "shop = 3")]
+)
 def test_what_a_supposed_change_does_not_touch_is_not_touched_by_a_real_one(
-    tmp_path: Path, where: str, operation: str
+    tmp_path: Path, operation: str, where: str
 ) -> None:
     history = made(tmp_path, 0)
     keeper = history.workspace.open()

@@ -31,7 +31,7 @@ from tests.simulation.processes import KILLED, STOP, TELL, Worker, cycle_killed_
 from tests.simulation.test_two_keepers import assert_good
 from tests.workspace import Workspace
 
-SEEDS: Final = 4
+SEEDS: Final = 2
 MANY_SEEDS: Final = 150
 ROUNDS: Final = 3
 MORE_VIEWS: Final = {

@@ -22,6 +22,9 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(100);
 /// Threads beyond one for each core, so that work which was left behind and does not yield keeps no other call waiting.
 const SPARE_THREADS: usize = 2;
 
+/// Threads that wait for the disk.  Each keeps some memory back, so that hundreds would hold hundreds of megabytes.
+const DISK_THREADS: usize = 16;
+
 /// Stack of a thread: plans are walked recursively, and the main thread's eight megabytes have been enough for them.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
@@ -39,6 +42,7 @@ impl Tasks {
         let threads = Builder::new_multi_thread()
             .thread_name("deltakeep")
             .worker_threads(available_parallelism().map_or(1, usize::from) + SPARE_THREADS)
+            .max_blocking_threads(DISK_THREADS)
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()

@@ -44,7 +44,12 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<(Refr
     };
     let target_size = target.as_ref().map_or((0, 0), |snapshot| (snapshot.files.len() as u64, snapshot.bytes()));
     let found = if incremental {
-        match changes(session, request, &inputs, &execution).await {
+        let feeds = match feeds(session, request, &inputs).await {
+            // What is wrong with a change that exists only in thought is the question, not the view.
+            Err(error) if !request.hypothetical.is_empty() => return Err(error),
+            feeds => feeds,
+        };
+        match changes(session, request, &inputs, &execution, feeds).await {
             Ok(found) => found.map_err(Some),
             Err(error) => {
                 let error = EngineError::execution(&request.view.name, error);
@@ -104,8 +109,9 @@ async fn changes(
     request: &RefreshRequest,
     inputs: &Inputs,
     execution: &Execution,
+    feeds: Result<BTreeMap<String, ChangeFeed>>,
 ) -> Result<Result<Changes, GivenUp>> {
-    let feeds = feeds(session, request, inputs).await?;
+    let feeds = feeds?;
     let shapes = inputs.shapes(&feeds);
     // A change plan that DataFusion cannot optimize is an error here, and a reason to recompute above.
     let compiled = match inputs.compiled_changes(session, execution, &request.bundle, &shapes)? {

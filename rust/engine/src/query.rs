@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, MemorySchemaProvider, TableProvider};
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::Result;
@@ -101,16 +102,23 @@ async fn run(session: &EngineSession, request: &QueryRequest, memory: MemoryTabl
         .create_logical_plan(&request.sql)
         .await
         .map_err(|error| EngineError::planning("query", error))?;
-    if matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)) {
+    // EXPLAIN ANALYZE runs what it explains.
+    if plan.exists(|node| Ok(acts(node)))? {
         let message = "only statements that read are possible here: SELECT, EXPLAIN, DESCRIBE, SHOW".to_owned();
         return Err(EngineError::invalid_query("query", message).into());
     }
+    let bounded = !matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_));
     let mut frame = context.execute_logical_plan(plan).await?;
-    if request.limit.is_some() {
+    if request.limit.is_some() && bounded {
         frame = frame.limit(0, request.limit)?;
     }
     let stream = frame.execute_stream().await?;
     Ok(Rows { schema: stream.schema(), stream: Mutex::new(stream) })
+}
+
+/// Whether a node does anything beyond giving rows.
+fn acts(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_))
 }
 
 /// Register the tables that the statement names; the others are not opened.

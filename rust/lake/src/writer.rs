@@ -286,10 +286,7 @@ async fn write(
     };
     if let Err(error) = drained.await {
         // Parts of unfinished uploads cost money where nobody sees them; the first error is the one to tell.
-        // A local upload goes with its writer, and aborting one that failed while it was flushed panics.
-        if spec.location.local_path().is_none() {
-            let _ = writer.abort().await;
-        }
+        let _ = writer.abort().await;
         return Err(error);
     }
     let adds = writer.close().await.map_err(failed)?;
