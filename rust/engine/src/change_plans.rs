@@ -56,7 +56,8 @@ impl CompiledChanges {
             Ok(ChangePlan::Groups { steps, keys, key_columns, .. }) => (steps, keys, false, Some(key_columns)),
             Err(reason) => return Ok(Err(reason)),
         };
-        let optimized = steps.iter().chain([&first]).map(|plan| execution.optimize(plan)).collect::<Result<Vec<_>>>()?;
+        let optimized =
+            steps.iter().chain([&first]).map(|plan| execution.optimize(plan)).collect::<Result<Vec<_>>>()?;
         let needs = leaf_needs(&optimized)?;
         let mut held = Held::default();
         let mut templates = Vec::with_capacity(steps.len());
@@ -111,7 +112,9 @@ impl Held {
             Some(STEPS) => name.table().parse::<usize>().ok().and_then(|number| self.steps.get(number)),
             _ => None,
         };
-        found.map(Arc::clone).ok_or_else(|| EngineError::defect("change plan", format!("\"{name}\" is not there")).into())
+        found
+            .map(Arc::clone)
+            .ok_or_else(|| EngineError::defect("change plan", format!("\"{name}\" is not there")).into())
     }
 
     fn template(&self, execution: &Execution, plan: LogicalPlan, tables: Tables<'_>) -> Result<Template> {

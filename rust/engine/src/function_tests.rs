@@ -11,7 +11,7 @@ use lake::TableLocation;
 
 use crate::bundle::{InputSchema, PlanBundle, decode_plan};
 use crate::compile::{CompileOptions, Definition, compile, compile_with_macros, definition_key_with_macros};
-use crate::query::{NamedTable, QueryRequest, query};
+use crate::query::{NamedTable, QueryRequest, TableKind, query};
 use crate::records::{AppendRequest, append};
 use crate::session::{EngineOptions, EngineSession};
 use crate::tpch::table;
@@ -197,12 +197,16 @@ async fn a_filter_on_a_function_reaches_the_scan_and_so_does_the_projection() {
     .unwrap();
     let request =
         AppendRequest { table: location.clone(), partition_by: vec![], properties: BTreeMap::new(), timestamp_ms: 0 };
-    append(&session, &request, schema, vec![batch]).await.unwrap();
+    append(&session, &request, schema, vec![batch], &|_| {}).await.unwrap();
     let asked = async |sql: &str, functions: Vec<MacroSource>| {
-        let tables = vec![NamedTable { name: "t".to_owned(), table: location.clone(), version: None }];
-        let rows =
-            query(&session, &QueryRequest { sql: sql.to_owned(), tables, functions, limit: None }).await.unwrap();
-        pretty_format_batches(&rows.batches).unwrap().to_string()
+        let table = NamedTable { name: "t".to_owned(), kind: TableKind::Delta, table: location.clone(), version: None };
+        let request = QueryRequest { sql: sql.to_owned(), tables: vec![table], functions, limit: None };
+        let rows = query(&session, &request, BTreeMap::new()).await.unwrap();
+        let mut batches = Vec::new();
+        while let Some(batch) = rows.next().await.unwrap() {
+            batches.push(batch);
+        }
+        pretty_format_batches(&batches).unwrap().to_string()
     };
     for filter in ["cdf_is_upsert(kind)", "cdf_change_rank(kind) >= 2", "stays(kind)"] {
         let functions = sources(&[("stays", STAYS)]);

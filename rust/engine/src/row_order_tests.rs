@@ -28,9 +28,8 @@ fn context(rows: &[(i64, i64, &str)], partitions: usize) -> SessionContext {
             RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
         })
         .collect();
-    let spread: Vec<Vec<RecordBatch>> = (0..partitions)
-        .map(|part| batches.iter().skip(part).step_by(partitions).cloned().collect())
-        .collect();
+    let spread: Vec<Vec<RecordBatch>> =
+        (0..partitions).map(|part| batches.iter().skip(part).step_by(partitions).cloned().collect()).collect();
     let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions));
     context.register_table("r", Arc::new(MemTable::try_new(schema, spread).unwrap())).unwrap();
     context

@@ -103,10 +103,7 @@ fn distinct(keys: LogicalPlan, names: Vec<Expr>) -> Result<LogicalPlan, DataFusi
     Aggregate::try_new(Arc::new(keys), names, Vec::new()).map(LogicalPlan::Aggregate)
 }
 
-fn sum_of_keys(
-    plans: Vec<LogicalPlan>,
-    schema: &datafusion::common::DFSchema,
-) -> Result<LogicalPlan, DataFusionError> {
+fn sum_of_keys(plans: Vec<LogicalPlan>, schema: &datafusion::common::DFSchema) -> Result<LogicalPlan, DataFusionError> {
     let inputs = plans.into_iter().map(Arc::new).collect();
     let union = LogicalPlan::Union(datafusion::logical_expr::Union::try_new(inputs)?);
     project(crate::columns::named_as(all_columns(union.schema()), schema), union)

@@ -127,8 +127,7 @@ impl Grouped<'_> {
     fn keys(&self, view: &LogicalPlan, derivation: Derivation<'_>) -> Result<LogicalPlan, Reason> {
         let changes = derivation.changes(self.base)?;
         let build = || -> Result<LogicalPlan, DataFusionError> {
-            let changes =
-                changes.unwrap_or_else(|| Changes { plan: without_rows(self.base), insert_only: true });
+            let changes = changes.unwrap_or_else(|| Changes { plan: without_rows(self.base), insert_only: true });
             let expressions: Vec<Expr> = self.base_keys.iter().map(|key| key.expression.clone()).collect();
             let distinct = keys_of(&changes, &expressions, Nulls::Kept)?;
             let fields = view.schema().fields();

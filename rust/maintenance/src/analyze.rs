@@ -45,11 +45,8 @@ pub fn analyze(plan: &LogicalPlan) -> Analysis {
         }
         Err(reason) => Some(reason),
     };
-    let reason = operators
-        .iter()
-        .find_map(|operator| operator.reason.clone())
-        .or(refused)
-        .or_else(|| refusal_of_output(plan));
+    let reason =
+        operators.iter().find_map(|operator| operator.reason.clone()).or(refused).or_else(|| refusal_of_output(plan));
     Analysis { incremental: reason.is_none(), reason, operators }
 }
 

@@ -107,12 +107,7 @@ struct Rule<'a> {
 }
 
 impl Rule<'_> {
-    fn one_sided(
-        &self,
-        sides: &Sides<'_>,
-        kept: Option<Changes>,
-        looked: Option<Changes>,
-    ) -> Result<Changes, Reason> {
+    fn one_sided(&self, sides: &Sides<'_>, kept: Option<Changes>, looked: Option<Changes>) -> Result<Changes, Reason> {
         let mut terms = Vec::new();
         let mut insert_only = true;
         if let Some(kept) = kept {
@@ -219,12 +214,7 @@ impl Rule<'_> {
         build().map_err(|error| self.lifted(&error))
     }
 
-    fn over(
-        &self,
-        sides: &Sides<'_>,
-        kept: LogicalPlan,
-        looked: LogicalPlan,
-    ) -> Result<LogicalPlan, DataFusionError> {
+    fn over(&self, sides: &Sides<'_>, kept: LogicalPlan, looked: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
         if sides.left_is_kept { over(self.join, kept, looked) } else { over(self.join, looked, kept) }
     }
 

@@ -180,9 +180,8 @@ pub(crate) fn below<'a>(plan: &'a LogicalPlan, keys: &[Key]) -> Option<(&'a Logi
             Some((&aggregate.input, keys))
         }
         LogicalPlan::Unnest(unnest) => {
-            let whole = |column: &&Column| {
-                unnest.input.schema().has_column(column) && !unnest.exec_columns.contains(column)
-            };
+            let whole =
+                |column: &&Column| unnest.input.schema().has_column(column) && !unnest.exec_columns.contains(column);
             let known = keys.iter().all(|key| key.expression.column_refs().iter().all(whole));
             known.then(|| (unnest.input.as_ref(), keys.to_vec()))
         }
