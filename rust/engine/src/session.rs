@@ -193,7 +193,7 @@ impl EngineSession {
 
     /// A session whose platform has other versions of some functions, as a later release would.
     #[cfg(test)]
-    pub fn with_versions(versions: &[(&str, u32)]) -> Self {
+    pub(crate) fn with_versions(versions: &[(&str, u32)]) -> Self {
         let functions: Vec<PlatformFunction> = functions::families()
             .into_iter()
             .map(|function| {
