@@ -19,7 +19,7 @@ BUILD := --release --workspace --locked
 # `cargo clippy` checks, and a check shares nothing with a build.  As the compiler of the workspace's members, clippy
 # lints while it builds: dependencies are those of the build, and what it has linted is what the tests run.
 LINTED = RUSTC_WORKSPACE_WRAPPER="$$(command -v clippy-driver)" CLIPPY_ARGS=-Dwarnings
-PYTHON_SOURCES = $(wildcard registry incremental daemon tests examples benchmarks)
+PYTHON_SOURCES = $(wildcard datafusion_ext registry incremental daemon tests examples benchmarks)
 NATIVE_SOURCES = Cargo.toml Cargo.lock .cargo/config.toml $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 # Days that the demo replays after the initial load.
@@ -66,7 +66,7 @@ lint-python: build ## ruff, mypy, stubtest
 	@ruff check $(PYTHON_SOURCES)
 	@ruff format --check $(PYTHON_SOURCES)
 	@mypy
-	@stubtest datafusion_ext --ignore-missing-stub --mypy-config-file pyproject.toml
+	@stubtest datafusion_ext._native --ignore-missing-stub --mypy-config-file pyproject.toml
 
 .PHONY: lint-rust
 lint-rust: setup ## rustfmt, clippy
@@ -85,6 +85,14 @@ test-python: build ## the tests that run against the native module (ARGS='-k nam
 fuzz: build ## random histories against the oracle, for much longer than the tests do (SEED=1)
 	@pytest tests/test_histories.py --hypothesis-profile=fuzz $(if $(SEED),--hypothesis-seed=$(SEED)) $(ARGS)
 
+.PHONY: long
+long: build ## random deaths and previews with many more seeds than the tests try, a short soak
+	@pytest -m long $(ARGS)
+
+.PHONY: soak
+soak: build ## thousands of cycles, and what the process holds after them (CYCLES=3000)
+	@python -m tests.simulation.soak $(if $(CYCLES),--cycles $(CYCLES)) $(ARGS)
+
 .PHONY: bench
 bench: build ## measure, and write benchmarks/results.md
 	@python -m benchmarks $(ARGS)
@@ -98,7 +106,7 @@ format: setup ## format everything
 	@cargo fmt --all
 
 .PHONY: docs
-docs: build ## write the documents that are made from code: reasons, metrics, commands
+docs: build ## write the documents that are made from code: reasons, metrics, commands, functions
 	@python -m tests.documents
 
 .PHONY: lock
@@ -112,5 +120,5 @@ wheel: setup ## build dist/*.whl
 
 .PHONY: clean
 clean: ## remove what was built in this checkout; the compiled dependencies stay (they are in CARGO_TARGET_DIR)
-	@rm -rf .venv dist *.so .mypy_cache .pytest_cache .ruff_cache .hypothesis flights
+	@rm -rf .venv dist datafusion_ext/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis flights
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,16 +12,16 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import chain, change_feed, cold_start, idle_poll, idle_views, recompute, refresh
+from benchmarks import chain, change_feed, cold_start, functions, idle_poll, idle_views, recompute, refresh
 from benchmarks.measurement import Result, Setting
 from benchmarks.results import HERE, keep, markdown, occasion, show
 
 BENCHMARKS: Final[dict[str, Callable[[Setting], Iterator[Result]]]] = {
-    one.NAME: one.run for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh)
+    one.NAME: one.run for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh, functions)
 }
 PURPOSES: Final = {
     one.NAME: (one.__doc__ or "").strip()
-    for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh)
+    for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh, functions)
 }
 
 

@@ -158,7 +158,7 @@ def _outdated() -> bool:
     spec = find_spec("datafusion_ext")
     if spec is None or spec.origin is None:
         return True
-    built = [one.stat().st_mtime for one in Path(spec.origin).parent.glob("datafusion_ext*.so")]
+    built = [one.stat().st_mtime for one in Path(spec.origin).parent.glob("_native*.so")]
     sources = [one.stat().st_mtime for one in (HERE.parent / "rust").rglob("*.rs")]
     return not built or max(built) < max(sources, default=0.0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.port import JsonValue
-from registry.compiler import Compiled, CompileOptions, compile_project
+from registry.compiler import Compiled, CompileOptions, compile_project, define_functions
 from registry.errors import DefinitionError, DeltakeepError, Problem
 from registry.project import Project, load_project
 from registry.reasons import ReasonCode
@@ -17,16 +17,23 @@ from registry.session import RuntimeProfile, SessionRuntime, build_session_runti
 class CheckReport:
     """A project that is right: what each view will be kept like.
 
-    `views` and `datasets` are JSON values for clients.
+    `views`, `datasets` and `functions` are JSON values for clients.
     """
 
     project: str
     datasets: tuple[JsonValue, ...]
     views: tuple[JsonValue, ...]
+    functions: tuple[JsonValue, ...] = ()
 
     def to_json(self) -> JsonValue:
         """The report for clients."""
-        return {"project": self.project, "datasets": list(self.datasets), "views": list(self.views), "problems": []}
+        return {
+            "project": self.project,
+            "datasets": list(self.datasets),
+            "views": list(self.views),
+            "functions": list(self.functions),
+            "problems": [],
+        }
 
 
 def check_project(root: Path) -> CheckReport:
@@ -56,7 +63,21 @@ def check_project(root: Path) -> CheckReport:
                 "encoding": view.bundle.encoding,
             }
         )
-    return CheckReport(project.name, tuple(datasets), tuple(views))
+    return CheckReport(project.name, tuple(datasets), tuple(views), _functions(runtime, project, compiled))
+
+
+def _functions(runtime: SessionRuntime, project: Project, compiled: Compiled) -> tuple[JsonValue, ...]:
+    """The macros of the project with the views that call them, directly or through another one."""
+    return tuple(
+        {
+            "name": function.name,
+            "arguments": list(function.argument_names),
+            "returns": function.return_rule,
+            "source": str(project.functions[function.name].source),
+            "views": [name for name in compiled.order if function.name in compiled.views[name].bundle.macros_used],
+        }
+        for function in define_functions(runtime, project)
+    )
 
 
 def _open_datasets(runtime: SessionRuntime, project: Project) -> tuple[list[JsonValue], dict[str, str], list[Problem]]:

@@ -74,12 +74,19 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     found = installed_versions()
     text = ", ".join(f"{name} {version}" for name, version in found.items())
-    if importlib.util.find_spec("datafusion_ext") is None:
+    if not _native_module_is_there():
         yield Finding("failure", "versions", f"the native module is not installed ({text})", "run `make setup`")
     elif UNINSTALLED in found.values():
         yield Finding("warning", "versions", text, "install deltakeep with its dependencies")
     else:
         yield Finding("ok", "versions", text)
+
+
+def _native_module_is_there() -> bool:
+    """Say whether the compiled part of the package is there; a checkout has the package before it is built."""
+    package = importlib.util.find_spec("datafusion_ext")
+    folders = package.submodule_search_locations if package is not None else None
+    return any(True for folder in folders or () for _ in Path(folder).glob("_native*.so"))
 
 
 def _daemon(project: Project) -> Finding:

@@ -194,7 +194,9 @@ class LiveKeeper:
         """Rows as JSON: times as ISO text, decimals as text, binary as base64."""
         # One row more than asked for tells whether there are more.
         table = self._keeper.query(sql, limit + 1).read_all()
-        rows = [[_plain(value) for value in row.values()] for row in table.slice(0, limit).to_pylist()]
+        # By position: a result may have two columns of one name.
+        columns = [column.to_pylist() for column in table.slice(0, limit).columns]
+        rows = [[_plain(value) for value in row] for row in zip(*columns, strict=True)]
         return {
             "columns": list(table.column_names),
             "types": [str(field.type) for field in table.schema],

@@ -59,11 +59,11 @@ def settings_at_start(root: Path) -> dict[str, dict[str, Any]]:
         with file.open("rb") as stream:
             parsed = tomllib.load(stream)
     except tomllib.TOMLDecodeError as error:
-        found = str(error)
-        line = found.rpartition("at line ")[2].partition(",")[0]
-        raise DefinitionError(
-            [Problem(PROJECT_FILE, int(line) if line.isdigit() else None, f"not valid TOML: {found}", "TOML 1.0")]
-        ) from None
+        found, _, place = str(error).partition(" (at line ")
+        line = place.partition(",")[0]
+        what = f"not valid TOML: {found}"
+        expected = "TOML, with strings in quotes"
+        raise DefinitionError([Problem(PROJECT_FILE, int(line) if line.isdigit() else None, what, expected)]) from None
     tables = {name: parsed.get(name, {}) for name in ("daemon", "engine")}
     return {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
 

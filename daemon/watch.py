@@ -59,7 +59,7 @@ async def watch_logs(folders: Mapping[str, str], noticed: Callable[[frozenset[st
 
 
 async def watch_definitions(root: Path, noticed: Callable[[], Awaitable[None]]) -> None:
-    """Call `noticed` after `deltakeep.toml` or a file below `views/` changed.  Runs until cancelled.
+    """Call `noticed` after `deltakeep.toml` or a file below `views/` or `functions/` changed.  Runs until cancelled.
 
     The project's folder is watched rather than the file, so that an editor's rename and a swapped symbolic link are
     seen; two watchers, because the folder also holds tables whose many files are none of our business here.
@@ -70,7 +70,7 @@ async def watch_definitions(root: Path, noticed: Callable[[], Awaitable[None]]) 
         return name.suffix in _DEFINITION_SUFFIXES and not name.name.startswith((".", "#"))
 
     def is_project_file(_change: Change, path: str) -> bool:
-        return Path(path).name in {"deltakeep.toml", "views"}
+        return Path(path).name in {"deltakeep.toml", "views", "functions"}
 
     async def follow(path: Path, wanted: Callable[[Change, str], bool], *, recursive: bool) -> None:
         if not existing_folders([str(path)]):
@@ -91,9 +91,13 @@ async def watch_definitions(root: Path, noticed: Callable[[], Awaitable[None]]) 
     def view_files() -> Awaitable[None]:
         return follow(root / "views", is_definition, recursive=True)
 
+    def function_files() -> Awaitable[None]:
+        return follow(root / "functions", is_definition, recursive=False)
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_keep_following("project file", project_file))
         tasks.create_task(_keep_following("views", view_files))
+        tasks.create_task(_keep_following("functions", function_files))
 
 
 def existing_folders(folders: Iterable[str | None]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The audit: a view recomputed at its frontier and compared with its target, as counted bags; an edge.
+"""The audit: a view recomputed at its effective frontier and compared with its target, as counted bags; an edge.
 
 It writes nothing.
 A view that somebody else changed is compared too: the report shows what they did.
@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from incremental.frontier import Absent, Broken, Disputed, NotOurs, ViewTarget, frontier_of, read_frontier
+from incremental.frontier import (
+    Absent,
+    Broken,
+    Disputed,
+    Frontier,
+    Held,
+    NotOurs,
+    ViewTarget,
+    frontier_of,
+    read_frontier,
+)
 from incremental.memory import ViewMemory
 from incremental.refresh import definition_of
 from incremental.strategy import depends_on_clock
@@ -29,7 +39,7 @@ class AuditReport:
     """Whether a view equals its query at its pins.
 
     `checked` is false where nothing could be compared; `reason` and `message` say why.
-    `approximate_columns` were compared to 12 significant digits.
+    `approximate_columns` were compared to 12 significant digits, for `approximate_reason`; all others exactly.
     """
 
     view: ViewName
@@ -57,6 +67,7 @@ class AuditReport:
             "unexpected": None if found is None else found.unexpected,
             "samples": [] if found is None else list(found.samples),
             "approximate_columns": [] if found is None else list(found.approximate_columns),
+            "approximate_reason": None if found is None else found.approximate_reason,
         }
 
 
@@ -68,9 +79,10 @@ def audit_view(
     target: ViewTarget,
     memory: ViewMemory,
 ) -> AuditReport:
-    """Compare a view with its recomputation at the pins of its last commit.
+    """Compare a view with its recomputation at its effective frontier: what was skipped since its last commit counts.
 
     `tables` are the relations that the view reads.
+    A view that differs there and not at its committed pins was skipped wrongly, and the report says so.
     """
     state = read_frontier(target, definition_of(view, bundle), memory.remembered)
     match state:
@@ -84,7 +96,9 @@ def audit_view(
             return _unchecked(view, target, reason, message)
         case _:
             pass
-    inputs = pinned_inputs(runtime, target, tables)
+    committed = frontier_of(target)
+    effective = memory.frontier(target) if isinstance(state, Held) else committed
+    inputs = pinned_inputs(runtime, effective, tables)
     if isinstance(inputs, str):
         return _unchecked(view, target, ReasonCode.TABLE_REPLACED, inputs)
     clock_ms = target.details.clock_ms if target.details is not None else None
@@ -94,7 +108,7 @@ def audit_view(
     pins = {RelationName(one.relation): one.version for one in inputs}
     assert target.version is not None, "the target exists"
     request = VerifyRequest(
-        bundle=bundle.document,
+        bundle=bundle.runnable,
         inputs=inputs,
         target=view.target,
         version=target.version,
@@ -102,22 +116,32 @@ def audit_view(
     )
     try:
         found = runtime.verify(request)
+        skipped = effective.pins != committed.pins
+        message = _verdict(found, skipped=skipped)
+        if skipped and not found.equal and _right_at(runtime, committed, tables, request):
+            message += " At the pins of the last commit it is equal: a skip since then was wrong."
     except DeltakeepError as error:
         if error.code not in _HISTORY:
             raise
         return _unchecked(view, target, ReasonCode.HISTORY_GONE, error.message)
-    message = _verdict(found)
     return AuditReport(view.name, True, found.equal, target.version, pins, None, message, found)
+
+
+def _right_at(
+    runtime: SessionRuntime, frontier: Frontier, tables: Mapping[RelationName, TableRef], request: VerifyRequest
+) -> bool:
+    """Whether the view is equal at other pins."""
+    inputs = pinned_inputs(runtime, frontier, tables)
+    return not isinstance(inputs, str) and runtime.verify(request.model_copy(update={"inputs": inputs})).equal
 
 
 _HISTORY = frozenset({"history_gone", "missing_file", "version_not_found", "table_replaced"})
 
 
 def pinned_inputs(
-    runtime: SessionRuntime, target: ViewTarget, tables: Mapping[RelationName, TableRef]
+    runtime: SessionRuntime, frontier: Frontier, tables: Mapping[RelationName, TableRef]
 ) -> tuple[PinnedInput, ...] | str:
-    """The inputs at the pins of a target's last commit, or what is in the way."""
-    frontier = frontier_of(target)
+    """The inputs at the pins of a frontier, or what is in the way."""
     by_relation = {RelationName(pin.relation): pin for pin in frontier.details.values()}
     inputs: list[PinnedInput] = []
     for relation, table in sorted(tables.items()):
@@ -138,7 +162,7 @@ def _unchecked(view: View, target: ViewTarget, reason: ReasonCode, message: str)
     return AuditReport(view.name, False, False, target.version, {}, reason, message)
 
 
-def _verdict(found: VerifyReport) -> str:
+def _verdict(found: VerifyReport, *, skipped: bool) -> str:
     if found.equal:
-        return f"Equal: {found.rows} rows."
+        return f"Equal: {found.rows} rows" + (", also with what was skipped since." if skipped else ".")
     return f"Different: {found.missing} rows are missing, {found.unexpected} are not expected."

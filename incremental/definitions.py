@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from incremental.cycle import World
 from incremental.lineage import RelationGraph
@@ -26,11 +27,15 @@ from registry.view import SqlDefinition, View
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """A project with its compiled views; `schemas` are the datasets' schemas that they were compiled with."""
+    """A project with its compiled views.
+
+    `schemas` are the datasets' schemas that they were compiled with, `lags_ms` the lag that each view is held to.
+    """
 
     project: Project
     world: World
     schemas: Mapping[str, str]
+    lags_ms: Mapping[ViewName, int]
 
     @property
     def compiled(self) -> Compiled:
@@ -76,7 +81,8 @@ def compile_definitions(
     compiled = compile_project(runtime, project, artifacts, schemas, options)
     graph = RelationGraph({name: relations_of(compiled.views[name]) for name in compiled.order})
     datasets = {DatasetName(name): dataset for name, dataset in project.datasets.items()}
-    return Definitions(project, World(compiled, graph, datasets), dict(schemas))
+    lags_ms = graph.effective_lags({name: one.view.target_lag_ms for name, one in compiled.views.items()})
+    return Definitions(project, World(compiled, graph, datasets), dict(schemas), MappingProxyType(lags_ms))
 
 
 def relations_of(view: CompiledView) -> tuple[RelationName, ...]:
@@ -148,7 +154,8 @@ def _transplanted(project: Project, other: Project) -> Project:
         else:
             target = view.target.model_copy(update={"uri": join_uri(project.targets, name)})
             views[name] = replace(view, id=view_id(project.name, ViewName(name)), target=target)
-    return replace(project, views=views, datasets={**other.datasets, **project.datasets})
+    datasets = {**other.datasets, **project.datasets}
+    return replace(project, views=views, datasets=datasets, functions=other.functions)
 
 
 def _content_key(definitions: Definitions, name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from registry.bundle import PlanBundle
 from registry.compiler import CompiledView
 from registry.names import ViewName
 from registry.native import OperatorMaintenance
@@ -36,6 +37,8 @@ class ExplainReport:
             "encoding_reason": bundle.encoding_reason,
             "engine_version": bundle.engine_version,
             "functions": dict(bundle.functions_used),
+            "macros": dict(bundle.macros_used),
+            "domain_planners": _planners(bundle),
             "output_schema": [column.to_json() for column in bundle.output_schema],
             "maintenance": {
                 "incremental": bundle.maintenance.incremental,
@@ -77,6 +80,20 @@ class ReplanReport:
 def explain_view(compiled: CompiledView) -> ExplainReport:
     """Explain a compiled view."""
     return ExplainReport(compiled)
+
+
+def _planners(bundle: PlanBundle) -> list[dict[str, Any]]:
+    """Give the domain planners that were on, the functions that switched them on, and those that the view calls."""
+    called = set(bundle.required_functions)
+    switched = bundle.domain_planner_functions
+    return [
+        {
+            "planner": planner,
+            "switched_on_by": list(switched.get(planner, ())),
+            "called": [name for name in switched.get(planner, ()) if name in called],
+        }
+        for planner in bundle.domain_planners
+    ]
 
 
 def _operator(one: OperatorMaintenance) -> dict[str, Any]:

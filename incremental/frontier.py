@@ -225,5 +225,5 @@ def _definition_difference(state: ViewTarget, definition: Definition) -> tuple[R
         return ReasonCode.FUNCTION_CHANGED, "A function that the view uses changed after the target's last commit."
     return (
         ReasonCode.CONTENT_KEY_CHANGED,
-        "The schema of an input, or a setting that can change rows, is another one than at the target's last commit.",
+        "The schema of an input, or a setting or option that can change rows, is another one than at the last commit.",
     )

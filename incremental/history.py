@@ -12,14 +12,13 @@ from typing import Final
 
 from incremental.cycle import CycleResult, ViewReport
 from incremental.memory import Shelf
-from incremental.observation import Observation, Unreadable
 from incremental.outcome import Outcome
 from incremental.reports import Notice
 from registry.artifact_rows import PlanRecord, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure
 from registry.errors import DeltakeepError
-from registry.names import DatasetName, ViewName
+from registry.names import ViewName
 from registry.project import Project
 from registry.reasons import ReasonCode
 
@@ -112,17 +111,10 @@ class History:
         )
 
 
-def unplanned_record(
-    cycle_id: str, failure: CompileFailure, started_ms: int, observations: Mapping[DatasetName, Observation]
-) -> RefreshRecord:
-    """The record of a view that has no plan; what keeps its datasets from being read is told too."""
+def unplanned_record(cycle_id: str, failure: CompileFailure, started_ms: int) -> RefreshRecord:
+    """The record of a view that has no plan."""
     outcome = Outcome.WAITING if failure.reason is ReasonCode.UPSTREAM_FAILED else Outcome.FAILED
-    unreadable = [
-        f'"{name}": {one.error.message}'
-        for name, one in sorted(observations.items())
-        if isinstance(one, Unreadable) and f'"{name}"' in failure.message
-    ]
-    message = "\n".join([failure.message, *unreadable])
+    message = failure.message
     return RefreshRecord(
         cycle_id=cycle_id,
         view=failure.view.name,

@@ -33,8 +33,8 @@ from incremental.explain import ExplainReport, ReplanReport, explain_view
 from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
-from incremental.observation import Datasets, Observation, Observed
-from incremental.planning import CycleFacts, Planner, Question
+from incremental.observation import Datasets, Observation, Observed, unreadable
+from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
 from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
@@ -43,6 +43,7 @@ from incremental.why import WhyReport, why_decided, why_recorded
 from registry.artifact_rows import Command, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure, CompileOptions, CompileOutcome
+from registry.function_files import functions_in_order
 from registry.names import DatasetName, RelationName, ViewName
 from registry.project import Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
@@ -66,7 +67,7 @@ class Keeper:
         self._clock = clock
         self._new_id = new_id
         self._durable_after_commits = durable_after_commits
-        self._artifacts = ArtifactStore(runtime, project.store_table)
+        self._artifacts = ArtifactStore(runtime, project.store_table, project.name)
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
         self._history = History(self._artifacts)
@@ -126,10 +127,9 @@ class Keeper:
         """The views without a plan, and why."""
         return self._definitions.compiled.failed
 
-    def effective_lags(self) -> dict[ViewName, int]:
+    def effective_lags(self) -> Mapping[ViewName, int]:
         """The lag that each view is held to, in milliseconds."""
-        views = self._definitions.compiled.views
-        return self.world.graph.effective_lags({name: one.view.target_lag_ms for name, one in views.items()})
+        return self._definitions.lags_ms
 
     def dataset_versions(self, datasets: Iterable[str] | None = None) -> tuple[DatasetStatus, ...]:
         """Look at datasets (all: None) in the cheapest way; one that cannot be read says so."""
@@ -159,14 +159,13 @@ class Keeper:
         covered, unplanned = self._covered(views)
         observe(CycleEvent(EventKind.CYCLE_STARTED, None, {"cycle_id": cycle_id, "cause": cause, "views": covered}))
         asked = self._named(views) if force == "recompute" else frozenset()
-        facts = self._facts(observations, started_ms, recompute=asked)
+        facts = self._facts(observations, started_ms, covered, recompute=asked)
         results = [
             self._run_component(part, observations, facts, cycle_id, observe)
             for part in self.world.graph.components(covered)
         ]
         failures = [
-            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms, observations)
-            for name in unplanned
+            unplanned_record(cycle_id, self._definitions.compiled.failed[name], started_ms) for name in unplanned
         ]
         recorded = self._history.record(cycle_id, results, failures)
         notices = self._history.flush()
@@ -286,7 +285,12 @@ class Keeper:
         surveyed = self._survey(observations, question, views, definitions.world)
         present = {name: (one.view, one.bundle) for name, one in self._definitions.compiled.views.items()}
         orphaned = tuple(name for name in present if name not in definitions.project.views)
-        return PreviewReport(request.kind, preview_of(surveyed, present, definitions.world), orphaned, self._notices)
+        unplanned = tuple(
+            Notice(one.reason, name, f'View "{name}" has no plan and is left out: {one.message}')
+            for name, one in definitions.compiled.failed.items()
+        )
+        found = preview_of(surveyed, present, definitions.world)
+        return PreviewReport(request.kind, found, orphaned, (*self._notices, *unplanned))
 
     def why(self, view: str) -> WhyReport:
         """The facts behind the last decision: from memory, else from the history, else from a look."""
@@ -336,7 +340,9 @@ class Keeper:
     def query(self, sql: str, limit: int | None = None) -> pa.RecordBatchReader:
         """Run a read-only query over datasets, views and the artifact tables (`deltakeep.*`)."""
         relations = tuple(TableSpec.delta(name, table) for name, table in self.project.relations.items())
-        return self._runtime.query(sql, limit, (*relations, *self._artifacts.tables()))
+        return self._runtime.query(
+            sql, limit, (*relations, *self._artifacts.tables()), functions_in_order(self.project.functions)
+        )
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -377,7 +383,7 @@ class Keeper:
     def _compile(
         self, project: Project, observations: Mapping[DatasetName, Observation], cycle_id: str = ""
     ) -> Definitions:
-        options = CompileOptions(now_ms=self._clock.now_ms(), cycle_id=cycle_id)
+        options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations))
         schemas = self._schemas(project, observations)
         definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
         self._known_schemas = {**self._known_schemas, **schemas}
@@ -408,8 +414,12 @@ class Keeper:
         self,
         observations: Mapping[DatasetName, Observation],
         clock_ms: int,
+        views: Iterable[ViewName],
+        world: World | None = None,
         recompute: frozenset[ViewName] = frozenset(),
     ) -> CycleFacts:
+        """What is the same for all of some views: among it, which of their targets nobody has committed to."""
+        compiled = (world or self.world).compiled.views
         return CycleFacts(
             clock_ms=clock_ms,
             pins=dataset_pins(observations),
@@ -418,6 +428,7 @@ class Keeper:
             lags_ms=self.effective_lags(),
             properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
             durable_after_commits=self._durable_after_commits,
+            targets=newest_targets(self._runtime, (compiled[name].view for name in views), self._shelf, clock_ms),
         )
 
     def _survey(
@@ -427,7 +438,7 @@ class Keeper:
         views: tuple[ViewName, ...],
         world: World | None = None,
     ) -> Survey:
-        facts = self._facts(observations, self._clock.now_ms())
+        facts = self._facts(observations, self._clock.now_ms(), views, world)
         return survey(self._runtime, world or self.world, observations, facts, self._shelf, question, views)
 
     def _run_component(

@@ -6,11 +6,11 @@ Values are frozen; the shelf that holds them is filled by one cycle at a time, e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from incremental.frontier import Frontier, Remembered, ViewTarget, frontier_of
-from incremental.strategy import CORRECTION_SAMPLES, Estimate
+from incremental.strategy import Estimate, Experience
 from incremental.view_plan import ViewPlan
 from registry.names import ContentKey, Version, ViewName
 from registry.native import DeltaInputPin
@@ -35,7 +35,7 @@ class ViewMemory:
     `effective` is the frontier moved on by proofs since the commit `own_version`, `tried_durable` the one that was last
     offered for a commit without files.
     `hint` are the pins that the history says were proved or committed last, at `hint_ms`.
-    `plan` is the last decision, `estimates` belong to the last refreshes, `stopped` says why a person has
+    `plan` is the last decision, `experience` what the last refreshes cost, `stopped` says why a person has
     to act, `failures` counts failures in a row.
     """
 
@@ -46,7 +46,7 @@ class ViewMemory:
     effective: Frontier | None = None
     content_key: ContentKey | None = None
     plan: ViewPlan | None = None
-    estimates: tuple[Estimate, ...] = ()
+    experience: Experience = field(default_factory=Experience)
     stopped: str | None = None
     failures: int = 0
     tried_durable: Frontier | None = None
@@ -90,9 +90,7 @@ class ViewMemory:
 
     def estimated(self, estimate: Estimate) -> ViewMemory:
         """With one more refresh to learn from."""
-        same = [one for one in self.estimates if one.strategy == estimate.strategy]
-        others = [one for one in self.estimates if one.strategy != estimate.strategy]
-        return replace(self, estimates=(*others, *[*same, estimate][-CORRECTION_SAMPLES:]))
+        return replace(self, experience=self.experience.after(estimate))
 
 
 class Shelf:

@@ -1,6 +1,7 @@
 """Observation: the versions of the datasets at the start of a cycle; an edge.
 
-The cheapest look is one request for the next log entry; a thorough look checks that the version seen last is still
+The cheapest look is one request for the next log entry, and all datasets that it will do for are looked at in one call
+of the engine; a thorough look checks that the version seen last is still
 that very version, so that a cleaned log, a re-created or a restored table is noticed.
 Notifications of any kind only make a look earlier: the log is the truth.
 """
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from registry.dataset import Dataset
+from registry.dataset import Dataset, TableRef
 from registry.errors import DeltakeepError
 from registry.names import DatasetName
 from registry.native import DeltaInputPin, TableIdentity, TableState
@@ -62,11 +63,12 @@ class Datasets:
         self, datasets: Iterable[Dataset], now_ms: int, *, thorough: bool = False
     ) -> dict[DatasetName, Observation]:
         """Look at each dataset; one that cannot be read is reported in its place and hurts no other."""
+        chosen = tuple(datasets)
+        news = self._news(chosen, now_ms, thorough=thorough)
         found: dict[DatasetName, Observation] = {}
-        for dataset in datasets:
-            last = self._seen.get(dataset.name)
+        for dataset in chosen:
             try:
-                found[dataset.name] = self._look(dataset, last, now_ms, thorough=thorough)
+                found[dataset.name] = self._look(dataset, news, now_ms)
             except DeltakeepError as error:
                 found[dataset.name] = Unreadable(error)
             self._seen[dataset.name] = found[dataset.name]
@@ -77,16 +79,38 @@ class Datasets:
         for name in names:
             self._seen.pop(name, None)
 
-    def _look(self, dataset: Dataset, last: Observation | None, now_ms: int, *, thorough: bool) -> Observed:
-        if not isinstance(last, Observed) or last.pin.uri != dataset.table.uri:
+    def _news(
+        self, datasets: tuple[Dataset, ...], now_ms: int, *, thorough: bool
+    ) -> Mapping[DatasetName, bool | DeltakeepError]:
+        """Whether the datasets for which the cheapest look will do have a new version; all of them in one call."""
+        looks: list[tuple[DatasetName, TableRef, int]] = []
+        for dataset in () if thorough else datasets:
+            last = self._seen.get(dataset.name)
+            if isinstance(last, Observed) and last.pin.uri == dataset.table.uri and not _due(last, now_ms):
+                looks.append((dataset.name, dataset.table, last.pin.version))
+        try:
+            seen = self._runtime.look([(table, version) for _, table, version in looks])
+        except DeltakeepError as error:
+            return {name: error for name, _, _ in looks}
+        return {name: one for (name, _, _), one in zip(looks, seen, strict=True)}
+
+    def _look(self, dataset: Dataset, news: Mapping[DatasetName, bool | DeltakeepError], now_ms: int) -> Observed:
+        """What the cheapest look tells, and where there was none a look that checks the version seen last."""
+        last = self._seen.get(dataset.name)
+        match news.get(dataset.name):
+            case DeltakeepError() as error:
+                raise error
+            case False if isinstance(last, Observed):
+                return replace(last, seen_ms=now_ms)
+            case True if isinstance(last, Observed):
+                return self._newest(dataset, last, last.checked_ms, now_ms)
+            case _:
+                pass
+        if not isinstance(last, Observed) or last.pin.uri != dataset.table.uri or not self._same(dataset, last):
             return self._open(dataset, None, now_ms)
-        checked_ms = last.checked_ms
-        if thorough or now_ms - last.checked_ms >= THOROUGH_EVERY_MS or now_ms < last.checked_ms:
-            if not self._same(dataset, last):
-                return self._open(dataset, None, now_ms)
-            checked_ms = now_ms
-        elif not self._runtime.next_version_exists(dataset.table, last.pin.version):
-            return replace(last, seen_ms=now_ms)
+        return self._newest(dataset, last, now_ms, now_ms)
+
+    def _newest(self, dataset: Dataset, last: Observed, checked_ms: int, now_ms: int) -> Observed:
         version = self._runtime.latest_version(dataset.table, last.pin.version)
         if version == last.pin.version:
             return replace(last, seen_ms=now_ms, checked_ms=checked_ms)
@@ -113,6 +137,16 @@ class Datasets:
             seen_ms=now_ms,
             checked_ms=now_ms,
         )
+
+
+def _due(last: Observed, now_ms: int) -> bool:
+    """Whether the identity of what was seen last has to be checked again."""
+    return not 0 <= now_ms - last.checked_ms < THOROUGH_EVERY_MS
+
+
+def unreadable(observations: Mapping[DatasetName, Observation]) -> dict[str, DeltakeepError]:
+    """What is in the way of the datasets that could not be observed."""
+    return {name: one.error for name, one in observations.items() if isinstance(one, Unreadable)}
 
 
 def same_identity(left: TableIdentity, right: TableIdentity) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from incremental.alignment import InputVector, Position, Vector
 from registry.dataset import TableRef
+from registry.errors import MustStop
 from registry.names import DatasetName, RelationName, TableId, Version
 from registry.native import DeltaInputPin
 from registry.reasons import ReasonCode
@@ -101,6 +102,25 @@ def vectors_of(supplies: Mapping[RelationName, Supply]) -> tuple[InputVector, ..
         for _, supply in sorted(supplies.items())
         if isinstance(supply, Offer | Promise)
     )
+
+
+def require_tables_apart(view: str, offers: tuple[Offer, ...]) -> None:
+    """Refuse inputs that are one table under two names.
+
+    A frontier knows its inputs by their table ids, so that it could not say which version of which of the two a
+    content reflects. A folder that was copied has the id of its original.
+    Raises `MustStop` with the code `same_table`.
+    """
+    known: dict[str, Offer] = {}
+    for offer in offers:
+        twin = known.setdefault(offer.pin.table_id, offer)
+        if twin is not offer:
+            message = f'view "{view}" reads "{twin.relation}" and "{offer.relation}", which have one table id'
+            hint = (
+                "declare the table once and use it twice under aliases; "
+                "if one is a copy, write it as a table of its own instead of copying the folder"
+            )
+            raise MustStop("same_table", f"{message}, {offer.pin.table_id}", hint)
 
 
 def offers_of(supplies: Mapping[RelationName, Supply]) -> tuple[Offer, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from incremental.frontier import Held, ViewTarget, frontier_of
 from incremental.memory import ViewMemory
-from incremental.strategy import Estimate
+from incremental.strategy import WRITE_WEIGHT, Estimate, incremental_size
 from incremental.view_plan import Action, ViewPlan
 from registry.artifact_rows import RefreshRecord
 from registry.errors import DeltakeepError
@@ -115,12 +115,21 @@ def _estimated(memory: ViewMemory, ran: Ran) -> ViewMemory:
     plan, result = ran.plan, ran.result
     if result is None or plan.action is not Action.REFRESH:
         return memory
+    took_ms = 0.0
+    if ran.outcome is Outcome.COMMITTED:
+        took_ms = sum(spent for phase, spent in result.elapsed_ms.items() if phase != "commit")
     if plan.strategy == "incremental" and plan.plan is not None:
-        return memory.estimated(Estimate("incremental", plan.plan.bytes_to_read, result.read.bytes))
+        expected, weighted = plan.plan.bytes_to_read, incremental_size(plan.plan, _bytes(plan.target))
+        return memory.estimated(Estimate("incremental", expected, result.read.bytes, weighted, took_ms))
     if plan.strategy == "recompute":
         expected = sum(unit.bytes for unit in result.scan_units)
-        return memory.estimated(Estimate("recompute", expected, result.read.bytes))
+        weighted = expected + WRITE_WEIGHT * (_bytes(plan.target) or result.written.bytes)
+        return memory.estimated(Estimate("recompute", expected, result.read.bytes, weighted, took_ms))
     return memory
+
+
+def _bytes(target: ViewTarget | None) -> int:
+    return 0 if target is None else target.bytes or 0
 
 
 _QUIET: Final = frozenset({Outcome.WAITING, Outcome.REFUSED, Outcome.FAILED})

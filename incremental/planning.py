@@ -6,7 +6,7 @@ Cycles and previews call the same `plan_view`, so that what a preview says is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -38,8 +38,8 @@ from incremental.invalidation import (
     judge_input,
     movement,
 )
-from incremental.memory import DURABLE_AFTER_COMMITS, ViewMemory, due_for_commit
-from incremental.offers import Offer, Promise, Supply, first_obstacle, offers_of, vectors_of
+from incremental.memory import DURABLE_AFTER_COMMITS, Shelf, ViewMemory, due_for_commit
+from incremental.offers import Offer, Promise, Supply, first_obstacle, offers_of, require_tables_apart, vectors_of
 from incremental.refresh import RefreshSpec, definition_of, frontier_request, incremental_request, recompute_request
 from incremental.strategy import (
     Demand,
@@ -48,7 +48,6 @@ from incremental.strategy import (
     SkipIt,
     TryIncremental,
     choose,
-    correction_of,
     depends_on_clock,
     known_reason,
     propose,
@@ -68,7 +67,7 @@ class CycleFacts:
     """What is the same for all views of a cycle.
 
     `pins` are the positions of the datasets, `clock_ms` is what `now()` means, `properties` are the datasets' table
-    properties by table id.
+    properties by table id, `targets` are the versions of the views' targets that were the newest at the cycle's start.
     """
 
     clock_ms: int
@@ -79,6 +78,7 @@ class CycleFacts:
     lags_ms: Mapping[ViewName, int] = field(default_factory=dict)
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     durable_after_commits: int = DURABLE_AFTER_COMMITS
+    targets: Mapping[ViewName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,22 @@ RUN: Final = Question()
 EMPTY_CHANGE_MESSAGE: Final = "The inputs changed, but no row of the view did."
 
 
+def newest_targets(
+    runtime: SessionRuntime, views: Iterable[View], shelf: Shelf, clock_ms: int
+) -> Mapping[ViewName, int]:
+    """The versions of the targets that nobody has committed to since they were read; all of them in one call.
+
+    A target that cannot be looked at is left out: its own view says so when its turn comes.
+    """
+    known = [(view, shelf.get(view.name).known_target(clock_ms)) for view in views]
+    looks = [(view, target.version) for view, target in known if target is not None and target.version is not None]
+    try:
+        seen = runtime.look([(view.target, version) for view, version in looks])
+    except DeltakeepError:
+        return {}
+    return {view.name: version for (view, version), new in zip(looks, seen, strict=True) if new is False}
+
+
 class Planner:
     """Plans views, one at a time, from the supplies that their inputs have in this cycle."""
 
@@ -103,10 +119,16 @@ class Planner:
         self._question = question
 
     def look_at_target(self, view: View, memory: ViewMemory) -> ViewTarget:
-        """The view's target: one request where nothing was committed since the last look."""
+        """The view's target: at most one request where nothing was committed since the last look.
+
+        What somebody commits between the cycle's start and this view's turn costs a commit of ours its base, as any
+        later commit would, and is seen by the next cycle.
+        """
         known = memory.known_target(self._facts.clock_ms)
         if known is None or known.version is None:
             return self.read_target(view)
+        if self._facts.targets.get(view.name) == known.version:
+            return known
         return self.read_target(view) if self._runtime.next_version_exists(view.target, known.version) else known
 
     def read_target(self, view: View) -> ViewTarget:
@@ -131,6 +153,7 @@ class Planner:
             return replace(draft, reason=blocked.reason, message=blocked.message, origin=blocked.origin)
         alignment = align(vectors_of(supplies), self._facts.pins)
         offers = offers_of(supplies)
+        require_tables_apart(view.name, offers)
         draft = replace(draft, pins=tuple(offer.pin for offer in offers))
         if isinstance(alignment, Misaligned):
             origin = alignment.laggards[0].relation
@@ -199,7 +222,7 @@ class Planner:
         if _touches_nothing(plan, self._question):
             message = "No file can hold rows that the predicate and the view's filters let through."
             return replace(draft, action=Action.SKIP, reason=ReasonCode.FILTERED_OUT, message=message, plan=plan)
-        choice = choose(plan, spec.target.bytes or 0, correction_of(memory.estimates), spec.view.refresh)
+        choice = choose(plan, spec.target.bytes or 0, memory.experience, spec.view.refresh)
         if isinstance(choice, Forbidden):
             return _forbidden(replace(draft, plan=plan), choice)
         draft = replace(draft, choice=choice)
@@ -261,7 +284,7 @@ class Planner:
             after=moved.after,
             upto=moved.now.version,
             identity=TableIdentity(table_id=moved.now.table_id, commit_hash=moved.after_hash),
-            filters_of=bundle.document,
+            filters_of=bundle.runnable,
             relation=offer.relation,
         )
         try:

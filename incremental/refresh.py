@@ -126,7 +126,7 @@ def _fields(
 ) -> dict[str, Any]:
     view, definition = spec.view, definition_of(spec.view, spec.bundle)
     return {
-        "bundle": spec.bundle.document,
+        "bundle": spec.bundle.runnable,
         "strategy": strategy,
         "reason": reason.value,
         "clock_ms": spec.clock_ms,

@@ -1,15 +1,17 @@
 """Strategy: skip, incremental or recompute, with a reason, from metadata alone.
 
 Pure.
-`propose` says what is possible, `choose` what is cheaper: bytes to read and to write on either path, corrected by the
-view's own history.
+`propose` says what is possible, `choose` what is cheaper.
+Where the view has taken both paths, it compares the milliseconds that its own history lets expect; before, the bytes to
+read and to write on either path.
+A path that was not taken for long is tried again, for a small share of the time that the other one took.
 Invariant: `refresh = "incremental"` never recomputes content that exists; it fails with the reason instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from incremental.frontier import Absent, Broken, Held
@@ -41,7 +43,22 @@ CORRECTION_BOUNDS: Final = (0.1, 4.0)
 """The view's own history corrects its estimate by no more than this."""
 
 CORRECTION_SAMPLES: Final = 8
-"""How many of the last refreshes are looked at."""
+"""How many of the last refreshes of either path are looked at."""
+
+TIMED_SAMPLES: Final = 3
+"""How many incremental refreshes have to be timed before their time overrules the estimate in bytes."""
+
+WORTH_MS: Final = 10.0
+"""Milliseconds that a recompute has to save before it is worth the exact changes that readers of the view lose."""
+
+TRIAL_SHARE: Final = 0.05
+"""The share of the time spent on one path that trying the other one again may cost."""
+
+TRIAL_AFTER: Final = 16
+"""How many refreshes in a row take one path before the other one is tried again."""
+
+TRIAL_RATIO: Final = 3.0
+"""A path that is expected to take more than this many times as long is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +144,13 @@ def propose(
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Both paths in weighted bytes, and the correction that was applied to the incremental one."""
+    """Both paths in weighted bytes, the correction of the incremental one, and in milliseconds where they are known."""
 
     incremental: float
     recompute: float
     correction: float
+    incremental_ms: float | None = None
+    recompute_ms: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """The costs as JSON values."""
@@ -139,6 +158,8 @@ class Costs:
             "incremental": round(self.incremental),
             "recompute": round(self.recompute),
             "correction": round(self.correction, 3),
+            "incremental_ms": None if self.incremental_ms is None else round(self.incremental_ms, 1),
+            "recompute_ms": None if self.recompute_ms is None else round(self.recompute_ms, 1),
         }
 
 
@@ -152,7 +173,31 @@ class Choice:
     costs: Costs | None
 
 
-def choose(plan: RefreshPlan, target_bytes: int, correction: float, policy: RefreshPolicy) -> Choice | Forbidden:
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What a view's refreshes have shown.
+
+    `estimates` are the last refreshes of either path, the newest last; `in_a_row` counts how often the path of the
+    newest one was taken without a break, and `in_a_row_ms` what that took.
+    """
+
+    estimates: tuple[Estimate, ...] = ()
+    in_a_row: int = 0
+    in_a_row_ms: float = 0.0
+
+    def after(self, estimate: Estimate) -> Experience:
+        """With one more refresh."""
+        same = [one for one in self.estimates if one.strategy == estimate.strategy]
+        others = [one for one in self.estimates if one.strategy != estimate.strategy]
+        goes_on = bool(self.estimates) and self.estimates[-1].strategy == estimate.strategy
+        return Experience(
+            estimates=(*others, *[*same, estimate][-CORRECTION_SAMPLES:]),
+            in_a_row=1 + (self.in_a_row if goes_on else 0),
+            in_a_row_ms=estimate.took_ms + (self.in_a_row_ms if goes_on else 0.0),
+        )
+
+
+def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy: RefreshPolicy) -> Choice | Forbidden:
     """Choose by cost between the incremental plan and a recompute.
 
     The plan is the answer to an incremental request; if the engine could not plan it so, its reason decides.
@@ -164,36 +209,90 @@ def choose(plan: RefreshPlan, target_bytes: int, correction: float, policy: Refr
         if policy is RefreshPolicy.INCREMENTAL:
             return Forbidden(reason, message)
         return Choice("recompute", reason, message, None)
-    costs = costs_of(plan, target_bytes, correction)
-    dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
-    if policy is RefreshPolicy.AUTO and dearer:
-        message = (
-            f"Incremental would cost about {costs.incremental:.0f} weighted bytes, a recompute {costs.recompute:.0f}."
+    costs = costs_of(plan, target_bytes, experience)
+    incremental = Choice("incremental", ReasonCode.INCREMENTAL, "Only the changes are computed.", costs)
+    if policy is not RefreshPolicy.AUTO:
+        return incremental
+    recompute = Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, _comparison(costs), costs)
+    if costs.incremental_ms is None or costs.recompute_ms is None:
+        dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
+        return recompute if dearer else incremental
+    dearer = costs.incremental_ms > max(costs.recompute_ms * PREFERENCE, costs.recompute_ms + WORTH_MS)
+    chosen, other = (recompute, incremental) if dearer else (incremental, recompute)
+    if not _worth_a_trial(experience, chosen.strategy, costs.incremental_ms, costs.recompute_ms):
+        return chosen
+    message = f"{_comparison(costs)} The other path is tried again after {experience.in_a_row} refreshes."
+    return replace(other, message=message)
+
+
+def _comparison(costs: Costs) -> str:
+    """Both costs in words, in the unit that decides."""
+    if costs.incremental_ms is not None and costs.recompute_ms is not None:
+        return (
+            f"Incremental would take about {costs.incremental_ms:.0f} ms by the view's own history, "
+            f"a recompute {costs.recompute_ms:.0f} ms."
         )
-        return Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, message, costs)
-    return Choice("incremental", ReasonCode.INCREMENTAL, "Only the changes are computed.", costs)
+    return f"Incremental would cost about {costs.incremental:.0f} weighted bytes, a recompute {costs.recompute:.0f}."
 
 
-def costs_of(plan: RefreshPlan, target_bytes: int, correction: float) -> Costs:
-    """The weighted bytes of both paths.
+def _worth_a_trial(experience: Experience, chosen: Strategy, incremental_ms: float, recompute_ms: float) -> bool:
+    """Whether the path that was not chosen should be taken once, to learn what it costs by now."""
+    if experience.in_a_row < TRIAL_AFTER or experience.estimates[-1].strategy != chosen:
+        return False
+    expected, other = (incremental_ms, recompute_ms) if chosen == "incremental" else (recompute_ms, incremental_ms)
+    affordable = other - expected <= experience.in_a_row_ms * TRIAL_SHARE
+    return affordable and other <= expected * TRIAL_RATIO
 
-    An incremental refresh never writes more than the whole target and the changes again.
+
+def costs_of(plan: RefreshPlan, target_bytes: int, experience: Experience) -> Costs:
+    """What both paths cost."""
+    correction = correction_of(experience.estimates)
+    incremental = incremental_size(plan, target_bytes)
+    recompute = plan.recompute_bytes + WRITE_WEIGHT * target_bytes
+    return Costs(
+        incremental=incremental - plan.bytes_to_read * (1 - correction),
+        recompute=recompute,
+        correction=correction,
+        incremental_ms=_expected_ms(experience.estimates, "incremental", incremental, TIMED_SAMPLES),
+        recompute_ms=_expected_ms(experience.estimates, "recompute", recompute, 1),
+    )
+
+
+def incremental_size(plan: RefreshPlan, target_bytes: int) -> float:
+    """The weighted bytes of the incremental path, without a correction.
+
+    It never writes more than the whole target and the changes again.
     """
     rewritten = min(plan.bytes_to_write_bound, target_bytes) if target_bytes else plan.bytes_to_write_bound
-    return Costs(
-        incremental=plan.bytes_to_read * correction + WRITE_WEIGHT * rewritten,
-        recompute=plan.recompute_bytes + WRITE_WEIGHT * target_bytes,
-        correction=correction,
-    )
+    return plan.bytes_to_read + WRITE_WEIGHT * rewritten
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one refresh was expected to read, and what it did read, in bytes."""
+    """What one refresh was expected to read, and what it did read, in bytes.
+
+    `weighted` is its size as it was known before, in weighted bytes without a correction; `took_ms` is what it took
+    without the commit, which is the same on either path, and 0 where it committed nothing.
+    """
 
     strategy: Strategy
     expected: int
     actual: int
+    weighted: float = 0.0
+    took_ms: float = 0.0
+
+
+def _expected_ms(history: Sequence[Estimate], strategy: Strategy, weighted: float, samples: int) -> float | None:
+    """How long a path would take: a fixed part and a part by size, in the proportion that `SMALL` stands for.
+
+    None until the path was timed often enough.
+    """
+    timed = [one for one in history if one.strategy == strategy and one.took_ms > 0]
+    if len(timed) < samples:
+        return None
+    rates = sorted(one.took_ms / (SMALL + one.weighted) for one in timed)
+    # Other work on the machine only ever adds to a time: the lower quartile is what the path itself takes.
+    return rates[len(rates) // 4] * (SMALL + weighted)
 
 
 def correction_of(history: Sequence[Estimate]) -> float:
@@ -209,8 +308,12 @@ def correction_of(history: Sequence[Estimate]) -> float:
 
 
 def _median_ratio(history: Sequence[Estimate], strategy: Strategy) -> float | None:
-    ratios = sorted(one.actual / one.expected for one in history if one.strategy == strategy and one.expected > 0)
-    return ratios[len(ratios) // 2] if ratios else None
+    ratios = [one.actual / one.expected for one in history if one.strategy == strategy and one.expected > 0]
+    return _median(ratios) if ratios else None
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 _MEANINGS: Final = {

@@ -63,8 +63,7 @@ def why_decided(plan: ViewPlan, record: RefreshRecord | None) -> Fact:
     because.extend(_finding_fact(one, plan) for one in plan.findings)
     if plan.plan is not None:
         because.append(_cost_fact(plan.plan, plan))
-    if plan.reason.hint:
-        because.append(Fact(f"What to do: {plan.reason.hint}.", values={"hint": plan.reason.hint}))
+    because.extend(_hint_facts(plan.reason))
     headline = f'View "{plan.view}": {_VERBS[plan.strategy if plan.action.value == "refresh" else plan.action.value]}'
     text = f"{headline}, because {plan.reason.text} ({plan.reason.value})."
     values = {"action": plan.action.value, "strategy": plan.strategy, "origin": plan.origin}
@@ -85,9 +84,11 @@ def why_recorded(records: Sequence[RefreshRecord]) -> Fact | None:
         )
         for pin in newest.pins
     )
-    hint = (Fact(f"What to do: {reason.hint}.", values={"hint": reason.hint}),) if reason.hint else ()
+    hint = _hint_facts(reason)
     text = f'View "{newest.view}": {newest.outcome}, because {reason.text} ({reason.value}).'
-    because = (Fact(newest.message), outcome_fact(newest), *pins, *hint)
+    # The message of a failure is that of its error, which says more.
+    message = () if newest.outcome == Outcome.FAILED else (Fact(newest.message),)
+    because = (*message, outcome_fact(newest), *pins, *hint)
     return Fact(text, reason.value, {"outcome": newest.outcome, "strategy": newest.strategy}, because)
 
 
@@ -114,6 +115,13 @@ def outcome_fact(record: RefreshRecord) -> Fact:
         case _:
             text = f"Nothing was written; the target is at version {record.version}."
     return Fact(text, record.outcome, values)
+
+
+def _hint_facts(reason: ReasonCode) -> tuple[Fact, ...]:
+    """What to do about a reason; that of a failure is to ask this very question."""
+    if not reason.hint or reason is ReasonCode.REFRESH_FAILED:
+        return ()
+    return (Fact(f"What to do: {reason.hint}.", values={"hint": reason.hint}),)
 
 
 def _state_facts(plan: ViewPlan) -> list[Fact]:

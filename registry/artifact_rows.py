@@ -201,6 +201,10 @@ def plan_row(record: PlanRecord) -> Row:
         "maintenance": bundle.maintenance.to_json(),
         "output_schema": [column.to_json() for column in bundle.output_schema],
         "functions_used": dict(bundle.functions_used),
+        "macros_used": dict(bundle.macros_used),
+        "domain_planner_functions": {
+            planner: list(names) for planner, names in bundle.domain_planner_functions.items()
+        },
         "incompatibilities": list(record.incompatibilities),
         **record.details,
     }

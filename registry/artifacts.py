@@ -28,7 +28,7 @@ from registry.artifact_rows import (
 )
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
-from registry.errors import DeltakeepError, PlanAgain
+from registry.errors import DeltakeepError, MustStop, PlanAgain
 from registry.location import join_uri
 from registry.names import CompileKey, ViewName
 from registry.native import AppendRequest, ScanUnit
@@ -41,6 +41,8 @@ COMPACT_AFTER_COMMITS: Final = 64
 APPEND_ATTEMPTS: Final = 5
 
 _PROPERTIES: Final = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+# Names of views are names within one project: records of another one would be taken for ours.
+_OWNER: Final = "deltakeep.project"
 
 
 class ArtifactStore:
@@ -50,9 +52,13 @@ class ArtifactStore:
     then on they are in the session's catalogue as `deltakeep.<table>`.
     """
 
-    def __init__(self, runtime: SessionRuntime, store: TableRef | str) -> None:
-        """Look which tables exist, and register them."""
+    def __init__(self, runtime: SessionRuntime, store: TableRef | str, project: str = "") -> None:
+        """Look which tables exist, and register them; `project` is the name of the project whose records they hold.
+
+        Raises `MustStop` with the code `not_ours` where they are those of another project.
+        """
         self._runtime = runtime
+        self._properties = {**_PROPERTIES, _OWNER: project} if project else _PROPERTIES
         self._store = TableRef(uri=store) if isinstance(store, str) else store
         self._lock = threading.Lock()
         self._rows: dict[ArtifactTable, list[Row]] = {table: [] for table in ArtifactTable}
@@ -62,6 +68,8 @@ class ArtifactStore:
             if version is not None:
                 self._commits[table] = version % COMPACT_AFTER_COMMITS
                 self._register(table)
+        if project and self._commits:
+            self._require_owner(project)
 
     def table(self, table: ArtifactTable) -> TableRef:
         """Give where a table lies."""
@@ -215,7 +223,7 @@ class ArtifactStore:
         return rows
 
     def _append(self, table: ArtifactTable, rows: list[Row], now_ms: int) -> None:
-        request = AppendRequest(table=self.table(table), properties=_PROPERTIES, timestamp_ms=now_ms)
+        request = AppendRequest(table=self.table(table), properties=self._properties, timestamp_ms=now_ms)
         data = rows_to_table(table, rows)
         for attempt in range(1, APPEND_ATTEMPTS + 1):
             try:
@@ -232,6 +240,18 @@ class ArtifactStore:
 
     def _register(self, table: ArtifactTable) -> None:
         register_table_spec(self._runtime, TableSpec.delta(f"{CATALOG_SCHEMA}.{table}", self.table(table)))
+
+    def _require_owner(self, project: str) -> None:
+        """Refuse the tables of another project; all are created together, so that the first that is sound tells."""
+        for table in self._commits:
+            try:
+                owner = self._runtime.table_state(self.table(table)).properties.get(_OWNER, project)
+            except DeltakeepError:
+                continue  # whoever needs this table will say what is wrong with it
+            if owner != project:
+                message = f'the store {self._store.uri} holds the records of project "{owner}", not of "{project}"'
+                raise MustStop("not_ours", message, 'give each project a place of its own by [project] store = "…"')
+            return
 
     def _version(self, table: ArtifactTable) -> int | None:
         try:

@@ -38,6 +38,7 @@ def view(
     change_data_feed: bool = ...,
     deletion_vectors: bool = ...,
     recompute_writes: Literal["replace", "difference"] = ...,
+    exact_sums: bool = ...,
     properties: Mapping[str, str] = ...,
     description: str = ...,
 ) -> Callable[[Function], Function]: ...

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
@@ -42,6 +42,10 @@ class InputUse(NativeModel):
     schema_hash: str = ""
 
 
+# What was recorded while planning and decides no row; the identities speak for the settings.
+_FOR_PEOPLE: Final = frozenset({"displays", "settings"})
+
+
 class PlanBundle(NativeModel):
     """A compiled view: canonical plan bytes, their identities, and everything that was learned while planning.
 
@@ -62,7 +66,9 @@ class PlanBundle(NativeModel):
     function_snapshot_hash: str = ""
     function_registry_hash: str = ""
     functions_used: Mapping[str, str] = Field(default_factory=dict)
+    macros_used: Mapping[str, str] = Field(default_factory=dict)
     domain_planners: tuple[str, ...] = ()
+    domain_planner_functions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     settings: Mapping[str, str] = Field(default_factory=dict, repr=False)
     lineage: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     displays: Displays = Field(default=Displays(), repr=False)
@@ -71,6 +77,7 @@ class PlanBundle(NativeModel):
     engine_version: str = ""
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _runnable: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -81,12 +88,23 @@ class PlanBundle(NativeModel):
         document = json.loads(value) if isinstance(value, str | bytes) else value
         # The value is new: nobody else has seen it yet.
         bundle._document = dict(document)  # noqa: SLF001
+        bundle._runnable = {key: part for key, part in document.items() if key not in _FOR_PEOPLE}  # noqa: SLF001
         return bundle
+
+    @property
+    def closure(self) -> Mapping[str, str]:
+        """Give everything whose change changes the view: functions by `kind:name` and macros, with their hashes."""
+        return {**self.functions_used, **{f"macro:{name}": found for name, found in self.macros_used.items()}}
 
     @property
     def document(self) -> Mapping[str, Any]:
         """Give the bundle as the engine wrote it: the JSON values that cross back."""
         return self._document
+
+    @property
+    def runnable(self) -> Mapping[str, Any]:
+        """Give what the engine needs of the bundle to run it: a fraction of the whole, which crosses many times."""
+        return self._runnable
 
     def to_json(self) -> dict[str, Any]:
         """Give the bundle as the engine wrote it."""

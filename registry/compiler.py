@@ -1,32 +1,30 @@
 """Compiling a project: every view becomes a bundle, inputs first, and what is stored is not planned again.
 
 A view that cannot be compiled takes only its dependants with it: `Compiled.failed` says why, the others have bundles.
-Mistakes in the graph itself (circles, unknown names) concern the project and raise `DefinitionError`.
+Mistakes in the functions of the project and in the graph itself (circles, unknown names) concern all of it and raise
+`DefinitionError`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
 
 from registry.artifact_rows import PlanRecord
 from registry.artifacts import ArtifactStore
 from registry.bundle import PlanBundle
 from registry.errors import DefinitionError, DeltakeepError, Problem, RetryLater
-from registry.functions import incompatibilities
+from registry.function_files import SQL_PLACE, function_problem, functions_in_order
+from registry.functions import FunctionEntry, incompatibilities
 from registry.names import CompileKey, RelationName, ViewName, did_you_mean
 from registry.native import CompileRequest, InputSchema
 from registry.project import Project
 from registry.python_views import WorkerLimits, plan_python_view, python_compile_key
 from registry.reasons import ReasonCode
-from registry.session import SessionRuntime
+from registry.session import SessionRuntime, TableSpec, register_table_spec
 from registry.view import PythonDefinition, SqlDefinition, View
 from registry.view_graph import ViewGraph, order_views
-
-_SQL_PLACE: Final = re.compile(r"\bline:? (\d+), column:? (\d+)", re.IGNORECASE)
 
 
 class CompileOutcome(StrEnum):
@@ -104,11 +102,15 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """How to compile: the time to record, views to plan even if they are stored, and limits of Python views."""
+    """How to compile: the time to record, views to plan even if they are stored, and limits of Python views.
+
+    `unreadable` says of datasets without a schema what is in the way; one that is not in it has no table.
+    """
 
     now_ms: int = 0
     cycle_id: str = ""
     replan: frozenset[ViewName] = frozenset()
+    unreadable: Mapping[str, DeltakeepError] = field(default_factory=dict)
     record: bool = True
     worker_limits: WorkerLimits = field(default_factory=WorkerLimits)
 
@@ -150,6 +152,19 @@ def project_graph(runtime: SessionRuntime, project: Project) -> tuple[ViewGraph,
     return graph, failed
 
 
+def define_functions(runtime: SessionRuntime, project: Project) -> tuple[FunctionEntry, ...]:
+    """Give the macros of a project as the engine makes them.
+
+    Raises `DefinitionError` with every problem, each with its file and line.
+    """
+    if not project.functions:
+        return ()
+    made, found = runtime.define_functions(functions_in_order(project.functions))
+    if found:
+        raise DefinitionError([function_problem(project.functions[one.name], one.message) for one in found])
+    return made
+
+
 def compile_project(
     runtime: SessionRuntime,
     project: Project,
@@ -160,23 +175,27 @@ def compile_project(
     """Compile all views of a project.
 
     `input_schemas` maps datasets to Delta schema strings; a dataset that is not in it does not exist, and the views
-    that read it fail with `input_missing`. Plans that are new are recorded in `artifacts` (not yet flushed).
+    that read it fail with `input_missing`. Plans that are new, and what they read, are recorded in `artifacts` (not yet
+    flushed).
     """
     options = options or CompileOptions()
+    define_functions(runtime, project)
     graph, failed = project_graph(runtime, project)
-    stored = artifacts.load_bundles() if artifacts is not None else {}
+    stored = _stored_bundles(artifacts)
     latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
     schemas: dict[str, str] = dict(input_schemas)
     done: dict[ViewName, CompiledView] = {}
+    read: set[RelationName] = set()
     for name in graph.order:
         view, inputs = project.views[name], graph.inputs[name]
-        missing = _missing(view, inputs, schemas, failed, project)
+        missing = _missing(view, inputs, schemas, failed, project, options.unreadable)
         if missing is not None:
             failed[name] = missing
             continue
         wanted: dict[str, str] = {relation: schemas[relation] for relation in inputs}
         try:
-            compiled = _compile_view(runtime, view, wanted, {} if name in options.replan else stored, options)
+            usable = {} if name in options.replan else stored
+            compiled = _compile_view(runtime, project, view, wanted, usable, options)
             compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
         except DefinitionError as error:
             deterministic = error.code != ReasonCode.PLAN_NOT_DETERMINISTIC
@@ -189,6 +208,9 @@ def compile_project(
         new = compiled.outcome is CompileOutcome.PLANNED or compiled.moved is not None
         if artifacts is not None and options.record and new:
             _record(runtime, artifacts, compiled, options)
+            read.update(inputs)
+    if artifacts is not None:
+        _register(runtime, artifacts, project, read, options)
     order = tuple(name for name in graph.order if name in done)
     return Compiled(order, done, failed)
 
@@ -202,6 +224,7 @@ def _missing(
     schemas: Mapping[str, str],
     failed: Mapping[ViewName, CompileFailure],
     project: Project,
+    unreadable: Mapping[str, DeltakeepError],
 ) -> CompileFailure | None:
     """Say why a view cannot be compiled because of what it reads."""
     for relation in inputs:
@@ -212,15 +235,29 @@ def _missing(
             what = f'view "{view.name}" reads view "{relation}", which has no plan'
             problem = Problem(file, line, what, hint=f'mend "{relation}" first')
             return CompileFailure(view, ReasonCode.UPSTREAM_FAILED, (problem,))
-        uri = project.datasets[relation].table.uri
-        what = f'view "{view.name}" reads dataset "{relation}", which has no Delta table at {uri}'
-        hint = ReasonCode.INPUT_MISSING.hint
-        return CompileFailure(view, ReasonCode.INPUT_MISSING, (Problem(file, line, what, "a Delta table", hint),))
+        dataset, error = project.datasets[relation], unreadable.get(relation)
+        what = f'view "{view.name}" reads dataset "{relation}", which has no Delta table at {dataset.table.uri}'
+        expected, hint = "a Delta table", ReasonCode.INPUT_MISSING.hint
+        if error is not None and error.code != "not_a_table":
+            what = f'view "{view.name}" reads dataset "{relation}", which cannot be read: {error.message}'
+            expected, hint = "a Delta table that can be read", error.hint or hint
+        return CompileFailure(view, ReasonCode.INPUT_MISSING, (Problem(file, line, what, expected, hint),))
     return None
+
+
+def _stored_bundles(artifacts: ArtifactStore | None) -> dict[CompileKey, PlanBundle]:
+    """Give the plans that are stored; where the table of plans is damaged, all are made again."""
+    try:
+        return artifacts.load_bundles() if artifacts is not None else {}
+    except RetryLater:
+        raise
+    except DeltakeepError:
+        return {}
 
 
 def _compile_view(
     runtime: SessionRuntime,
+    project: Project,
     view: View,
     schemas: Mapping[str, str],
     stored: Mapping[CompileKey, PlanBundle],
@@ -233,6 +270,9 @@ def _compile_view(
         name=view.name,
         sql=sql,
         inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
+        # A DataFrame is planned by another DataFusion, which knows no macros.
+        functions=functions_in_order(project.functions) if sql is not None else (),
+        exact_sums=view.exact_sums,
     )
     try:
         if isinstance(definition, PythonDefinition):
@@ -285,8 +325,8 @@ def _compare(compiled: CompiledView, twin: PlanBundle | None, latest: PlanBundle
     if latest.content_key == new.content_key:
         moved = ReasonCode.ENGINE_UPGRADE
     else:
-        shared = latest.functions_used.keys() & new.functions_used.keys()
-        changed = any(latest.functions_used[one] != new.functions_used[one] for one in shared)
+        before, after = latest.closure, new.closure
+        changed = any(before[one] != after[one] for one in before.keys() & after.keys())
         moved = ReasonCode.FUNCTION_CHANGED if changed else ReasonCode.DEFINITION_CHANGED
     return replace(compiled, moved=moved)
 
@@ -311,12 +351,28 @@ def _record(runtime: SessionRuntime, artifacts: ArtifactStore, compiled: Compile
     )
 
 
+def _register(
+    runtime: SessionRuntime,
+    artifacts: ArtifactStore,
+    project: Project,
+    relations: Iterable[RelationName],
+    options: CompileOptions,
+) -> None:
+    """Put what new plans read into the session's catalogue, and record with which functions it was registered."""
+    for relation in sorted(relations):
+        registration = register_table_spec(runtime, TableSpec.delta(relation, project.relations[relation]))
+        artifacts.record_registration(registration, options.now_ms)
+
+
 def _problem(view: View, error: DeltakeepError) -> Problem:
     """Give an error of planning as a problem; a place in the query becomes a line of the file."""
     line = view.source.line
-    place = _SQL_PLACE.search(error.message)
+    place = SQL_PLACE.search(error.message)
     message = error.message
     if place is not None and isinstance(view.definition, SqlDefinition):
         line = view.definition.line + int(place[1]) - 1
         message = message.replace(place[0], f"line {line}, column {place[2]}")
+    # The engine names the view too.
+    for prefix in (f'view "{view.name}", ', f'view "{view.name}": ', "query: "):
+        message = message.removeprefix(prefix)
     return Problem(view.source.file, line, f'view "{view.name}": {message}', hint=error.hint)

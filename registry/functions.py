@@ -1,4 +1,4 @@
-"""The function platform as Python sees it: what is installed, under which hash, and whether a plan can still run.
+"""The functions of the platform: what is installed, under which hash, and whether a plan can still run.
 
 Functions are part of a plan's identity. A bundle may run only where each function that it uses is what it was when the
 bundle was planned; `incompatibilities` names the others.
@@ -6,10 +6,12 @@ bundle was planned; `incompatibilities` names the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from pydantic import Field
 
+import datafusion_ext
 from registry.bundle import PlanBundle
 from registry.errors import PlanAgain
 from registry.native import NativeModel
@@ -17,8 +19,10 @@ from registry.reasons import ReasonCode
 
 
 class FunctionDocumentation(NativeModel):
-    """What a function does, for people."""
+    """What a function does, for people; `section` is the family's heading."""
 
+    section: str = ""
+    section_description: str = ""
     description: str = ""
     syntax: str = ""
     example: str | None = None
@@ -35,6 +39,7 @@ class FunctionEntry(NativeModel):
     argument_names: tuple[str, ...] = ()
     return_rule: str = ""
     volatility: str = ""
+    null_behaviour: str = ""
     rewrite_tags: tuple[str, ...] = ()
     documentation: FunctionDocumentation | None = None
     version: int = 0
@@ -56,6 +61,7 @@ class UdfPlanningSnapshot(NativeModel):
     functions: tuple[FunctionEntry, ...] = ()
     rewrite_tags: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     domain_planners: tuple[str, ...] = ()
+    domain_planner_functions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     registry: Mapping[str, str] = Field(default_factory=dict, repr=False)
     registry_hash: str = ""
 
@@ -67,22 +73,46 @@ class UdfPlanningSnapshot(NativeModel):
         return self.registry.get(key)
 
 
-def rewrite_tag_index(functions: Iterable[FunctionEntry]) -> dict[str, tuple[str, ...]]:
+Snapshot: TypeAlias = UdfPlanningSnapshot | Mapping[str, object]
+"""A snapshot, or its JSON values; an empty mapping stands for a session without the platform."""
+
+
+def udf_docs() -> tuple[FunctionEntry, ...]:
+    """Give every function of the platform with its documentation, as its snapshot and `information_schema` have it."""
+    return UdfPlanningSnapshot.from_text(datafusion_ext.udf_snapshot()).functions
+
+
+def rust_udf_snapshot_hash(snapshot: Snapshot) -> str:
+    """Give the hash of what is installed.
+
+    >>> rust_udf_snapshot_hash({"snapshot_hash": "5f"}), rust_udf_snapshot_hash({})
+    ('5f', '')
+    """
+    return _snapshot(snapshot).snapshot_hash
+
+
+def rewrite_tag_index(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
     """Give the functions by their rewrite tags, both sorted."""
     found: dict[str, set[str]] = {}
-    for function in functions:
+    for function in _snapshot(snapshot).functions:
         for tag in function.rewrite_tags:
             found.setdefault(tag, set()).add(function.name)
     return {tag: tuple(sorted(found[tag])) for tag in sorted(found)}
 
 
-def domain_planner_names_from_snapshot(snapshot: UdfPlanningSnapshot) -> tuple[str, ...]:
+def domain_planner_names_from_snapshot(snapshot: Snapshot | None) -> tuple[str, ...]:
     """Give the names of the domain planners that are on, without their versions.
 
     >>> domain_planner_names_from_snapshot(UdfPlanningSnapshot(snapshot_hash="", domain_planners=("spans@2",)))
     ('spans',)
     """
-    return tuple(sorted(planner.partition("@")[0] for planner in snapshot.domain_planners))
+    return tuple(sorted(planner.partition("@")[0] for planner in _snapshot(snapshot or {}).domain_planners))
+
+
+def _snapshot(snapshot: Snapshot) -> UdfPlanningSnapshot:
+    if isinstance(snapshot, UdfPlanningSnapshot):
+        return snapshot
+    return UdfPlanningSnapshot.model_validate({"snapshot_hash": "", **snapshot})
 
 
 def incompatibilities(bundle: PlanBundle, snapshot: UdfPlanningSnapshot) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from registry.dataset import TableRef
@@ -45,18 +45,50 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def is_inside(inner: str, outer: str) -> bool:
-    """Say whether a place is another one or lies beneath it; symbolic links of local paths are followed.
+class TakenPlaces:
+    """Places with what is there; finds what a new place overlaps with, however many there are.
 
-    >>> is_inside("s3://b/t/x", "s3://b/t"), is_inside("s3://b/t2", "s3://b/t")
-    (True, False)
+    Symbolic links of local paths are followed.
+
+    >>> places = TakenPlaces()
+    >>> places.take("s3://b/t", "a table")
+    >>> places.overlap("s3://b/t/x"), places.overlap("s3://b"), places.overlap("s3://b/t2")
+    (('inside', 'a table'), ('around', 'a table'), None)
     """
-    return (_real(inner) + "/").startswith(_real(outer) + "/")
+
+    def __init__(self) -> None:
+        self._at: dict[str, str] = {}
+        self._beneath: dict[str, str] = {}
+
+    def take(self, uri: str, what: str) -> None:
+        """Note that a place is taken; who was there first stays."""
+        real = _real(uri)
+        self._at.setdefault(real, what)
+        for folder in _folders_above(real):
+            self._beneath.setdefault(folder, what)
+
+    def overlap(self, uri: str) -> tuple[Literal["at", "inside", "around"], str] | None:
+        """Say how a place overlaps with one that is taken, and with what."""
+        real = _real(uri)
+        if real in self._at:
+            return "at", self._at[real]
+        inside = next((self._at[folder] for folder in _folders_above(real) if folder in self._at), None)
+        if inside is not None:
+            return "inside", inside
+        return ("around", self._beneath[real]) if real in self._beneath else None
+
+
+def _folders_above(uri: str) -> Iterator[str]:
+    """Give the folders above a place, the nearest first, down to the bucket or the root."""
+    folder, _, _ = uri.rpartition("/")
+    while folder and not folder.endswith(("/", ":")):
+        yield folder
+        folder, _, _ = folder.rpartition("/")
 
 
 def _real(uri: str) -> str:
     path = local_path(uri)
-    return uri if path is None else Path(os.path.realpath(path)).as_uri()
+    return uri if path is None else Path(os.path.realpath(path)).as_uri().rstrip("/")
 
 
 def storage_options(section: Section, environment: Mapping[str, str]) -> dict[str, str]:

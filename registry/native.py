@@ -219,12 +219,31 @@ class InputSchema(NativeRequest):
     schema_text: SchemaText = Field(serialization_alias="schema")
 
 
+class FunctionSource(NativeRequest):
+    """The text of a macro, and the name that its file gives it."""
+
+    name: str
+    text: str
+
+
+class FunctionProblem(NativeModel):
+    """A macro that cannot be made, and why."""
+
+    name: str
+    message: str
+
+
 class CompileRequest(NativeRequest):
-    """Asks for a view's bundle; `sql` is None where the plan comes as bytes."""
+    """Asks for a view's bundle; `sql` is None where the plan comes as bytes. `functions` are the project's macros.
+
+    With `exact_sums` sums of floats do not depend on the order of rows.
+    """
 
     name: str
     sql: str | None
     inputs: tuple[InputSchema, ...]
+    functions: tuple[FunctionSource, ...] = ()
+    exact_sums: bool = True
 
     def to_json_text(self) -> str:
         """Give the JSON text for the engine."""
@@ -419,22 +438,25 @@ class VerifyReport(NativeModel):
     unexpected: int = 0
     samples: tuple[Any, ...] = ()
     approximate_columns: tuple[str, ...] = ()
+    approximate_reason: str | None = None
 
 
 class QueryTable(NativeRequest):
-    """A table that a query may name, as `name` or `schema.name`."""
+    """A table that a query may name, as `name` or `schema.name`: a Delta table, or a folder of Parquet files."""
 
     name: str
+    kind: Literal["delta", "listing"] = "delta"
     uri: str
     options: Mapping[str, str] = Field(default_factory=dict, repr=False)
     version: int | None = None
 
 
 class QueryRequest(NativeRequest):
-    """A read-only query over named tables; `limit` bounds the rows."""
+    """A read-only query over named tables, which may call the macros `functions`; `limit` bounds the rows."""
 
     sql: str
     tables: tuple[QueryTable, ...] = ()
+    functions: tuple[FunctionSource, ...] = ()
     limit: int | None = None
 
 

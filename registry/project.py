@@ -1,22 +1,23 @@
-"""The project on disk: `deltakeep.toml` and the files under `views/`, read strictly and in one pass.
+"""The project on disk: `deltakeep.toml` and the files under `views/` and `functions/`, read strictly and in one pass.
 
 `load_project` gives a whole, valid project or raises one `DefinitionError` with every problem that it found; nothing
 in between. It reads files and asks whether paths exist, it opens no table.
-What needs the engine (inputs of SQL views, cycles, columns) is checked by `registry.compiler`.
+What needs the engine (functions, inputs of SQL views, cycles, columns) is checked by `registry.compiler`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from registry import toml_document as toml
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
-from registry.location import absolute_uri, is_inside, join_uri, storage_options, table_ref
+from registry.function_files import MacroDefinition, parse_function_file
+from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
 from registry.view import View
@@ -25,6 +26,7 @@ from registry.view_options import ViewOptions, read_defaults
 
 PROJECT_FILE: Final = "deltakeep.toml"
 VIEWS_FOLDER: Final = "views"
+FUNCTIONS_FOLDER: Final = "functions"
 DEFAULT_POLL_MS: Final = 10_000
 POLL_MS_MIN: Final = 100
 
@@ -80,6 +82,7 @@ class Project:
     engine: EngineSettings
     daemon: DaemonSettings
     store_table: TableRef
+    functions: Mapping[str, MacroDefinition] = field(default_factory=dict)
 
     @property
     def relations(self) -> Mapping[str, TableRef]:
@@ -96,6 +99,7 @@ class Project:
             "targets": self.targets,
             "datasets": [dataset.to_json() for dataset in self.datasets.values()],
             "views": [view.to_json() for view in self.views.values()],
+            "functions": sorted(self.functions),
         }
 
 
@@ -110,6 +114,7 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
     text = _read(root, PROJECT_FILE, problems)
     if text is not None:
         settings = parse_project_file(text, root, os.environ if environment is None else environment, problems)
+    functions = _read_functions(root, problems)
     parsed = _read_views(root, settings.defaults if settings else ViewOptions(), problems)
     if settings is None:
         raise DefinitionError(problems)
@@ -126,6 +131,7 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
         engine=settings.engine,
         daemon=settings.daemon,
         store_table=settings.store,
+        functions=functions,
     )
 
 
@@ -170,6 +176,19 @@ def _read_views(root: Path, defaults: ViewOptions, problems: list[Problem]) -> l
             found += [view] if view is not None else []
         else:
             found += parse_python_views(file, str(path), text, digest=digest, defaults=defaults, problems=problems)
+    return found
+
+
+def _read_functions(root: Path, problems: list[Problem]) -> dict[str, MacroDefinition]:
+    """Read all function files in the order of their names."""
+    found: dict[str, MacroDefinition] = {}
+    for path in sorted((root / FUNCTIONS_FOLDER).glob("*.sql")):
+        if path.name.startswith((".", "_")):
+            continue
+        file = path.relative_to(root).as_posix()
+        text = _read(root, file, problems)
+        if text is not None:
+            found[path.stem] = parse_function_file(file, path.stem, text, problems)
     return found
 
 
@@ -250,9 +269,9 @@ def _engine(section: Section, root: Path) -> EngineSettings:
     engine = EngineSettings(
         memory_bytes=section.take("memory", toml.size_bytes, 4_000_000_000),
         spill=_path(root, section.take("spill", toml.text, "state/spill")),
-        target_partitions=section.take("target_partitions", toml.positive_integer, 2),
+        target_partitions=section.take("target_partitions", toml.number_of_tasks, 2),
         durable=section.take("durable", toml.boolean, True),
-        concurrency=section.take("concurrency", toml.positive_integer, 1),
+        concurrency=section.take("concurrency", toml.number_of_tasks, 1),
         settings=section.take("settings", toml.text_map, {}),
     )
     section.finish()
@@ -294,6 +313,10 @@ def place_views(
 ) -> dict[str, View]:
     """Give each view its id and target; names that are taken and places that overlap are problems."""
     views: dict[str, View] = {}
+    places = TakenPlaces()
+    for dataset in settings.datasets.values():
+        places.take(dataset.table.uri, f'dataset "{dataset.name}" at {dataset.source}')
+    places.take(settings.store.uri, "the project's store")
     for one in parsed:
         table = TableRef(uri=join_uri(settings.targets.uri, one.name), options=settings.targets.options)
         if one.options.target is not None:
@@ -304,11 +327,12 @@ def place_views(
             what = f'view "{one.name}" has the name of the {kind} at {taken.source}'
             problems.append(Problem(one.source.file, one.source.line, what, "a name of its own", "rename one of them"))
             continue
-        clash = _clash(one.name, table.uri, settings, views)
+        clash = _clash(one.name, table.uri, places)
         if clash is not None:
             line = one.option_lines.get("target", one.source.line)
             hint = 'give the view another place by the option target = "…"'
             problems.append(Problem(one.source.file, line, clash, "a folder that nobody else uses", hint))
+        places.take(table.uri, f'the target of view "{one.name}" at {one.source}')
         views[one.name] = View(
             name=ViewName(one.name),
             id=view_id(settings.name, one.name),
@@ -319,20 +343,19 @@ def place_views(
             write=one.options.write,
             source=one.source,
             description=one.options.description,
+            exact_sums=one.options.exact_sums,
         )
     return views
 
 
-def _clash(name: str, uri: str, settings: ProjectSettings, views: Mapping[str, View]) -> str | None:
+def _clash(name: str, uri: str, places: TakenPlaces) -> str | None:
     """Say with what a target overlaps: another target, a dataset or an artifact table."""
-    places = [(f'the target of view "{other}" at {view.source}', view.target.uri) for other, view in views.items()]
-    places += [(f'dataset "{other}" at {one.source}', one.table.uri) for other, one in settings.datasets.items()]
-    places += [("the project's store", settings.store.uri)]
-    for what, place in places:
-        if uri == place:
+    match places.overlap(uri):
+        case None:
+            return None
+        case "at", what:
             return f'the target {uri} of view "{name}" is {what}'
-        if is_inside(uri, place):
+        case "inside", what:
             return f'the target {uri} of view "{name}" lies inside {what}'
-        if is_inside(place, uri):
+        case _, what:
             return f'{what} lies inside the target {uri} of view "{name}"'
-    return None

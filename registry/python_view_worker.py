@@ -106,25 +106,15 @@ def _context(request: Mapping[str, Any]) -> Any:
     from datafusion import SessionConfig, SessionContext
     from datafusion.object_store import LocalFileSystem
 
+    from datafusion_ext import register_functions
+
     # Plans carry the number of partitions, which must not follow the machine.
     context = SessionContext(SessionConfig().with_target_partitions(1))
     context.register_object_store(RELATION_STORE, LocalFileSystem(request["relation_folder"]), RELATION_AUTHORITY)
-    for function in _our_functions():
-        context.register_udf(function)
+    register_functions(context)
     for relation in request["relations"]:
         context.register_parquet(relation, f"{RELATION_STORE}{RELATION_AUTHORITY}/{relation}.parquet")
     return context
-
-
-def _our_functions() -> list[Any]:
-    """Give our own functions as DataFusion's, where the extension offers them."""
-    from datafusion.user_defined import ScalarUDF
-
-    if importlib.util.find_spec("datafusion_ext") is None:
-        return []
-    extension = importlib.import_module("datafusion_ext")
-    capsules = getattr(extension, "udf_capsules", None)
-    return [] if capsules is None else [ScalarUDF.from_pycapsule(capsule) for capsule in capsules()]
 
 
 def _explain(error: BaseException, path: str) -> dict[str, Any]:

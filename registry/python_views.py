@@ -69,6 +69,7 @@ def python_compile_key(
         "function": definition.function,
         "parameters": definition.parameters,
         "sources": definition.source_digest,
+        "exact_sums": view.exact_sums,
         "schemas": dict(sorted(schemas.items())),
         "functions": [functions.snapshot_hash, functions.registry_hash],
         "settings": dict(sorted(settings.items())),

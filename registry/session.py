@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,15 @@ import pyarrow as pa
 import datafusion_ext
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
-from registry.errors import MustStop, from_native
-from registry.functions import UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
+from registry.errors import DeltakeepError, MustStop, from_native
+from registry.functions import FunctionEntry, UdfPlanningSnapshot, domain_planner_names_from_snapshot, rewrite_tag_index
 from registry.native import (
     AppendRequest,
     ChangeSummary,
     CompileRequest,
     ExamineRequest,
+    FunctionProblem,
+    FunctionSource,
     QueryRequest,
     QueryTable,
     RefreshPlan,
@@ -70,6 +72,8 @@ class TableSpec:
     """How a table is registered: the only way for a name to get into a session's catalogue.
 
     `name` may be `schema.name`; `version` None means the newest one at the time of each query.
+    `listing` is a folder of Parquet files, `memory` are the rows of `data`. Both serve queries only: a view needs
+    inputs whose versions can be pinned.
     """
 
     name: str
@@ -77,6 +81,17 @@ class TableSpec:
     uri: str
     version: int | None = None
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    data: pa.Table | None = field(default=None, repr=False)
+
+    @classmethod
+    def listing(cls, name: str, folder: TableRef) -> TableSpec:
+        """Make the specification of a folder of Parquet files."""
+        return cls(name, "listing", folder.uri, None, dict(folder.options))
+
+    @classmethod
+    def memory(cls, name: str, data: pa.Table) -> TableSpec:
+        """Make the specification of rows in memory."""
+        return cls(name, "memory", f"memory:///{name}", data=data)
 
     @classmethod
     def delta(cls, name: str, table: TableRef, version: int | None = None) -> TableSpec:
@@ -149,6 +164,20 @@ class SessionRuntime:
         with native_errors():
             return self.engine.next_version_exists(table.to_json_text(), after)
 
+    def look(self, looks: Sequence[tuple[TableRef, int]]) -> tuple[bool | DeltakeepError, ...]:
+        """Say for each table whether the version after the given one exists; one that cannot be read has its error.
+
+        One crossing and one look at one object each, many of them at once.
+        """
+        if not looks:
+            return ()
+        asked = [
+            {"table": {"uri": table.uri, "options": dict(table.options)}, "after": after} for table, after in looks
+        ]
+        with native_errors():
+            seen = json.loads(self.engine.look(json.dumps(asked)))
+        return tuple(one if isinstance(one, bool) else from_native(one["code"], one["message"]) for one in seen)
+
     def latest_version(self, table: TableRef, at_least: int | None = None) -> int:
         """Give the newest version of a table, found by listing its log."""
         with native_errors():
@@ -170,6 +199,16 @@ class SessionRuntime:
             return TargetState.from_text(self.engine.target_state(table.to_json_text(), view_id))
 
     # --- plans ---
+
+    def define_functions(
+        self, sources: tuple[FunctionSource, ...]
+    ) -> tuple[tuple[FunctionEntry, ...], tuple[FunctionProblem, ...]]:
+        """Make the macros of a project: what each is, or everything that is wrong with them."""
+        texts = json.dumps([source.model_dump() for source in sources])
+        with native_errors():
+            answer = json.loads(self.engine.define_functions(texts))
+        functions = tuple(FunctionEntry.model_validate(one) for one in answer["functions"])
+        return functions, tuple(FunctionProblem.model_validate(one) for one in answer["problems"])
 
     def relations(self, sql: str) -> tuple[str, ...]:
         """Give the names of the tables that a query reads."""
@@ -206,17 +245,33 @@ class SessionRuntime:
     # --- rows ---
 
     def query(
-        self, sql: str, limit: int | None = None, tables: tuple[TableSpec, ...] | None = None
+        self,
+        sql: str,
+        limit: int | None = None,
+        tables: tuple[TableSpec, ...] | None = None,
+        functions: tuple[FunctionSource, ...] = (),
     ) -> pa.RecordBatchReader:
-        """Run a read-only query over the registered tables, or over `tables` alone."""
+        """Start a read-only query over the registered tables, or over `tables` alone; it may call the macros given.
+
+        Rows are computed as they are taken from the reader; `cancel` ends a reader that waits for some.
+        """
         specs = self.catalog.specs() if tables is None else tables
         named = tuple(
-            QueryTable(name=spec.name, uri=spec.uri, options=dict(spec.storage_options), version=spec.version)
+            QueryTable(
+                name=spec.name,
+                kind=spec.kind,
+                uri=spec.uri,
+                options=dict(spec.storage_options),
+                version=spec.version,
+            )
             for spec in specs
+            if spec.kind != "memory"
         )
+        request = QueryRequest(sql=sql, tables=named, limit=limit, functions=functions).to_json_text()
+        memory = {spec.name: spec.data for spec in specs if spec.data is not None}
         with native_errors():
-            stream = self.engine.query(QueryRequest(sql=sql, tables=named, limit=limit).to_json_text())
-            return pa.RecordBatchReader.from_stream(stream)
+            rows = self.engine.query(request, memory) if memory else self.engine.query(request)
+        return pa.RecordBatchReader.from_batches(rows.schema, _batches(rows))
 
     def append(self, request: AppendRequest, data: pa.Table | pa.RecordBatchReader) -> int:
         """Append rows to a table, which is created where it does not exist; gives the version made."""
@@ -255,7 +310,7 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
         engine=built,
         profile=profile,
         functions=functions,
-        rewrite_tags=tuple(rewrite_tag_index(functions.functions)),
+        rewrite_tags=tuple(rewrite_tag_index(functions)),
         domain_planner_names=domain_planner_names_from_snapshot(functions),
         settings=settings,
     )
@@ -264,11 +319,17 @@ def build_session_runtime(profile: RuntimeProfile, engine: datafusion_ext.Engine
 def register_table_spec(runtime: SessionRuntime, spec: TableSpec) -> Registration:
     """Register a table under a name, replacing what had the name.
 
-    Raises `MustStop` for a Delta version that does not exist, and for kinds that the engine cannot open by name.
+    Raises `MustStop` for a version that does not exist, a folder without files, and for rows in memory without rows.
     """
-    if spec.kind != "delta":
-        message = f'table "{spec.name}" has kind "{spec.kind}", which the engine cannot open'
-        raise MustStop("unsupported_kind", message, "write the data to a Delta table and register that")
+    if spec.kind != "delta" and spec.version is not None:
+        message = f'table "{spec.name}" of kind "{spec.kind}" has no versions, but version {spec.version} was asked for'
+        raise MustStop("invalid_argument", message, "leave the version out")
+    if (spec.kind == "memory") != (spec.data is not None):
+        message = f'table "{spec.name}" of kind "{spec.kind}" was given {"no" if spec.data is None else "other"} rows'
+        raise MustStop("invalid_argument", message, "give rows to a table in memory, and a uri to any other")
+    if spec.kind == "listing":
+        name = ".".join(f'"{part}"' for part in spec.name.split("."))
+        runtime.query(f"SELECT * FROM {name} LIMIT 0", tables=(spec,)).close()
     if spec.version is not None:
         table = TableRef(uri=spec.uri, options=spec.storage_options)
         with native_errors():
@@ -280,6 +341,12 @@ def register_table_spec(runtime: SessionRuntime, spec: TableSpec) -> Registratio
 def deregister_table(runtime: SessionRuntime, name: str) -> None:
     """Forget a registered name."""
     runtime.catalog.remove(name)
+
+
+def _batches(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Take the rows of a query, with errors of ours where the query fails half-way."""
+    with native_errors():
+        yield from rows
 
 
 @contextmanager

@@ -30,6 +30,8 @@ _KEY: Final = re.compile(rf"\s*({_PART}(?:\s*\.\s*{_PART})*)\s*=")
 _TOKEN: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""|' + r"'''.*?'''|" + r'"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'|#[^\n]*|[\[\]{}]|\n", re.DOTALL
 )
+# A partition of a plan takes some 20 kB even if it has no row, and every operator multiplies that.
+TASKS_MAX: Final = 1_024
 # Keys whose values may be secrets.
 _SENSITIVE: Final = frozenset({"storage_options"})
 
@@ -230,11 +232,11 @@ def boolean(value: object) -> bool:
     raise Unexpected("true or false", "write it without quotes" if value in ("true", "false") else "")
 
 
-def positive_integer(value: object) -> int:
-    """Take a whole number above zero."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+def number_of_tasks(value: object) -> int:
+    """Take how many things may run beside each other: each takes memory of its own, so there is a bound."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= TASKS_MAX:
         return value
-    raise Unexpected("a whole number above 0")
+    raise Unexpected(f"a whole number from 1 to {TASKS_MAX}")
 
 
 def texts(value: object) -> tuple[str, ...]:

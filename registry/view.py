@@ -1,6 +1,7 @@
 """Views: a name, a query, a target, and how the target is kept.
 
 A view's identity is its id; its definition is only the query, so that changing an option recomputes nothing.
+The one exception is `exact_sums`, which decides how the query's sums of floats are computed.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class View:
     write: DeltaWriteSpec
     source: SourcePosition
     description: str = ""
+    exact_sums: bool = True
 
     @property
     def partition_by(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ class View:
             "target_lag_ms": self.target_lag_ms,
             "refresh": self.refresh.value,
             "write": self.write.to_json(),
+            "exact_sums": self.exact_sums,
             "source": str(self.source),
             "description": self.description,
         }

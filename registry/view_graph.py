@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from registry.dataset import SourcePosition
 from registry.errors import Problem
@@ -57,8 +58,12 @@ def order_views(
 
 def _unknown(view: ViewName, relation: str, known: set[str], position: SourcePosition) -> Problem:
     what = f'view "{view}" reads "{relation}", which is neither a dataset nor a view'
-    hint = did_you_mean(relation, known)
+    hint = did_you_mean(relation, known) or _DECLARE
     return Problem(position.file, position.line, what, "names from [datasets] in deltakeep.toml and views/", hint)
+
+
+# Also for names that a session knows: folders of files and rows in memory serve queries only.
+_DECLARE: Final = "declare the Delta table under [datasets]; tables of other kinds have no versions to pin"
 
 
 def _topological(edges: Mapping[ViewName, set[ViewName]]) -> tuple[ViewName, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from registry import toml_document as toml
@@ -30,6 +30,7 @@ class ViewOptions:
     target_lag_ms: int = 60_000
     refresh: RefreshPolicy = RefreshPolicy.AUTO
     write: DeltaWriteSpec = field(default_factory=lambda: DeltaWriteSpec(target_file_size=TARGET_FILE_SIZE))
+    exact_sums: bool = True
     target: str | None = None
     description: str = ""
 
@@ -45,7 +46,7 @@ def read_options(section: Section, defaults: ViewOptions) -> ViewOptions:
     target = section.take("target", _optional_text, None)
     description = section.take("description", toml.any_text, "")
     section.finish()
-    return ViewOptions(options.target_lag_ms, options.refresh, options.write, target, description)
+    return replace(options, target=target, description=description)
 
 
 def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
@@ -63,6 +64,7 @@ def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
         target_lag_ms=section.take("target_lag", toml.duration_ms, defaults.target_lag_ms),
         refresh=section.take("refresh", toml.one_of(RefreshPolicy), defaults.refresh),
         write=write,
+        exact_sums=section.take("exact_sums", toml.boolean, defaults.exact_sums),
     )
 
 

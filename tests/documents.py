@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import click
 
+import datafusion_ext
 from daemon.cli.application import VERBS, application
 from daemon.metrics_catalogue import catalogue_page
+from registry.functions import FunctionEntry, udf_docs
 from registry.reasons import ReasonCode
 from tests.sources import ROOT
 
@@ -58,10 +61,105 @@ def _command(context: click.Context, name: str) -> Iterator[str]:
     yield "```"
 
 
+FUNCTIONS_START: Final = """\
+Functions that every session has, beside those of [DataFusion](https://datafusion.apache.org/user-guide/sql/).
+They are installed before anything is planned, and each view's content key covers the version of every function that the
+view uses: whoever changes what a function returns makes exactly those views recompute.
+
+In SQL the arguments may be named, as in `f(a => 1)`; `information_schema.routines` and `SHOW FUNCTIONS` list them.
+In Python each is a call of the same name: `from datafusion_ext import span_id` gives a function that takes expressions
+of the PyPI package `datafusion`, or plain values, which become literals, and returns an expression.
+`install_rust_udf_platform` of `registry/udf_platform.py` puts them into any `SessionContext`; in `views/*.py` they are
+there already.
+
+## Operators
+
+Over spans, `a && b` is `span_overlaps(a, b)`, `a @> b` is `span_contains(a, b)` and `a <@ b` is `span_contains(b, a)`.
+Over arrays the last two keep DataFusion's meaning.
+A field of a span is read as `s['start']`, or as `t.s.start` where `s` is a column.
+
+## Functions of the project
+
+A file `functions/late.sql` gives an expression a name that every SQL view and `daemonctl query` can call:
+
+```sql
+-- Whether an arrival counts as late.
+CREATE FUNCTION late(minutes DOUBLE) RETURNS BOOLEAN RETURN minutes > 15
+```
+
+In the expression an argument is its name, `$name`, or its position `$1`.
+The expression may call any function of one row, and other functions of the project; it reads no relation, and no
+function may call itself.
+Arguments get the declared types, and the result too, if it is a number for a number, a text for a text, a moment for a
+moment; anything else needs a cast.
+While a view is planned, calls become their expressions, so that a stored plan knows nothing of them; the view's content
+key does, and an edit recomputes the views that use the function, directly or through another one, and no others.
+A volatile argument such as `random()` is refused where the expression uses it more than once.
+Python views cannot call them: write a Python function instead.
+A file has one statement and is named like its function; `daemonctl check` tells what is wrong with it, and the daemon
+takes an edit over as it does with views.
+"""
+
+
+def functions() -> str:
+    """Return docs/functions.md."""
+    lines = ["# Functions", "", MADE, "", FUNCTIONS_START.rstrip()]
+    sections: dict[str, list[FunctionEntry]] = {}
+    for function in udf_docs():
+        documentation = function.documentation
+        sections.setdefault(documentation.section if documentation else "", []).append(function)
+    for section in sorted(sections):
+        documentation = sections[section][0].documentation
+        lines += ["", f"## {section}"]
+        if documentation and documentation.section_description:
+            lines += ["", documentation.section_description]
+        for function in sections[section]:
+            lines += ["", f"### `{function.name}`", "", *_function(function)]
+    return "\n".join(lines) + "\n"
+
+
+def _function(function: FunctionEntry) -> Iterator[str]:
+    documentation = function.documentation
+    assert documentation is not None, function.name
+    call = getattr(datafusion_ext, function.name)
+    parameters = ", ".join(str(one.replace(annotation=one.empty)) for one in _parameters(call))
+    yield documentation.description
+    yield ""
+    yield "```text"
+    yield f"SQL     {documentation.syntax}"
+    yield f"Python  {function.name}({parameters})"
+    yield "```"
+    yield ""
+    yield "| argument | meaning |"
+    yield "|---|---|"
+    for name, meaning in documentation.arguments:
+        yield f"| `{name}` | {meaning} |".replace("\n", " ")
+    yield ""
+    yield f"{function.kind.capitalize()}, {function.volatility}, version {function.version}."
+    yield f"Returns {function.return_rule}."
+    yield f"NULL: {NULL_BEHAVIOUR[function.null_behaviour]}."
+    if function.aliases:
+        yield f"Other names: {', '.join(f'`{name}`' for name in function.aliases)}."
+    yield f"Tags: {', '.join(f'`{tag}`' for tag in function.rewrite_tags)}."
+    yield ""
+    yield (documentation.example or "").strip()
+
+
+def _parameters(call: Callable[..., object]) -> list[inspect.Parameter]:
+    return list(inspect.signature(call).parameters.values())
+
+
+NULL_BEHAVIOUR: Final = {
+    "propagates": "gives NULL",
+    "skips": "rows with it are left out",
+    "handles": "is a value like others, as described",
+}
+
 DOCUMENTS: Final[dict[str, Callable[[], str]]] = {
     "reasons.md": reasons,
     "metrics.md": catalogue_page,
     "cli.md": commands,
+    "functions.md": functions,
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PACKAGES: Final = ("registry", "incremental", "daemon")
+PACKAGES: Final = ("datafusion_ext", "registry", "incremental", "daemon")
 CRATES: Final = ("functions", "lake", "maintenance", "engine", "datafusion_ext")
 
 
@@ -28,6 +28,17 @@ class PythonFile:
     def imports(self) -> Iterator[str]:
         """Yield the dotted name of each module that the file imports, anywhere in it."""
         for node in ast.walk(self.tree):
+            match node:
+                case ast.Import(names=names):
+                    yield from (alias.name for alias in names)
+                case ast.ImportFrom(module=str(module)):
+                    yield module
+                case _:
+                    pass
+
+    def imports_at_start(self) -> Iterator[str]:
+        """Yield the dotted name of each module that is imported when the file is: at its top, not for types alone."""
+        for node in self.tree.body:
             match node:
                 case ast.Import(names=names):
                     yield from (alias.name for alias in names)

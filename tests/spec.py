@@ -9,7 +9,7 @@ each view, and a `## Change: …` for each step, with directives and expectation
     Optimize `t` | Restore `t` to version N
 
     `v` is refreshed: incremental | `v` is recomputed: reason | `v` is skipped: reason     may be followed by a table
-    `v` is unchanged                                                                       whatever the strategy
+    `v` is kept, followed by a table    | `v` is unchanged                                 whatever the strategy
 """
 
 from __future__ import annotations
@@ -46,9 +46,15 @@ DIRECTIVES: Final = {
     "add_column": re.compile(r"Add column `(?P<column>\w+)` of type `(?P<kind>\w+)` to `(?P<table>\w+)`"),
 }
 EXPECTATION: Final = re.compile(
-    r"`(?P<view>\w+)` is (?P<strategy>refreshed|recomputed|skipped|unchanged)(: (?P<reason>\w+))?"
+    r"`(?P<view>\w+)` is (?P<strategy>refreshed|recomputed|skipped|kept|unchanged)(: (?P<reason>\w+))?"
 )
-STRATEGIES: Final = {"refreshed": "incremental", "recomputed": "recompute", "skipped": "skip", "unchanged": None}
+STRATEGIES: Final = {
+    "refreshed": "incremental",
+    "recomputed": "recompute",
+    "skipped": "skip",
+    "kept": None,
+    "unchanged": None,
+}
 
 Cells = list[list[str]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 
 import pytest
@@ -43,9 +44,22 @@ def test_a_layer_imports_only_what_is_below_it(file: PythonFile) -> None:
     assert not found, f"{file.name} imports {sorted(found)} from above it"
 
 
-def test_the_native_module_is_known_to_the_registry_only() -> None:
+def test_the_native_module_is_known_to_its_package_and_the_registry_only() -> None:
     knowing = [file.name for file in SHIPPED if any(name.split(".")[0] == "datafusion_ext" for name in file.imports())]
-    assert all(name.startswith("registry/") for name in knowing), knowing
+    assert all(name.startswith(("datafusion_ext/", "registry/")) for name in knowing), knowing
+    inside = [file.name for file in SHIPPED if "datafusion_ext._native" in file.imports()]
+    assert all(name.startswith("datafusion_ext/") for name in inside), inside
+
+
+def test_the_package_of_the_native_module_imports_no_datafusion_when_it_is_imported() -> None:
+    eager = [
+        f"{file.name}: {module}"
+        for file in SHIPPED
+        if file.name.startswith("datafusion_ext/")
+        for module in file.imports_at_start()
+        if module.split(".")[0] not in {"datafusion_ext", *sys.stdlib_module_names}
+    ]
+    assert not eager
 
 
 def test_one_file_makes_engines() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 
 import pytest
 
-from tests.sources import CRATES, PACKAGES, ROOT, rust_files
+from tests.sources import CRATES, PACKAGES, ROOT, python_files, rust_files
 
 PAGE = (ROOT / "docs" / "seed.md").read_text()
 ROWS = re.findall(r"^\| (?!asked)([^|]+) \| ([^|]+) \|$", PAGE, flags=re.MULTILINE)
@@ -32,5 +33,28 @@ def test_what_a_line_names_exists(asked: str, done: str) -> None:
     for name in named:
         if "/" in name and "." in name:
             assert (ROOT / name).exists(), name
+        elif name.startswith("test_"):
+            assert f"def {name}(" in all_code(), name
+        elif method := re.fullmatch(r"([A-Z]\w+)\.(\w+)", name):
+            assert is_attribute(*method.groups()), name
         elif re.fullmatch(r"\w+", name):
-            assert name in all_code(), name
+            assert re.search(rf"\b{name}\b", all_code()), name
+
+
+def is_attribute(owner: str, attribute: str) -> bool:
+    """Whether a class of ours has a field, a method or a property of that name."""
+    classes = [
+        node
+        for file in python_files(*PACKAGES)
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.ClassDef) and node.name == owner
+    ]
+    fields = {
+        node.target.id
+        for one in classes
+        for node in one.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return attribute in fields | {
+        node.name for one in classes for node in one.body if isinstance(node, ast.FunctionDef)
+    }

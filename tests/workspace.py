@@ -41,6 +41,7 @@ class Workspace:
     datasets: dict[str, SourceTable] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     settings: str = ""
+    """More of `[engine]`, and whatever tables come after it in `deltakeep.toml`."""
 
     def dataset(self, name: str, schema: pa.Schema, rows: Rows = (), **options: Any) -> SourceTable:
         """Create a Delta table and declare it."""

@@ -49,7 +49,9 @@ def check(ctx: click.Context, output: str) -> int:
             for view in report.views
         ],
     )
-    show_line(f"{counted(len(report.datasets), 'dataset')} and {counted(len(report.views), 'view')}: all right", GREEN)
+    functions = f", {counted(len(report.functions), 'function')}" if report.functions else ""
+    datasets, views = counted(len(report.datasets), "dataset"), counted(len(report.views), "view")
+    show_line(f"{datasets}{functions} and {views}: all right", GREEN)
     return EXIT_OK
 
 

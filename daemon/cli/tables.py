@@ -290,7 +290,9 @@ def _verdict(view: Json) -> str:
 
 def _approximate(view: Json) -> str:
     columns = view.get("approximate_columns") or ()
-    return f"to 12 digits: {', '.join(columns)}" if columns else ""
+    reason = view.get("approximate_reason")
+    because = f" ({reason})" if reason else ""
+    return f"to 12 digits{because}: {', '.join(columns)}" if columns else ""
 
 
 def show_rows(result: Json) -> int:

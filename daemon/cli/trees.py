@@ -46,6 +46,7 @@ def show_explained(report: Json, *, physical: bool) -> int:
     for key in ("fingerprint", "content_key", "encoding"):
         if report.get(key):
             show_line(f"{key.replace('_', ' ')}: {report[key]}", DIM)
+    _show_planners(report)
     if maintenance.get("incremental"):
         show_line("refreshed incrementally", GREEN)
         return EXIT_OK
@@ -53,6 +54,15 @@ def show_explained(report: Json, *, physical: bool) -> int:
     why = maintenance.get("text") or maintenance.get("reason") or "its plan is not incremental"
     show_line(f"recomputed, because {why}{hint}", YELLOW)
     return EXIT_OK
+
+
+def _show_planners(report: Json) -> None:
+    """The macros in the plan, and the planning rules that functions of the view switched on."""
+    if report.get("macros"):
+        show_line(f"functions of the project: {', '.join(sorted(report['macros']))}", DIM)
+    for one in report.get("domain_planners", ()):
+        if one.get("called"):
+            show_line(f"domain planner {one['planner']}: switched on by {', '.join(one['called'])}", DIM)
 
 
 def show_preview(report: Json) -> int:

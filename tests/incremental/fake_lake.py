@@ -149,6 +149,8 @@ class FakeLake(FakeEngine):
         return "/state/" in json.loads(table)["uri"]
 
     def table_state(self, table: str, version: int | None = None) -> str:
+        if self._is_artifact(table):
+            return super().table_state(table, version)
         self.calls["table_state"] += 1
         found = self._find(table)
         at = found.version if version is None else version
@@ -170,7 +172,15 @@ class FakeLake(FakeEngine):
 
     def next_version_exists(self, table: str, after: int) -> bool:
         self.calls["next_version_exists"] += 1
-        uri = json.loads(table)["uri"]
+        return self._is_newer(json.loads(table)["uri"], after)
+
+    def look(self, looks: str) -> str:
+        asked = json.loads(looks)
+        self.calls["look"] += 1
+        self.calls["tables_looked_at"] += len(asked)
+        return json.dumps([self._is_newer(one["table"]["uri"], one["after"]) for one in asked])
+
+    def _is_newer(self, uri: str, after: int) -> bool:
         return uri in self.tables and self.tables[uri].version > after
 
     def latest_version(self, table: str, at_least: int | None = None) -> int:

@@ -42,7 +42,7 @@ def test_an_idle_cycle_asks_one_question_a_table(shop: Shop) -> None:
     shop.cycle(keeper)
     shop.lake.calls.clear()
     shop.cycle(keeper)
-    assert dict(shop.lake.calls) == {"next_version_exists": 3}
+    assert dict(shop.lake.calls) == {"look": 2, "tables_looked_at": 3}, "datasets in one call, targets in another"
 
 
 def test_an_append_is_refreshed_incrementally(shop: Shop) -> None:
@@ -171,6 +171,20 @@ def test_a_target_of_somebody_else_is_refused_and_left_alone(shop: Shop) -> None
     assert (done["totals"].outcome, done["totals"].reason) == ("refused", "not_ours")
     assert shop.table("totals").version == 0
     shop.assert_right("large")
+
+
+def test_a_table_under_two_names_is_refused_where_a_frontier_could_not_tell_them_apart(shop: Shop) -> None:
+    """A copied folder has the table id of its original, and versions of its own."""
+    simple(shop)
+    shop.dataset("copied", (1, 5))
+    shop.table("copied").table_id = shop.table("orders").table_id
+    shop.view("both", "SELECT o.k, c.v FROM orders AS o JOIN copied AS c ON o.k = c.k")
+    shop.view("one", "SELECT k FROM copied")
+    done = shop.cycle(shop.open())
+    assert (done["both"].outcome, done["both"].reason) == ("failed", "refresh_failed")
+    assert 'reads "copied" and "orders", which have one table id' in done["both"].message
+    assert "copying the folder" in (done["both"].error or "")
+    shop.assert_right("large", "totals", "one")
 
 
 def test_a_dropped_target_is_built_again_with_its_own_reason(shop: Shop) -> None:

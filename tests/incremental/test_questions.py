@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from incremental.keeper import Keeper
 from registry.errors import MustStop
 from registry.names import ViewName
@@ -92,6 +94,27 @@ def test_verify_compares_and_shows_what_somebody_did(shop: Shop) -> None:
     assert (found.checked, found.equal) == (True, False)
     assert found.message == "Different: 0 rows are missing, 1 are not expected."
     json.dumps(found.to_json())
+
+
+def test_verify_proves_what_was_skipped(shop: Shop) -> None:
+    keeper = built(shop)
+    # The view keeps large amounts only: a small one is skipped by the statistics of its file.
+    shop.add("orders", (7, 1))
+    assert shop.cycle(keeper)["large"].outcome == "skipped"
+    (found,) = keeper.verify(["large"])
+    assert (found.equal, found.message) == (True, "Equal: 2 rows, also with what was skipped since.")
+    assert found.pins == {"orders": shop.table("orders").version}
+
+
+def test_verify_sees_a_skip_that_was_wrong(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = built(shop)
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.lake, "_matching", lambda *_: 0)
+        shop.add("orders", (8, 100))
+        assert shop.cycle(keeper)["large"].outcome == "skipped"
+    (found,) = keeper.verify(["large"])
+    assert not found.equal
+    assert found.message.endswith("a skip since then was wrong.")
 
 
 def test_verify_says_what_it_cannot_compare(shop: Shop) -> None:

@@ -5,9 +5,12 @@ import pytest
 from incremental.frontier import Absent, Broken, Frontier, Held
 from incremental.invalidation import Nothing, Stale, Unusable, Verdict
 from incremental.strategy import (
+    TIMED_SAMPLES,
+    TRIAL_AFTER,
     Choice,
     Demand,
     Estimate,
+    Experience,
     Forbidden,
     Recompute,
     SkipIt,
@@ -20,7 +23,7 @@ from incremental.strategy import (
 )
 from registry.bundle import MaintenanceAnalysis
 from registry.names import RelationName
-from registry.native import OperatorMaintenance, RefreshPlan
+from registry.native import OperatorMaintenance, RefreshPlan, Strategy
 from registry.reasons import ReasonCode
 from registry.view import RefreshPolicy
 
@@ -79,21 +82,41 @@ def plan(read: int, write: int, recompute: int) -> RefreshPlan:
 
 
 MB = 1_000_000
+FRESH = Experience()
+
+
+def experienced(*refreshes: tuple[Strategy, float], size: float = 0.0) -> Experience:
+    """What refreshes of equal size teach, given by path and milliseconds."""
+    experience = FRESH
+    for strategy, took_ms in refreshes:
+        experience = experience.after(Estimate(strategy, 0, 0, size, took_ms))
+    return experience
+
+
+def times(number: int, strategy: Strategy, took_ms: float) -> list[tuple[Strategy, float]]:
+    return [(strategy, took_ms)] * number
+
+
+def chosen(experience: Experience, policy: RefreshPolicy = AUTO) -> Choice:
+    found = choose(plan(0, 0, 0), 0, experience, policy)
+    assert isinstance(found, Choice)
+    return found
 
 
 def test_the_cheaper_path_is_chosen() -> None:
-    assert choose(plan(10, 0, 100 * MB), 50 * MB, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
-    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
-    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 1.0, STRICT).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(10, 0, 100 * MB), 50 * MB, FRESH, AUTO).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(1900 * MB, 50 * MB, 100 * MB), 50 * MB, FRESH, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
+    assert choose(plan(1900 * MB, 50 * MB, 100 * MB), 50 * MB, FRESH, STRICT).reason is ReasonCode.INCREMENTAL
 
 
 def test_small_work_hands_on_exact_changes() -> None:
-    assert choose(plan(9_000, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.INCREMENTAL
-    assert choose(plan(90 * MB, 500, 1_000), 500, 1.0, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
+    assert choose(plan(9_000, 500, 1_000), 500, FRESH, AUTO).reason is ReasonCode.INCREMENTAL
+    assert choose(plan(90 * MB, 500, 1_000), 500, FRESH, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE
 
 
 def test_the_views_own_history_corrects_the_estimate() -> None:
-    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, 0.1, AUTO).reason is ReasonCode.INCREMENTAL
+    read_little = FRESH.after(Estimate("recompute", 100, 100)).after(Estimate("incremental", 100, 10))
+    assert choose(plan(900 * MB, 50 * MB, 100 * MB), 50 * MB, read_little, AUTO).reason is ReasonCode.INCREMENTAL
     recompute = Estimate("recompute", 100, 50)
     assert correction_of([]) == 0.5
     assert correction_of([Estimate("incremental", 100, 50)]) == 0.5
@@ -104,10 +127,63 @@ def test_the_views_own_history_corrects_the_estimate() -> None:
     assert correction_of([recompute, Estimate("incremental", 0, 10)]) == 0.5
 
 
+def test_milliseconds_overrule_bytes_once_both_paths_were_timed() -> None:
+    slow = [*times(1, "recompute", 50), *times(TIMED_SAMPLES - 1, "incremental", 120)]
+    assert chosen(experienced(*slow)).strategy == "incremental", "not timed often enough"
+    taught = experienced(*slow, ("incremental", 120))
+    assert (chosen(taught).strategy, chosen(taught).reason) == ("recompute", ReasonCode.CHEAPER_RECOMPUTE)
+    assert chosen(taught).message.startswith("Incremental would take about 120 ms by the view's own history")
+    assert chosen(taught, STRICT).strategy == "incremental"
+
+
+@pytest.mark.parametrize(("incremental_ms", "recompute_ms"), [(19, 10), (109, 100), (5, 500)])
+def test_exact_changes_are_worth_a_few_milliseconds(incremental_ms: float, recompute_ms: float) -> None:
+    taught = experienced(("recompute", recompute_ms), *times(TIMED_SAMPLES, "incremental", incremental_ms))
+    assert chosen(taught).strategy == "incremental"
+
+
+def test_one_slow_refresh_decides_nothing() -> None:
+    taught = experienced(("recompute", 50), ("incremental", 40), ("incremental", 4_000), ("incremental", 45))
+    assert chosen(taught).strategy == "incremental"
+
+
+def test_what_committed_nothing_teaches_no_time() -> None:
+    taught = experienced(("recompute", 50), *times(TIMED_SAMPLES, "incremental", 0))
+    costs = chosen(taught).costs
+    assert costs is not None
+    assert costs.incremental_ms is None
+
+
+def test_expected_time_grows_with_the_size() -> None:
+    taught = experienced(("recompute", 50), *times(TIMED_SAMPLES, "incremental", 40), size=10 * MB)
+    found = choose(plan(40 * MB, 0, 10 * MB), 0, taught, AUTO)
+    assert found.reason is ReasonCode.CHEAPER_RECOMPUTE
+    assert choose(plan(10 * MB, 0, 10 * MB), 0, taught, AUTO).reason is ReasonCode.INCREMENTAL
+
+
+def test_the_other_path_is_tried_again_for_a_small_share_of_the_time() -> None:
+    taught = experienced(*times(TIMED_SAMPLES, "incremental", 100), *times(TRIAL_AFTER - 1, "recompute", 50))
+    assert chosen(taught).strategy == "recompute", "too early"
+    refreshes = 0
+    while chosen(taught).strategy == "recompute":
+        taught, refreshes = taught.after(Estimate("recompute", 0, 0, 0, 50)), refreshes + 1
+        assert refreshes < 100
+    spent_ms = taught.in_a_row_ms
+    assert 50 <= spent_ms * 0.05 < 60, "the trial costs 50 ms more than what it stands in for"
+    assert "tried again" in chosen(taught).message
+    taught = taught.after(Estimate("incremental", 0, 0, 0, 100))
+    assert chosen(taught).strategy == "recompute", "the trial showed nothing new"
+
+
+def test_a_path_that_is_far_slower_is_not_tried_again() -> None:
+    taught = experienced(("recompute", 5_000), *times(10_000, "incremental", 20))
+    assert chosen(taught).strategy == "incremental"
+
+
 def test_what_the_engine_cannot_plan_is_recomputed_or_forbidden() -> None:
     found = RefreshPlan(strategy="recompute", reason="missing_file", message="vacuumed")
-    assert choose(found, 0, 1.0, AUTO) == Choice("recompute", ReasonCode.HISTORY_GONE, "vacuumed", None)
-    assert choose(found, 0, 1.0, STRICT) == Forbidden(ReasonCode.HISTORY_GONE, "vacuumed")
+    assert choose(found, 0, FRESH, AUTO) == Choice("recompute", ReasonCode.HISTORY_GONE, "vacuumed", None)
+    assert choose(found, 0, FRESH, STRICT) == Forbidden(ReasonCode.HISTORY_GONE, "vacuumed")
 
 
 def test_codes_of_the_engine_become_reasons() -> None:

@@ -44,6 +44,7 @@ class FakeEngine:
         self.snapshot = snapshot or SNAPSHOT
         self.engine_version = engine_version
         self.data: dict[str, list[pa.Table]] = {}
+        self.properties: dict[str, dict[str, str]] = {}
         self.compiled: list[str] = []
         self.appends: list[str] = []
         self.compacted: list[str] = []
@@ -62,10 +63,17 @@ class FakeEngine:
         return self.data[uri]
 
     def table_state(self, table: str, version: int | None = None) -> str:
-        raise AssertionError("these tests refresh nothing")
+        found = {"version": len(self._table(table)) - 1, "table_id": "t", "timestamp_ms": 0, "schema": "{}"}
+        uri = json.loads(table)["uri"]
+        return json.dumps({**found, "uri": uri, "properties": self.properties.get(uri, {})})
 
     def next_version_exists(self, table: str, after: int) -> bool:
         return len(self._table(table)) > after + 1
+
+    def look(self, looks: str) -> str:
+        return json.dumps(
+            [self.next_version_exists(json.dumps(one["table"]), one["after"]) for one in json.loads(looks)]
+        )
 
     def latest_version(self, table: str, at_least: int | None = None) -> int:
         return len(self._table(table)) - 1
@@ -87,6 +95,10 @@ class FakeEngine:
                 "invalid_query", "Expected: an expression, found: syntax at Line: 2, Column: 3"
             )
         return json.dumps(sorted(set(re.findall(r"(?:from|join)\s+(\w+)", sql, re.IGNORECASE))))
+
+    def define_functions(self, sources: str) -> str:
+        functions = [{"name": one["name"], "kind": "macro"} for one in json.loads(sources)]
+        return json.dumps({"functions": functions, "problems": []})
 
     def compile(self, request: str, plan: bytes | None = None) -> str:
         asked = json.loads(request)
@@ -141,7 +153,7 @@ class FakeEngine:
     def verify(self, request: str) -> str:
         raise AssertionError("these tests refresh nothing")
 
-    def query(self, request: str) -> object:
+    def query(self, request: str, memory: dict[str, pa.Table] | None = None) -> object:
         asked = json.loads(request)
         context = SessionContext()
         schemas = set()
@@ -160,13 +172,14 @@ class FakeEngine:
         frame = context.sql(asked["sql"])
         if asked["limit"] is not None:
             frame = frame.limit(asked["limit"])
-        return frame.to_arrow_table()
+        return frame.to_arrow_table().to_reader()
 
     def append(self, request: str, data: Any) -> int:
         uri = json.loads(request)["table"]["uri"]
         if self.fail_appends:
             raise datafusion_ext.DeltakeepError(self.fail_appends.pop(0), f"cannot write to '{uri}'")
         self.appends.append(uri.rpartition("/")[2])
+        self.properties.setdefault(uri, json.loads(request)["properties"])
         self.data.setdefault(uri, []).append(pa.table(data))
         return len(self.data[uri]) - 1
 

@@ -7,7 +7,7 @@ import pytest
 from registry.artifact_rows import SCHEMAS, ArtifactTable, Command, PlanRecord, RefreshRecord
 from registry.artifacts import COMPACT_AFTER_COMMITS, ArtifactStore
 from registry.bundle import PinnedBundle
-from registry.errors import RetryLater
+from registry.errors import EXIT_NOT_ALLOWED, MustStop, RetryLater
 from registry.names import CompileKey
 from registry.native import DeltaInputPin, ScanUnit
 from registry.session import Registration, SessionRuntime
@@ -124,6 +124,15 @@ def test_commands_are_written_at_once_and_replayed_by_the_next_process(
     for number, (command, view) in enumerate([("pause", "a"), ("pause", "b"), ("resume", "a"), ("pause", "c")]):
         store.record_command(Command(command, view, f"because {view}", number))  # type: ignore[arg-type]
     assert ArtifactStore(runtime, STORE).paused() == {"b": "because b", "c": "because c"}
+
+
+def test_the_records_of_another_project_are_refused(runtime: SessionRuntime) -> None:
+    ours = ArtifactStore(runtime, STORE, "shop")
+    ours.record_command(Command("pause", "a", "", 1))
+    assert ArtifactStore(runtime, STORE, "shop").paused() == {"a": ""}
+    with pytest.raises(MustStop, match='records of project "shop", not of "other"') as caught:
+        ArtifactStore(runtime, STORE, "other")
+    assert (caught.value.code, caught.value.exit_code) == ("not_ours", EXIT_NOT_ALLOWED)
 
 
 def test_rows_survive_a_failed_write(store: ArtifactStore, engine: FakeEngine) -> None:

@@ -114,7 +114,7 @@ def test_functions_are_compared_one_by_one() -> None:
 
 def test_tags_and_planners_come_from_the_snapshot() -> None:
     snapshot = UdfPlanningSnapshot.model_validate(SNAPSHOT)
-    assert rewrite_tag_index(snapshot.functions) == {"cdf": ("cdf_is_upsert",), "incremental": ("cdf_is_upsert",)}
+    assert rewrite_tag_index(snapshot) == {"cdf": ("cdf_is_upsert",), "incremental": ("cdf_is_upsert",)}
     assert domain_planner_names_from_snapshot(snapshot) == ("change_types",)
 
 

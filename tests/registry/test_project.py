@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -232,7 +234,25 @@ def test_a_target_that_reaches_a_source_through_a_link_is_refused(write_project:
     root = write_project(PROJECT, a_sql='/* target = "elsewhere/orders" */ SELECT 1')
     (root / "lake").mkdir()
     (root / "elsewhere").symlink_to(root / "lake")
-    assert "lies inside" in problems_of(root)[0]
+    assert 'is dataset "orders"' in problems_of(root)[0]
+
+
+def test_each_place_is_resolved_once_however_many_there_are(
+    write_project: WriteProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = {f"v{number}_sql": "SELECT 1" for number in range(300)}
+    root = write_project(PROJECT, **views)
+    resolved: Counter[str] = Counter()
+    real = os.path.realpath
+
+    def counted(path: Path) -> str:
+        resolved[str(path)] += 1
+        return real(path)
+
+    monkeypatch.setattr("registry.location.os.path.realpath", counted)
+    assert len(load_project(root).views) == 300
+    assert max(resolved.values()) <= 2
+    assert len(resolved) == 302
 
 
 def test_names_with_spaces_become_valid_uris(tmp_path: Path) -> None:

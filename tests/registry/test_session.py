@@ -46,9 +46,18 @@ def test_a_version_that_does_not_exist_is_not_registered(runtime: SessionRuntime
     assert runtime.catalog.specs() == ()
 
 
-def test_a_kind_that_the_engine_cannot_open_is_refused(runtime: SessionRuntime) -> None:
-    with pytest.raises(MustStop, match='kind "listing"'):
-        register_table_spec(runtime, TableSpec("files", "listing", "file:///x"))
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TableSpec("files", "listing", "file:///x", version=1), "has no versions"),
+        (TableSpec("few", "memory", "memory:///few"), "was given no rows"),
+        (TableSpec("orders", "delta", "file:///x", data=pa.table({"k": [1]})), "was given other rows"),
+    ],
+)
+def test_a_specification_that_fits_no_kind_is_refused(runtime: SessionRuntime, spec: TableSpec, message: str) -> None:
+    with pytest.raises(MustStop, match=message):
+        register_table_spec(runtime, spec)
+    assert runtime.catalog.specs() == ()
 
 
 def test_errors_of_the_engine_become_ours(runtime: SessionRuntime) -> None:

@@ -6,15 +6,18 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from registry.artifact_rows import ArtifactTable, Command, RefreshRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import Compiled, CompileOptions, compile_project, view_relations
-from registry.errors import DefinitionError, DeltakeepError
+from registry.dataset import TableRef
+from registry.errors import DefinitionError, DeltakeepError, MustStop
 from registry.names import ViewName
 from registry.native import AppendRequest
 from registry.project import Project, load_project
@@ -59,7 +62,7 @@ def test_a_session_knows_its_functions_and_settings(native: SessionRuntime) -> N
     assert "cdf" in native.rewrite_tags
     assert {function.name for function in native.functions.functions} >= {"cdf_is_upsert", "cdf_is_delete"}
     assert native.settings["datafusion.catalog.information_schema"] == "true"
-    assert native.domain_planner_names == ("change_types",)
+    assert set(native.domain_planner_names) >= {"change_types", "exact_sums"}
 
 
 def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, write_project: WriteProject) -> None:
@@ -76,6 +79,9 @@ def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, wr
     assert native.latest_version(orders) == 1
     assert native.next_version_exists(orders, 0)
     assert not native.next_version_exists(orders, 1)
+    absent = orders.model_copy(update={"uri": f"{orders.uri}_absent"})
+    assert native.look([(orders, 0), (absent, 0), (orders, 1)]) == (True, False, False)
+    assert native.look([]) == ()
     assert native.identity(orders, 1) == state.identity
 
     register_table_spec(native, TableSpec.delta("orders", orders))
@@ -83,6 +89,40 @@ def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, wr
     assert native.query("SELECT sum(amount) AS s FROM orders").read_all().to_pylist() == [{"s": 7}]
     assert native.query("SELECT sum(amount) AS s FROM first.orders").read_all().to_pylist() == [{"s": 6}]
     assert native.query("SELECT * FROM orders", limit=2).read_all().num_rows == 2
+
+
+def test_folders_of_files_and_rows_in_memory_are_queried_under_the_same_contract(
+    native: SessionRuntime, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(2):
+        pq.write_table(pa.table({"k": [number, 7], "who": ["a", "b"]}), folder / f"part {number}.parquet")
+    files = TableRef(uri=folder.as_uri())
+    register_table_spec(native, TableSpec.listing("raw.files", files))
+    register_table_spec(native, TableSpec.memory("few", pa.table({"k": [7, 8]})))
+    joined = "SELECT count(*) AS n, min(who) AS who FROM raw.files JOIN few USING (k)"
+    assert native.query(joined).read_all().to_pylist() == [{"n": 2, "who": "b"}]
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MustStop, match="No files found"):
+        register_table_spec(native, TableSpec.listing("empty", TableRef(uri=(tmp_path / "empty").as_uri())))
+    assert [spec.kind for spec in native.catalog.specs()] == ["memory", "listing"]
+
+
+def test_a_query_streams_and_can_be_cancelled(native: SessionRuntime) -> None:
+    endless = "SELECT count(*) AS n FROM generate_series(1, 100000000000) a"
+    with native.query("SELECT value FROM generate_series(1, 100000000000)") as reader:
+        assert reader.read_next_batch().num_rows > 0
+    canceller = threading.Timer(0.2, native.cancel)
+    canceller.start()
+    with pytest.raises(DeltakeepError) as caught:
+        native.query(endless).read_all()
+    canceller.join()
+    assert caught.value.code == "cancelled"
+    with pytest.raises(DeltakeepError) as caught:
+        native.query("SELECT 1 / (value - 5000) AS q FROM generate_series(1, 10000)").read_all()
+    assert (caught.value.code, "ivide by zero" in caught.value.message) == ("execution_failed", True)
 
 
 def test_a_table_that_is_not_there_is_not_found(native: SessionRuntime, write_project: WriteProject) -> None:
@@ -112,6 +152,21 @@ def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_pr
     replanned = compiled(native, project, CompileOptions(replan=frozenset(first.order)))
     assert set(replanned.planned) == {"daily", "top"}
     assert replanned.moved == {}
+
+
+def test_what_plans_read_is_registered_with_the_functions_of_that_time(
+    native: SessionRuntime, write_project: WriteProject
+) -> None:
+    project = with_orders(native, write_project(daily_sql=DAILY, top_sql="SELECT max(amount) AS amount FROM daily"))
+    compiled(native, project).require_all()
+    assert {spec.name for spec in native.catalog.specs()} >= {"orders", "daily"}
+    sql = "SELECT name, kind, uri, version, udf_snapshot_hash FROM deltakeep.registrations ORDER BY name"
+    tables = ArtifactStore(native, project.store_table).tables()
+    fixed = {"kind": "delta", "version": None, "udf_snapshot_hash": native.function_snapshot_hash}
+    wanted = [{"name": name, "uri": project.relations[name].uri, **fixed} for name in ("daily", "orders")]
+    assert native.query(sql, tables=tables).read_all().to_pylist() == wanted
+    compiled(native, project)
+    assert native.query(sql, tables=tables).read_all().to_pylist() == wanted
 
 
 PYTHON = """\
@@ -147,11 +202,9 @@ def test_a_python_view_becomes_a_bundle_like_that_of_its_sql(
 
 def test_our_functions_can_be_called_from_python_views(native: SessionRuntime, write_project: WriteProject) -> None:
     source = (
-        "from datafusion import col, udf\nfrom datafusion.user_defined import ScalarUDF\nimport datafusion_ext\n"
+        "from datafusion import col\nfrom datafusion_ext import cdf_is_upsert\n"
         "from registry.authoring import view\n\n"
-        "upsert = next(one for one in datafusion_ext.udf_capsules() if one.name == 'cdf_is_upsert')\n\n"
-        "@view\ndef inserted(orders):\n"
-        "    return orders.filter(ScalarUDF.from_pycapsule(upsert)(col('who'))).select('day')\n"
+        "@view\ndef inserted(orders):\n    return orders.filter(cdf_is_upsert(col('who'))).select('day')\n"
     )
     found = compiled(native, with_orders(native, write_project(views_py=source)))
     found.require_all()

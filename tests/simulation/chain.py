@@ -99,7 +99,9 @@ def copied(workspace: Workspace, root: Path) -> Workspace:
     """Copy a project to another folder, which is as good as making it there."""
     shutil.copytree(workspace.root, root, dirs_exist_ok=True)
     datasets = {name: SourceTable(root / "lake" / name, table.schema) for name, table in workspace.datasets.items()}
-    return Workspace(root, SteppedClock(workspace.clock.at_ms), datasets, dict(workspace.views))
+    return Workspace(
+        root, SteppedClock(workspace.clock.at_ms), datasets, dict(workspace.views), settings=workspace.settings
+    )
 
 
 def cycle(workspace: Workspace) -> dict[str, RefreshRecord]:

@@ -6,6 +6,7 @@ They talk over a pipe: a process says where it is and waits for an order; nobody
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,12 +17,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import datafusion_ext
 from incremental.events import CycleEvent, EventKind, Observer
 from incremental.keeper import Keeper
 from incremental.memory import DURABLE_AFTER_COMMITS
 from registry.artifact_rows import RefreshRecord
+from registry.project import load_project
+from registry.session import RuntimeProfile, build_session_runtime
 from tests.workspace import SteppedClock
 
 TIME_LIMIT_S: Final = 60
@@ -30,6 +34,8 @@ AT_THE_STEP: Final = "at the step"
 GO_ON: Final = "go on"
 TELL: Final = "tell"
 STOP: Final = "stop"
+PAUSED: Final = "large"
+"""The view that a process pauses whose `commands` table is to be hurt."""
 FINISHED: Final = EventKind.REFRESH_FINISHED.value
 """Stands for the end of a refresh where a step is asked for."""
 
@@ -76,6 +82,20 @@ def cycle_killed_at(
 
 
 @contextmanager
+def history_killed_at(root: Path, clock_ms: int, table: str, step: str) -> Iterator[Worker]:
+    """Pause a view and run one cycle in a process that kills itself at a step of writing an artifact table."""
+    with _started(_killed_history, root, clock_ms, table, step) as worker:
+        yield worker
+
+
+@contextmanager
+def cycle_killed_after(root: Path, clock_ms: int, steps: int) -> Iterator[Worker]:
+    """Run cycles in a process that kills itself when all refreshes together have told so many steps."""
+    with _started(_cycles_killed_after, root, clock_ms, steps) as worker:
+        yield worker
+
+
+@contextmanager
 def cycle_held_at(root: Path, clock_ms: int, view: str, step: str) -> Iterator[Worker]:
     """Run one cycle in a process that says when a view's refresh comes to a step, and waits there for an order."""
     with _started(_held_cycle, root, clock_ms, view, step) as worker:
@@ -112,6 +132,52 @@ def _killed_cycle(
             os.kill(os.getpid(), signal.SIGKILL)
 
     _one_cycle(root, clock_ms, pipe, observe, durable_after_commits)
+
+
+class _DyingEngine:
+    """Passes every call on, and kills the process at a step of an append to one table."""
+
+    def __init__(self, engine: datafusion_ext.Engine, table: str, step: str) -> None:
+        self._engine = engine
+        self._table = table
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def append(self, request: str, data: object) -> int:
+        def observe(step: str) -> None:
+            if step == self._step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        mortal = json.loads(request)["table"]["uri"].endswith(f"/{self._table}")
+        return self._engine.append(request, data, observe if mortal else None)
+
+
+def _killed_history(root: Path, clock_ms: int, table: str, step: str, pipe: Connection) -> None:
+    profile = RuntimeProfile.of(load_project(root).engine)
+    engine = _DyingEngine(datafusion_ext.Engine(target_partitions=2, durable=profile.durable), table, step)
+    runtime = build_session_runtime(profile, cast("datafusion_ext.Engine", engine))
+    keeper = Keeper.open(root, clock=SteppedClock(clock_ms), runtime=runtime)
+    if table == "commands":
+        keeper.pause(PAUSED, "before the end")
+    report = keeper.run_cycle(cause="test")
+    keeper.close()
+    pipe.send(told(report.views))
+
+
+def _cycles_killed_after(root: Path, clock_ms: int, steps: int, pipe: Connection) -> None:
+    lock, left = threading.Lock(), steps
+
+    def observe(event: CycleEvent) -> None:
+        nonlocal left
+        if event.kind is EventKind.REFRESH_STEP:
+            with lock:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    _one_cycle(root, clock_ms, pipe, observe)
 
 
 def _held_cycle(root: Path, clock_ms: int, view: str, step: str, pipe: Connection) -> None:

@@ -6,6 +6,7 @@
 mod capsule;
 mod engine;
 mod error;
+mod rows;
 mod runtime;
 
 use pyo3::prelude::*;
@@ -21,6 +22,13 @@ fn reason_codes() -> PyResult<String> {
         .map(|reason| serde_json::json!({"code": reason.code(), "message": reason.message(), "hint": reason.hint()}))
         .collect();
     error::to_json(&reasons)
+}
+
+/// The functions of the platform with their documentation, tags, planners and hash, as JSON.
+#[pyfunction]
+#[pyo3(signature = (*, planners=true))]
+fn udf_snapshot(planners: bool) -> PyResult<String> {
+    error::to_json(&functions::UdfPlanningSnapshot::of_families(planners))
 }
 
 /// The names of the steps of the commit protocol, in their order, as JSON.
@@ -42,11 +50,16 @@ fn versions() -> PyResult<String> {
 }
 
 #[pymodule]
+#[pyo3(name = "_native")]
 fn datafusion_ext(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
+    module.add_class::<rows::RowStream>()?;
     module.add_class::<capsule::ScalarFunction>()?;
+    module.add_class::<capsule::AggregateFunction>()?;
+    module.add_class::<capsule::WindowFunction>()?;
     module.add("DeltakeepError", module.py().get_type::<error::DeltakeepError>())?;
     module.add_function(wrap_pyfunction!(capsule::udf_capsules, module)?)?;
+    module.add_function(wrap_pyfunction!(udf_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(reason_codes, module)?)?;
     module.add_function(wrap_pyfunction!(commit_steps, module)?)?;
     module.add_function(wrap_pyfunction!(versions, module)?)?;

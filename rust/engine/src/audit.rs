@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr, col, lit};
 use lake::{PinnedTable, TableLocation, Version};
-use maintenance::WEIGHT;
+use maintenance::{Reason, WEIGHT};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,10 +30,10 @@ use crate::session::EngineSession;
 /// Differing rows that are told in full.
 const SAMPLES: usize = 20;
 
-/// Differing rows that may be held, in bytes, to compare sums of floats.
+/// Differing rows that may be held, in bytes, to compare floats that are not exact.
 const BUDGET: u64 = 1 << 30;
 
-/// Largest relative difference of sums of floats: 12 significant digits.
+/// Largest relative difference of floats whose last digits depend on the order of rows: 12 significant digits.
 const TOLERANCE: f64 = 1e-12;
 
 /// An input at a pin.
@@ -106,8 +106,10 @@ pub struct VerifyReport {
     pub unexpected: u64,
     /// Some of them.
     pub samples: Vec<Sample>,
-    /// Columns that were compared to 12 significant digits: sums of floats are not the same bits in every run.
+    /// Columns that were compared to 12 significant digits, because they are not the same bits in every run.
     pub approximate_columns: Vec<String>,
+    /// The code of the reason why, if there are any; all other columns were compared bit for bit.
+    pub approximate_reason: Option<&'static str>,
 }
 
 /// Compare a view with its query.
@@ -170,18 +172,19 @@ async fn compare(session: &EngineSession, request: &VerifyRequest) -> Result<Ver
         missing,
         unexpected,
         samples,
+        approximate_reason: (!approximate.is_empty()).then(|| Reason::FloatOrderDependent.code()),
         approximate_columns: approximate.into_iter().map(|index| names[index].clone()).collect(),
     })
 }
 
-/// Float columns that an aggregate or a window function makes.
+/// Float columns that depend on the order of rows: their sums are not exact.
 fn approximate_columns(outputs: &[OutputColumn], schema: &datafusion::arrow::datatypes::Schema) -> BTreeSet<usize> {
     outputs
         .iter()
         .enumerate()
         .filter(|(index, output)| {
             schema.fields().get(*index).is_some_and(|field| field.data_type().is_floating())
-                && output.sources.iter().any(|source| source.how == Derivation::Aggregated)
+                && output.sources.iter().any(|source| source.how == Derivation::OrderDependent)
         })
         .map(|(index, _)| index)
         .collect()
@@ -209,7 +212,7 @@ fn weighted_rows(batches: &[RecordBatch]) -> Result<Vec<Weighted>> {
     Ok(rows)
 }
 
-/// Rows that differ only in sums of floats, and there by less than the tolerance, meet and vanish.
+/// Rows that differ only in approximate columns, and there by less than the tolerance, meet and vanish.
 fn cancel_nearly_equal(rows: &mut [Weighted], batches: &[RecordBatch], approximate: &BTreeSet<usize>) -> Result<()> {
     let options = FormatOptions::default().with_null("\u{0}");
     let mut exact: Vec<(String, Vec<f64>)> = Vec::with_capacity(rows.len());

@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder, cast, lit};
 
-use maintenance::WEIGHT;
+use maintenance::LEAF_WEIGHT;
 
 use crate::error::EngineError;
 
@@ -40,13 +40,16 @@ impl Side {
     }
 
     /// Relation and side that a leaf's table name stands for; a bare name means the version of this refresh.
-    pub fn of(name: &TableReference) -> (Self, &str) {
+    ///
+    /// None for what was computed on the way ([`crate::change_plans::Held`]).
+    pub fn of(name: &TableReference) -> Option<(Self, &str)> {
         let side = match name.schema() {
             Some("before") => Self::Before,
             Some("changes") => Self::Changes,
-            _ => Self::Now,
+            None | Some("now") => Self::Now,
+            Some(_) => return None,
         };
-        (side, name.table())
+        Some((side, name.table()))
     }
 }
 
@@ -60,13 +63,31 @@ pub struct LeafNeeds {
     filters: Vec<Option<Expr>>,
 }
 
-/// What an optimized plan reads from each relation and side.
+/// Visit each scan of an optimized plan with the predicate that the optimizer left directly above it.
+pub fn visit_leaves(plan: &LogicalPlan, mut visit: impl FnMut(&TableScan, Option<&Expr>) -> Result<()>) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+                if let LogicalPlan::TableScan(scan) = input.as_ref() {
+                    visit(scan, Some(predicate))?;
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+            }
+            LogicalPlan::TableScan(scan) => visit(scan, None)?,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// What optimized plans read from each relation and side, all of them together.
 ///
 /// The predicates are those that the optimizer pushed into a leaf or left directly above it.
-pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNeeds>> {
+pub fn leaf_needs(plans: &[LogicalPlan]) -> Result<BTreeMap<(Side, String), LeafNeeds>> {
     let mut needs = BTreeMap::<(Side, String), LeafNeeds>::new();
-    let mut note = |scan: &TableScan, above: Option<&Expr>| -> Result<()> {
-        let (side, relation) = Side::of(&scan.table_name);
+    let mut note = |scan: &TableScan, above: Option<&Expr>| {
+        let Some((side, relation)) = Side::of(&scan.table_name) else { return Ok(()) };
         let entry = needs.entry((side, relation.to_owned())).or_default();
         entry.columns.extend(scan.projected_schema.fields().iter().map(|field| field.name().clone()));
         for filter in &scan.filters {
@@ -78,25 +99,15 @@ pub fn leaf_needs(plan: &LogicalPlan) -> Result<BTreeMap<(Side, String), LeafNee
             .iter()
             .chain(above)
             .flat_map(split_conjunction)
-            .filter(|predicate| !predicate.column_refs().iter().any(|column| column.name == WEIGHT))
+            .filter(|predicate| !predicate.column_refs().iter().any(|column| column.name == LEAF_WEIGHT))
             .map(unqualified)
             .collect::<Result<Vec<_>, _>>()?;
         entry.filters.push(conjunction(predicates));
         Ok(())
     };
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
-                if let LogicalPlan::TableScan(scan) = input.as_ref() {
-                    note(scan, Some(predicate))?;
-                    return Ok(TreeNodeRecursion::Jump);
-                }
-            }
-            LogicalPlan::TableScan(scan) => note(scan, None)?,
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
+    for plan in plans {
+        visit_leaves(plan, &mut note)?;
+    }
     for need in needs.values_mut() {
         let all = std::mem::take(&mut need.filters);
         need.filter = all.into_iter().collect::<Option<Vec<_>>>().and_then(disjunction);

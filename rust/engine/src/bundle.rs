@@ -127,13 +127,23 @@ pub struct PlanBundle {
     pub function_registry_hash: String,
     /// Every function that the plan calls, built-in ones included, by `kind:name`, with its own hash.
     pub functions_used: BTreeMap<String, String>,
+    /// The macros of the project that the view calls, directly or through another one, with their hashes.
+    ///
+    /// The plan has their expressions in place of their calls, so that running it needs none of them.
+    #[serde(default)]
+    pub macros_used: BTreeMap<String, String>,
     /// The domain planners that were on.
     pub domain_planners: Vec<String>,
-    /// Every setting of the session, as `information_schema.df_settings` shows them.
+    /// The functions that switched each of them on.
+    #[serde(default)]
+    pub domain_planner_functions: BTreeMap<String, Vec<String>>,
+    /// Every setting of the session, as `information_schema.df_settings` shows them; not needed to run the plan.
+    #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// Where the result comes from.
     pub lineage: Lineage,
-    /// Renderings for people.
+    /// Renderings for people; not needed to run the plan.
+    #[serde(default)]
     pub displays: Displays,
     /// How each operator is maintained.
     pub maintenance: Analysis,
@@ -151,6 +161,29 @@ pub struct PlanBundle {
 /// `function_changed` if a function that the plan calls is not the one that it was planned with, `unknown_relation` and
 /// `schema_mismatch` if an input is not what the plan was made for, `corrupt_bundle` if the bytes cannot be read.
 pub fn decode_plan(session: &EngineSession, bundle: &PlanBundle, inputs: &[InputSchema]) -> Result<LogicalPlan> {
+    let relations = checked_relations(session, bundle, inputs)?;
+    on_deep_stack(|| canonical::decode(session, bundle.encoding, &bundle.plan_bytes, &relations))
+        .map_err(|error| EngineError::no_thread(&error))?
+        .map_err(|error| EngineError::CorruptBundle {
+            subject: format!("view \"{}\"", bundle.name),
+            message: error.strip_backtrace(),
+        })
+}
+
+/// Checks what [`decode_plan`] checks, for a plan that was decoded before.
+///
+/// # Errors
+/// As [`decode_plan`], but for `corrupt_bundle`.
+pub fn require_fitting(session: &EngineSession, bundle: &PlanBundle, inputs: &[InputSchema]) -> Result<()> {
+    checked_relations(session, bundle, inputs).map(drop)
+}
+
+/// The leaves of a bundle's plan, if functions and inputs are what the plan was made for.
+fn checked_relations(
+    session: &EngineSession,
+    bundle: &PlanBundle,
+    inputs: &[InputSchema],
+) -> Result<Vec<Arc<RelationTable>>> {
     let subject = format!("view \"{}\"", bundle.name);
     require_functions(session, &subject, bundle)?;
     let mut relations = Vec::with_capacity(bundle.inputs.len());
@@ -163,9 +196,7 @@ pub fn decode_plan(session: &EngineSession, bundle: &PlanBundle, inputs: &[Input
         require_schema(&subject, relation, used, &input)?;
         relations.push(Arc::new(RelationTable::new(relation, &input.schema)));
     }
-    on_deep_stack(|| canonical::decode(session, bundle.encoding, &bundle.plan_bytes, &relations))
-        .map_err(|error| EngineError::no_thread(&error))?
-        .map_err(|error| EngineError::CorruptBundle { subject, message: error.strip_backtrace() })
+    Ok(relations)
 }
 
 fn require_functions(session: &EngineSession, subject: &str, bundle: &PlanBundle) -> Result<()> {

@@ -69,15 +69,7 @@ pub fn encode(
         )
     })?;
     let decoded = decode(session, PlanEncoding::Proto, &bytes, relations).map_err(|error| {
-        let message = error.strip_backtrace();
-        // Decoders refuse messages that are nested more than a hundred deep.
-        if message.contains("recursion limit") {
-            return EngineError::invalid_query(
-                subject,
-                "its operators are nested too deeply to be stored; split it into several views",
-            );
-        }
-        EngineError::defect(subject, format!("the plan cannot be read back: {message}"))
+        EngineError::defect(subject, format!("the plan cannot be read back: {}", error.strip_backtrace()))
     })?;
     if !identical(plan, &decoded) {
         same_shape(plan, &decoded).map_err(|difference| {

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use lake::{ChangeFeed, FeedKind, PartWeight};
-use maintenance::{InputShape, WEIGHT};
+use maintenance::{InputShape, LEAF_WEIGHT, WEIGHT};
 
 use crate::binding::LeafNeeds;
 use crate::error::EngineError;
@@ -31,18 +30,13 @@ pub struct ChangeSet {
     /// How many distinct rows changed.
     pub rows: u64,
     /// What it was read from, which holds the claim on memory.
-    pub collected: Option<Collected>,
+    collected: Collected,
 }
 
 impl ChangeSet {
-    /// A change set that is there already.
-    pub fn in_memory(table: Arc<dyn TableProvider>) -> Self {
-        Self { table, rows: 0, collected: None }
-    }
-
     /// What was read for it.
     pub fn read(&self) -> FileWork {
-        self.collected.as_ref().map_or_else(FileWork::default, |collected| collected.read)
+        self.collected.read
     }
 }
 
@@ -59,19 +53,12 @@ pub fn shape(feed: Option<&ChangeFeed>) -> InputShape {
 pub async fn read(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds, budget: u64) -> Result<ChangeSet> {
     let plan = consolidated(execution, feed, needs)?;
     let collected = execution.collect(&plan, budget).await?;
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    let batches = collected
-        .batches
-        .iter()
-        .map(|batch| RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let rows = collected.rows;
-    Ok(ChangeSet { table: Arc::new(MemTable::try_new(schema, vec![batches])?), rows, collected: Some(collected) })
+    Ok(ChangeSet { table: collected.table(&plan)?, rows: collected.rows, collected })
 }
 
 /// The plan of a change set: the parts of the feed, cut to what is needed, signed, and added up.
 fn consolidated(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds) -> Result<LogicalPlan> {
-    let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != WEIGHT).collect();
+    let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != LEAF_WEIGHT).collect();
     let mut union: Option<LogicalPlanBuilder> = None;
     for part in &feed.parts {
         let mut builder = LogicalPlanBuilder::scan("part", provider_as_source(Arc::clone(&part.provider)), None)?;
@@ -94,10 +81,13 @@ fn consolidated(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds) -> 
         });
     }
     let union = union.ok_or_else(|| EngineError::defect("change set", "a feed with changes has no parts"))?;
-    if feed.kind == FeedKind::InsertOnly {
-        return union.build();
-    }
-    maintenance::consolidate(union.build()?)
+    let union = union.build()?;
+    let rows = if feed.kind == FeedKind::InsertOnly { union } else { maintenance::consolidate(union)? };
+    // Under the name that the weight has in a leaf.
+    let last = rows.schema().fields().len() - 1;
+    let mut named: Vec<Expr> = rows.schema().columns().into_iter().map(Expr::Column).collect();
+    named[last] = named[last].clone().alias(LEAF_WEIGHT);
+    LogicalPlanBuilder::from(rows).project(named)?.build()
 }
 
 /// The weight that a row of a change file stands for, by our own functions of change types.

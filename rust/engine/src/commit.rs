@@ -8,7 +8,8 @@ use lake::{CommitOutcome, CommitRequest, DataFile, DeltaWriteSpec, FileKey, Tabl
 use serde_json::{Map, Value, json};
 
 use crate::error::EngineError;
-use crate::refresh::{Ended, Observer, lake_error, output_schema};
+use crate::progress::Ended;
+use crate::refresh::{Observer, lake_error, output_schema};
 use crate::request::{Outcome, RefreshRequest, RowCount};
 use crate::session::EngineSession;
 use crate::target::Target;

@@ -12,6 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
 use datafusion::physical_plan::displayable;
+use functions::Macros;
 use futures::executor::block_on;
 
 use crate::bundle::{Displays, InputSchema, InputUse, PlanBundle, engine_version};
@@ -23,7 +24,7 @@ use crate::lineage::{self, FunctionUse, Lineage};
 use crate::output_types::{column_types, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
-use crate::{dataframe_plan, sql};
+use crate::{dataframe_plan, row_order, set_operations, sql};
 
 /// What a view is defined by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,21 @@ pub enum Definition {
     Sql(String),
     /// The optimized plan of a DataFrame, as DataFusion's messages, over Parquet registrations named like relations.
     Proto(Vec<u8>),
+}
+
+/// What a view says about its plan beside the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// Whether sums of floats, and what is made of them, are exact and so independent of the order of rows.
+    ///
+    /// The plan with exact sums *is* the view then, for refreshes of every kind and for the audit.
+    pub exact_sums: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self { exact_sums: true }
+    }
 }
 
 /// Compiles a view over inputs with the given schemas.
@@ -44,8 +60,25 @@ pub fn compile(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
 ) -> Result<PlanBundle> {
-    on_deep_stack(|| compile_here(session, name, definition, inputs)).map_err(|error| EngineError::no_thread(&error))?
+    compile_with_macros(session, name, definition, inputs, options, &Macros::default())
+}
+
+/// Compiles a view that may call the macros of its project; a DataFrame calls none.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with_macros(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+    options: CompileOptions,
+    macros: &Macros,
+) -> Result<PlanBundle> {
+    on_deep_stack(|| compile_here(session, name, definition, inputs, options, macros))
+        .map_err(|error| EngineError::no_thread(&error))?
 }
 
 fn compile_here(
@@ -53,10 +86,13 @@ fn compile_here(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
+    macros: &Macros,
 ) -> Result<PlanBundle> {
     let subject = format!("view \"{name}\"");
-    let state = session.planning_state();
+    let mut state = session.planning_state();
     session.require_platform(&state)?;
+    macros.register(&mut state).map_err(|error| EngineError::planning(&subject, error))?;
     let relations: Vec<Arc<RelationTable>> =
         inputs.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     register(&state, &relations).map_err(|error| EngineError::planning(&subject, error))?;
@@ -65,15 +101,23 @@ fn compile_here(
         Definition::Sql(text) => sql::plan(&state, &subject, text, inputs)?,
         Definition::Proto(bytes) => dataframe_plan::plan(&state, &subject, bytes, &relations)?,
     };
-    let logical = storable(&subject, without_order(logical))?;
-    let optimized = optimize(&state, &subject, &logical)?;
+    let logical = settled(&subject, storable(&subject, without_order(logical))?)?;
+    let exact = if options.exact_sums {
+        exact_sums(&state, &subject, logical.clone())?
+    } else {
+        Transformed::no(logical.clone())
+    };
+    let optimized = optimize(&state, &subject, &exact.data)?;
+    let optimized = row_order::without_ties(optimized).map_err(|error| EngineError::planning(&subject, error))?;
     let (plan, used) = narrow(&subject, &optimized, inputs)?;
     let relations: Vec<Arc<RelationTable>> =
         used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
     let encoded = encode(session, &subject, &plan, &relations)?;
 
     let mut lineage = lineage::extract(&plan);
+    let macros_used = note_written_functions(&mut lineage, &exact.data, macros);
     let functions_used = function_hashes(session, &subject, &lineage)?;
+    let closure = closure(&functions_used, &macros_used);
     require_tags(session, &mut lineage);
     let inputs_used: BTreeMap<String, InputUse> = used
         .iter()
@@ -83,9 +127,10 @@ fn compile_here(
     let platform = session.platform();
     Ok(PlanBundle {
         name: name.to_owned(),
-        compile_key: compile_key(session, &definition_bytes(session, &subject, definition)?, inputs)?,
-        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &functions_used, &inputs_used),
-        content_key: content_key(session, &meaning, &functions_used, &inputs_used),
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs, options)?,
+        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
+        // The option changes the meaning of those views only in which there is something to make exact.
+        content_key: content_key(session, &meaning, exact.transformed, &closure, &inputs_used),
         output_schema: column_types(&subject, &target)?,
         table_schema: lake::delta_schema_json(&subject, &target)?,
         required_functions: lineage.required_functions.clone(),
@@ -93,7 +138,9 @@ fn compile_here(
         function_snapshot_hash: platform.functions.snapshot_hash.clone(),
         function_registry_hash: platform.registry_hash.clone(),
         functions_used,
+        macros_used,
         domain_planners: platform.functions.domain_planners.clone(),
+        domain_planner_functions: platform.functions.domain_planner_functions.clone(),
         settings: session.settings().clone(),
         displays: displays(&state, &logical, &plan),
         // What will run is what was decoded, so that is what is analyzed.
@@ -116,23 +163,69 @@ pub fn definition_key(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
+    options: CompileOptions,
 ) -> Result<String> {
-    let subject = format!("view \"{name}\"");
-    let bytes = on_deep_stack(|| definition_bytes(session, &subject, definition))
-        .map_err(|error| EngineError::no_thread(&error))??;
-    compile_key(session, &bytes, inputs)
+    definition_key_with_macros(session, name, definition, inputs, options, &Macros::default())
 }
 
-fn definition_bytes(session: &EngineSession, subject: &str, definition: &Definition) -> Result<Vec<u8>> {
+/// The compile key of a definition that may call macros: those that it can reach are part of it.
+///
+/// # Errors
+/// As [`definition_key`], and `invalid_query` for a text that is not one query.
+pub fn definition_key_with_macros(
+    session: &EngineSession,
+    name: &str,
+    definition: &Definition,
+    inputs: &[InputSchema],
+    options: CompileOptions,
+    macros: &Macros,
+) -> Result<String> {
+    let subject = format!("view \"{name}\"");
+    let bytes = on_deep_stack(|| definition_bytes(session, &subject, definition, macros))
+        .map_err(|error| EngineError::no_thread(&error))??;
+    compile_key(session, &bytes, inputs, options)
+}
+
+fn definition_bytes(
+    session: &EngineSession,
+    subject: &str,
+    definition: &Definition,
+    macros: &Macros,
+) -> Result<Vec<u8>> {
     match definition {
-        Definition::Sql(text) => Ok(text.as_bytes().to_vec()),
+        Definition::Sql(text) if macros.is_empty() => Ok(text.as_bytes().to_vec()),
+        Definition::Sql(text) => {
+            let called = sql::called_functions(&session.planning_state(), subject, text)?;
+            let mut bytes = text.as_bytes().to_vec();
+            for (name, hash) in macros.reachable(called.iter().map(String::as_str)) {
+                bytes.extend_from_slice(format!("\0{name}\0{hash}").as_bytes());
+            }
+            Ok(bytes)
+        }
         Definition::Proto(bytes) => dataframe_plan::without_paths(&session.planning_state(), subject, bytes),
     }
+}
+
+/// The plan with what SQL leaves open, or DataFusion answers otherwise, decided.
+fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
+    set_operations::counted(plan)
+        .and_then(row_order::ordered_limits)
+        .map_err(|error| EngineError::planning(subject, error))
 }
 
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
     state.optimize(plan).map_err(|error| EngineError::planning(subject, error))
+}
+
+/// The plan with exact functions in the place of sums of floats, if there are any.
+fn exact_sums(state: &SessionState, subject: &str, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    // Whether a sum is one of floats is known only when types are coerced.
+    state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .and_then(|analyzed| functions::exact_rewrite::exact_sums(analyzed, state))
+        .map_err(|error| EngineError::planning(subject, error))
 }
 
 /// The plan without an ORDER BY at its top: a view is a bag of rows.
@@ -228,6 +321,26 @@ pub fn unknown_relation(subject: &str, relation: &str, inputs: &[InputSchema]) -
         relation: relation.to_owned(),
         known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
     }
+}
+
+/// Adds the functions that a view calls as it is written: a call that was folded into a literal is part of its meaning,
+/// though not of its plan any more.
+///
+/// Returns the macros among them, and those that they call, with their hashes.
+fn note_written_functions(lineage: &mut Lineage, logical: &LogicalPlan, macros: &Macros) -> BTreeMap<String, String> {
+    let written = lineage::functions(logical);
+    let scalar = written.iter().filter(|used| used.kind == "scalar");
+    let macros_used = macros.reachable(scalar.map(|used| used.name.as_str()));
+    let own = written.into_iter().filter(|used| !(used.kind == "scalar" && macros_used.contains_key(&used.name)));
+    let every: BTreeSet<FunctionUse> = own.chain(std::mem::take(&mut lineage.functions)).collect();
+    lineage.functions = every.into_iter().collect();
+    macros_used
+}
+
+/// Everything whose change changes the view: its functions, and the macros that they came from.
+fn closure(functions: &BTreeMap<String, String>, macros: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let macros = macros.iter().map(|(name, hash)| (format!("macro:{name}"), hash.clone()));
+    functions.iter().map(|(name, hash)| (name.clone(), hash.clone())).chain(macros).collect()
 }
 
 fn function_hashes(session: &EngineSession, subject: &str, lineage: &Lineage) -> Result<BTreeMap<String, String>> {

@@ -205,6 +205,9 @@ impl EngineError {
             Ok(own) => return own,
             Err(error) => error,
         };
+        if let Some(missing) = missing_file(&error) {
+            return missing;
+        }
         // Only a definition has places; while rows are computed there is none to point at.
         let place = if planning { place_of(&error) } else { String::new() };
         let subject = format!("{subject}{place}");
@@ -233,6 +236,18 @@ impl From<EngineError> for DataFusionError {
     fn from(error: EngineError) -> Self {
         Self::External(Box::new(error))
     }
+}
+
+/// A missing file, however deep the readers wrapped it: the caller plans again instead of giving up.
+fn missing_file(error: &DataFusionError) -> Option<EngineError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(LakeError::MissingFile { uri, path }) = error.downcast_ref::<LakeError>() {
+            return Some(EngineError::Lake(LakeError::MissingFile { uri: uri.clone(), path: path.clone() }));
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Takes an error of ours out of the wrappers of DataFusion.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::TryStreamExt;
 
 use crate::error::EngineError;
@@ -47,12 +48,21 @@ impl Execution {
         execute_stream(Arc::clone(plan), self.state.task_ctx())
     }
 
+    /// Start a physical plan; each of its partitions is a stream of its own.
+    pub fn streams(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>> {
+        execute_stream_partitioned(Arc::clone(plan), self.state.task_ctx())
+    }
+
     /// Run a plan and hold its rows, at most `budget` bytes of them.
     ///
     /// Fails with `budget_exceeded` when there is more, or when the pool has no room.
     pub async fn collect(&self, plan: &LogicalPlan, budget: u64) -> Result<Collected> {
-        let optimized = self.optimize(plan)?;
-        let physical = self.physical(&optimized).await?;
+        self.collect_optimized(&self.optimize(plan)?, budget).await
+    }
+
+    /// As [`Execution::collect`], for a plan that is optimized already.
+    pub async fn collect_optimized(&self, optimized: &LogicalPlan, budget: u64) -> Result<Collected> {
+        let physical = self.physical(optimized).await?;
         let mut reservation = self.reserve("change set");
         let mut batches = Vec::new();
         let mut rows = 0;
@@ -85,6 +95,19 @@ pub struct Collected {
     pub read: FileWork,
     /// The claim on the pool, given back with the rows.
     _reservation: MemoryReservation,
+}
+
+impl Collected {
+    /// The rows as a table, with the columns and the names of a plan that they came from.
+    pub fn table(&self, plan: &LogicalPlan) -> Result<Arc<dyn TableProvider>> {
+        let schema = Arc::new(plan.schema().as_arrow().clone());
+        let batches = self
+            .batches
+            .iter()
+            .map(|batch| Ok(RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
+    }
 }
 
 /// Claim `bytes` more; `budget_exceeded` when that is above the budget or the pool is full.

@@ -13,6 +13,7 @@ use arrow::datatypes::Schema;
 use functions::snapshot::hash_json;
 
 use crate::bundle::{ColumnType, InputSchema, InputUse, PlanEncoding, engine_version};
+use crate::compile::CompileOptions;
 use crate::error::Result;
 use crate::output_types::column_types;
 use crate::session::EngineSession;
@@ -64,7 +65,12 @@ fn select(settings: &BTreeMap<String, String>, wanted: impl Fn(&str) -> bool) ->
 ///
 /// # Errors
 /// As [`column_types`], for an input type that Delta does not have.
-pub fn compile_key(session: &EngineSession, definition: &[u8], inputs: &[InputSchema]) -> Result<String> {
+pub fn compile_key(
+    session: &EngineSession,
+    definition: &[u8],
+    inputs: &[InputSchema],
+    options: CompileOptions,
+) -> Result<String> {
     let mut schemas: BTreeMap<&str, Vec<ColumnType>> = BTreeMap::new();
     for input in inputs {
         let subject = format!("relation \"{}\"", input.relation);
@@ -74,6 +80,7 @@ pub fn compile_key(session: &EngineSession, definition: &[u8], inputs: &[InputSc
     Ok(hash_json(&(
         "compile key",
         definition,
+        options.exact_sums,
         schemas,
         &platform.functions.snapshot_hash,
         &platform.registry_hash,
@@ -95,14 +102,17 @@ pub fn fingerprint(
 
 /// The content key of a definition.
 ///
-/// `definition` is its meaning as text or bytes: SQL without comments and white space, a plan without paths.
+/// `definition` is its meaning as text or bytes: SQL without comments and white space, a plan without paths; `exact` says
+/// whether there are sums of floats in it that were made exact.
 pub fn content_key(
     session: &EngineSession,
     definition: &[u8],
+    exact: bool,
     functions: &BTreeMap<String, String>,
     inputs: &BTreeMap<String, InputUse>,
 ) -> String {
-    hash_json(&("content key", definition, content_settings(session.settings()), functions, used_schemas(inputs)))
+    let settings = content_settings(session.settings());
+    hash_json(&("content key", definition, exact, settings, functions, used_schemas(inputs)))
 }
 
 /// What is used of an input with the given schema.

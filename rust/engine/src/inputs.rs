@@ -5,24 +5,23 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
-use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use lake::{ChangeFeed, FeedKind, FeedPolicy, LakeError, PinnedTable, TableIdentity, TableSnapshot};
-use maintenance::InputShape;
+use datafusion::logical_expr::LogicalPlan;
+use lake::{ChangeFeed, FeedKind, LakeError, PinnedTable, TableIdentity, TableSnapshot};
+use maintenance::{InputShape, Reason};
 
 use crate::binding::{LeafNeeds, Side, bind};
-use crate::bundle::{InputSchema, PlanBundle, decode_plan};
-
+use crate::bundle::{InputSchema, PlanBundle, decode_plan, require_fitting};
+use crate::change_plans::{CompiledChanges, Held, empty_change_set};
 use crate::changes::{self, ChangeSets};
 use crate::error::EngineError;
+use crate::execution::Execution;
+use crate::feeds::change_feed;
 use crate::refresh::lake_error;
 use crate::request::{RefreshInput, ScanUnit};
 use crate::scan_units::{ScanSource, scan_units};
 use crate::session::EngineSession;
-
-/// Schema part of the name of the scan of affected keys.
-const KEYS: &str = "keys";
+use crate::templates::{Template, is_timeless};
 
 /// One input, opened.
 struct Opened {
@@ -60,55 +59,98 @@ impl Inputs {
     }
 
     /// The view's plan over sources that only know their schema.
-    pub fn plan(&self, session: &EngineSession, bundle: &PlanBundle) -> Result<LogicalPlan> {
-        let schemas: Vec<InputSchema> = self
-            .opened
+    fn plan(&self, session: &EngineSession, bundle: &PlanBundle) -> Result<LogicalPlan> {
+        Ok(decode_plan(session, bundle, &self.schemas())?)
+    }
+
+    fn schemas(&self) -> Vec<InputSchema> {
+        self.opened
             .iter()
             .map(|(relation, opened)| InputSchema {
                 relation: relation.clone(),
                 schema: Arc::clone(&opened.now.schema),
             })
-            .collect();
-        Ok(decode_plan(session, bundle, &schemas)?)
+            .collect()
     }
 
     /// The view's plan over the inputs at their new pins.
     pub fn now_plan(&self, session: &EngineSession, bundle: &PlanBundle) -> Result<LogicalPlan> {
-        // Re-based like a change plan: a decoded plan that is optimized once more must not have null-safe join keys.
-        let plan = maintenance::over(&self.plan(session, bundle)?, maintenance::Side::Now)?;
-        self.bind_sides(session, &plan, &ChangeSets::new())
+        let plan = over_now(&self.plan(session, bundle)?)?;
+        bind(plan, &|name| self.table(session, name, &ChangeSets::new(), &Held::default()))
     }
 
-    /// A plan over pinned scans and change sets.
-    pub fn bind_sides(&self, session: &EngineSession, plan: &LogicalPlan, sets: &ChangeSets) -> Result<LogicalPlan> {
-        bind(plan.clone(), &|name| self.provider(session, name, sets))
-    }
-
-    /// The rows of affected groups now, over pinned scans and the keys of these groups.
-    pub fn bind_group_rows(
+    /// The optimized plan of a recomputation at the new pins.
+    pub fn recompute_plan(
         &self,
         session: &EngineSession,
-        plan: &LogicalPlan,
-        shapes: &BTreeMap<String, InputShape>,
-        sets: &ChangeSets,
-        keys: &Arc<dyn TableProvider>,
+        execution: &Execution,
+        bundle: &PlanBundle,
     ) -> Result<LogicalPlan> {
-        let name = TableReference::partial(KEYS, "affected");
-        let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(keys)), None)?.build()?;
-        let rows = maintenance::group_rows(plan, shapes, &scan)
-            .map_err(|reason| EngineError::defect("change plan", reason.message()))?;
-        bind(rows, &|name| {
-            if name.schema() == Some(KEYS) { Ok(Arc::clone(keys)) } else { self.provider(session, name, sets) }
-        })
+        let none = ChangeSets::new();
+        let tables = |name: &TableReference| self.table(session, name, &none, &Held::default());
+        if let Some(template) = session.recomputes().get(&bundle.fingerprint) {
+            require_fitting(session, bundle, &self.schemas())?;
+            return template.bound(execution, &tables);
+        }
+        let plan = self.plan(session, bundle)?;
+        let template = Template::new(execution, over_now(&plan)?, &tables)?;
+        let bound = template.bound(execution, &tables)?;
+        // Optimizing puts the clock of this refresh into a plan that asks for it.
+        if is_timeless(&plan)? {
+            session.recomputes().put(bundle.fingerprint.clone(), Arc::new(template));
+        }
+        Ok(bound)
     }
 
-    fn provider(
+    /// The optimized plans of the view's changes, or why there are none.
+    pub fn compiled_changes(
+        &self,
+        session: &EngineSession,
+        execution: &Execution,
+        bundle: &PlanBundle,
+        shapes: &BTreeMap<String, InputShape>,
+    ) -> Result<Result<Arc<CompiledChanges>, Reason>> {
+        let known = shapes.iter().map(|(relation, shape)| (relation.clone(), shape.changed, shape.insert_only));
+        let key = (bundle.fingerprint.clone(), known.collect());
+        if let Some(compiled) = session.changes().get(&key) {
+            require_fitting(session, bundle, &self.schemas())?;
+            return Ok(Ok(compiled));
+        }
+        let plan = self.plan(session, bundle)?;
+        let none = ChangeSets::new();
+        let compiled = CompiledChanges::compile(execution, &plan, shapes, &|name| match Side::of(name) {
+            Some((Side::Changes, relation)) => empty_change_set(&self.get(relation)?.now.schema),
+            _ => self.table(session, name, &none, &Held::default()),
+        })?;
+        // No clock is in a plan of changes: what depends on the time has none.
+        Ok(compiled.map(|compiled| {
+            let compiled = Arc::new(compiled);
+            session.changes().put(key, Arc::clone(&compiled));
+            compiled
+        }))
+    }
+
+    /// The optimized plan of a template over pinned scans, change sets and what was computed on the way.
+    pub fn bound(
+        &self,
+        session: &EngineSession,
+        execution: &Execution,
+        template: &Template,
+        sets: &ChangeSets,
+        held: &Held,
+    ) -> Result<LogicalPlan> {
+        template.bound(execution, &|name| self.table(session, name, sets, held))
+    }
+
+    /// What stands behind a leaf.
+    fn table(
         &self,
         session: &EngineSession,
         name: &TableReference,
         sets: &ChangeSets,
+        held: &Held,
     ) -> Result<Arc<dyn TableProvider>> {
-        let (side, relation) = Side::of(name);
+        let Some((side, relation)) = Side::of(name) else { return held.table(name) };
         let opened = self.get(relation)?;
         let scan = |snapshot: &Arc<TableSnapshot>| {
             let table = PinnedTable::new(session.lake().clone(), Arc::clone(snapshot));
@@ -142,16 +184,13 @@ impl Inputs {
             if before == opened.pin.now {
                 continue;
             }
-            let policy = FeedPolicy { trusted_writers: opened.pin.trusted_writers.clone(), force: None };
             let expected = TableIdentity {
                 table_id: opened.pin.table_id.clone(),
                 commit_hash: opened.pin.before_commit_hash.clone(),
             };
-            let feed = session
-                .lake()
-                .change_feed(&opened.pin.table, before, opened.pin.now, Some(&expected), &policy)
-                .await
-                .map_err(lake_error)?;
+            let (range, trusted) = ((before, opened.pin.now), &opened.pin.trusted_writers);
+            let feed =
+                change_feed(session, &opened.pin.table, range, Some(&expected), trusted).await.map_err(lake_error)?;
             if feed.kind != FeedKind::Empty {
                 feeds.insert(relation.clone(), feed);
             }
@@ -194,7 +233,7 @@ impl Inputs {
             bytes: kept.iter().map(|file| file.size).sum(),
             rows: kept.iter().filter_map(|file| file.live_rows()).sum(),
             filters: filters.iter().map(ToString::to_string).collect(),
-            columns: needs.columns.iter().filter(|name| name.as_str() != maintenance::WEIGHT).cloned().collect(),
+            columns: needs.columns.iter().filter(|name| name.as_str() != maintenance::LEAF_WEIGHT).cloned().collect(),
         })
     }
 
@@ -225,6 +264,13 @@ impl Inputs {
             .into()
         })
     }
+}
+
+/// A view's plan over the new pins of its inputs.
+///
+/// Re-based like a change plan: a decoded plan that is optimized once more must not have null-safe join keys.
+fn over_now(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    maintenance::over(plan, maintenance::Side::Now)
 }
 
 fn replaced(pin: &RefreshInput, found: &str) -> datafusion::error::DataFusionError {

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod binding;
 pub mod bundle;
 pub mod canonical;
+mod change_plans;
 mod changes;
 mod commit;
 pub mod compile;
@@ -18,6 +19,9 @@ mod deep_stack;
 mod difference;
 pub mod error;
 mod execution;
+mod feeds;
+mod given_up;
+pub mod handover;
 pub mod identity;
 mod inputs;
 pub mod lineage;
@@ -25,25 +29,36 @@ pub mod observe;
 pub mod output_types;
 mod plan_shape;
 pub mod planning;
+mod progress;
 pub mod query;
+mod recent;
 pub mod records;
 pub mod refresh;
 pub mod relation_source;
 pub mod request;
+mod row_order;
 mod scan_units;
 pub mod session;
+mod set_operations;
 pub mod sql;
+mod target;
+mod templates;
 
 #[cfg(test)]
 mod compile_tests;
 #[cfg(test)]
 mod dataframe_tests;
-mod target;
+#[cfg(test)]
+mod exact_sums_tests;
+#[cfg(test)]
+mod function_tests;
+#[cfg(test)]
+mod row_order_tests;
 #[cfg(test)]
 mod tpch;
 
 pub use bundle::{InputSchema, PlanBundle, PlanEncoding, decode_plan};
-pub use compile::{Definition, compile};
+pub use compile::{CompileOptions, Definition, compile};
 pub use error::{EngineError, Result};
 pub use lineage::Lineage;
 pub use session::{EngineOptions, EngineSession};

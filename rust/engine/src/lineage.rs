@@ -10,7 +10,7 @@ mod predicates;
 #[cfg(test)]
 mod tests;
 
-pub use extract::{extract, predicate_expressions};
+pub use extract::{extract, functions, predicate_expressions};
 
 use std::collections::BTreeSet;
 
@@ -35,6 +35,8 @@ pub enum Derivation {
     Computed,
     /// A value over many rows: an aggregate or a window function.
     Aggregated,
+    /// A float over many rows whose last digits depend on their order, as a sum that is not exact.
+    OrderDependent,
 }
 
 /// One input column of an output column.
@@ -169,7 +171,7 @@ pub struct Lineage {
     pub subqueries: Vec<SubqueryLineage>,
     /// Expressions of operators that compute, in plan order.
     pub expressions: Vec<ExpressionLineage>,
-    /// Functions, sorted.
+    /// Functions, sorted; also those whose calls were folded into literals.
     pub functions: Vec<FunctionUse>,
     /// The platform's functions among them, sorted.
     pub required_functions: Vec<String>,

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lake::{Commit, DataFile, FeedKind, FeedPolicy, LakeError, TableIdentity, TableLocation, TableSnapshot, Version};
+use lake::{Commit, DataFile, FeedKind, LakeError, TableIdentity, TableLocation, TableSnapshot, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bundle::PlanBundle;
 use crate::commit::{application_id, own_application_id};
 use crate::error::{EngineError, Result};
+use crate::feeds::change_feed;
 use crate::lineage::predicate_expressions;
 use crate::request::FileWork;
 use crate::session::EngineSession;
@@ -100,6 +101,41 @@ fn columns(snapshot: &TableSnapshot) -> Vec<Column> {
         .collect()
 }
 
+/// A look at a table: is the version after this one there?
+#[derive(Clone, Debug, Deserialize)]
+pub struct Look {
+    /// The table.
+    pub table: TableLocation,
+    /// The version that was seen last.
+    pub after: Version,
+}
+
+/// What a look saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Seen {
+    /// Whether there is a newer version.
+    News(bool),
+    /// Why that cannot be told.
+    Failed {
+        /// A code of the closed list.
+        code: &'static str,
+        /// In words.
+        message: String,
+    },
+}
+
+/// Look at many tables at once; the answers are in the order of the looks.
+pub async fn look(session: &EngineSession, looks: Vec<Look>) -> Vec<Seen> {
+    let looks = looks.into_iter().map(|look| (look.table, look.after)).collect();
+    let found = session.lake().next_versions_exist(looks).await;
+    let seen = |answer: Result<bool, LakeError>| match answer {
+        Ok(news) => Seen::News(news),
+        Err(error) => Seen::Failed { code: error.code(), message: error.to_string() },
+    };
+    found.into_iter().map(seen).collect()
+}
+
 /// A question about a range of versions.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ExamineRequest {
@@ -159,9 +195,8 @@ pub struct ChangeSummary {
 
 /// What happened to a table in a range, and how much of it a view can see.
 pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Result<ChangeSummary> {
-    let policy = FeedPolicy { trusted_writers: request.trusted_writers.clone(), force: None };
-    let lake = session.lake();
-    let feed = lake.change_feed(&request.table, request.after, request.upto, request.identity.as_ref(), &policy).await;
+    let range = (request.after, request.upto);
+    let feed = change_feed(session, &request.table, range, request.identity.as_ref(), &request.trusted_writers).await;
     let feed = match feed {
         Ok(feed) => feed,
         Err(error) => {
@@ -174,12 +209,6 @@ pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Resul
             let commits = request.upto.saturating_sub(request.after);
             return Ok(ChangeSummary { problem: Some(problem), commits, data_changed: true, ..Default::default() });
         }
-    };
-    let operations = match lake.commits(&request.table, request.after, request.upto).await {
-        Ok(commits) => commits.into_iter().map(|commit| commit.operation).collect(),
-        // The feed is a difference of two snapshots and stands without the entries between them.
-        Err(LakeError::HistoryGone { .. }) => BTreeSet::new(),
-        Err(error) => return Err(error.into()),
     };
     let changed: Vec<DataFile> = feed.added.iter().chain(&feed.removed).cloned().collect();
     let matching = match (&request.filters_of, &request.relation) {
@@ -196,7 +225,7 @@ pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Resul
         added: sizes(&feed.added),
         removed: sizes(&feed.removed),
         matching,
-        operations,
+        operations: feed.operations,
     })
 }
 

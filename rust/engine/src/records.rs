@@ -7,10 +7,11 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
-use lake::{CommitOutcome, CommitRequest, DeltaWriteSpec, LakeError, TableLocation, Version};
+use lake::{CommitOutcome, CommitRequest, CommitStep, DeltaWriteSpec, LakeError, TableLocation, Version};
 use serde::Deserialize;
 
 use crate::error::{EngineError, Result};
+use crate::refresh::Observer;
 use crate::session::EngineSession;
 
 /// How often an append tries again after somebody else was first.
@@ -32,12 +33,13 @@ pub struct AppendRequest {
     pub timestamp_ms: i64,
 }
 
-/// Append rows; appends of several writers do not disturb each other.
+/// Append rows; appends of several writers do not disturb each other.  `observer` is told the steps of the commit.
 pub async fn append(
     session: &EngineSession,
     request: &AppendRequest,
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    observer: Observer<'_>,
 ) -> Result<Version> {
     let lake = session.lake();
     let spec = DeltaWriteSpec {
@@ -47,11 +49,13 @@ pub async fn append(
         properties: request.properties.clone(),
         description: None,
     };
+    observer(CommitStep::Planned.name());
     let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches.into_iter().map(Ok)));
     let files = lake::write_files(lake, &spec, &schema, Box::pin(stream)).await?;
     for _ in 0..MAX_TRIES {
-        let base = match lake.latest_version(&request.table, None).await {
-            Ok(version) => Some(version),
+        // Carried on from the snapshot that writing the files has left, where a listing would grow with the log.
+        let base = match lake.snapshot(&request.table, None).await {
+            Ok(snapshot) => Some(snapshot.version),
             Err(LakeError::NotATable { .. }) => None,
             Err(error) => return Err(error.into()),
         };
@@ -70,7 +74,7 @@ pub async fn append(
             info: serde_json::Map::new(),
             timestamp_ms: request.timestamp_ms,
         };
-        match lake::commit(lake, commit, &|_| {}).await? {
+        match lake::commit(lake, commit, &|step| observer(step.name())).await? {
             CommitOutcome::Committed { version, .. } => return Ok(version),
             CommitOutcome::Conflict { .. } => {}
         }

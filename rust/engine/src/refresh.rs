@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
-use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryLimit;
@@ -18,18 +17,21 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{ChangeFeed, CommitStep, DataFile, WrittenFile};
-use maintenance::ChangePlan;
 
-use crate::binding::{Side, leaf_needs};
+use crate::binding::{LeafNeeds, Side};
+use crate::change_plans::{AffectedGroups, Held};
 use crate::changes::{self, ChangeSets};
 use crate::commit::{self, Commitment};
 use crate::difference::{Deletions, Matching, RowCounts};
 use crate::error::EngineError;
 use crate::execution::{Execution, scanned};
+use crate::given_up::GivenUp;
 use crate::inputs::Inputs;
-use crate::request::{FileWork, Outcome, RefreshRequest, RefreshResult, RowCount, ScanUnit, Strategy};
+use crate::progress::{Ended, Progress};
+use crate::request::{FileWork, Outcome, RefreshRequest, RefreshResult, RowCount, Strategy};
 use crate::session::EngineSession;
 use crate::target::{Among, Target, change_records, followed_by, repeated};
+use crate::templates::Template;
 
 /// What stands for the size of a pool without a limit.
 const DEFAULT_POOL_BYTES: u64 = 4 << 30;
@@ -37,121 +39,37 @@ const DEFAULT_POOL_BYTES: u64 = 4 << 30;
 /// Told of each step of a refresh, by name, before it is taken.
 pub type Observer<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
-/// Refresh a view.
+/// Refresh a view, with the inputs that planning it has opened, if it was planned.
 ///
 /// An incremental refresh that cannot be done right ends as `fell_back` with its reason and has written nothing.
-pub async fn refresh(
+pub(crate) async fn refresh(
     session: &EngineSession,
     request: &RefreshRequest,
+    opened: Option<Inputs>,
     observer: Observer<'_>,
 ) -> Result<RefreshResult, EngineError> {
-    Run::new(session, request, observer, false).finish().await
+    Run { opened, ..Run::new(session, request, observer) }.finish().await
 }
 
 /// Compute a refresh up to the point where the first file would be written.
 pub(crate) async fn dry_run(session: &EngineSession, request: &RefreshRequest) -> Result<RefreshResult, EngineError> {
-    Run::new(session, request, &|_| {}, true).finish().await
-}
-
-/// Whether a recomputation is the right answer to an error of the incremental path.
-pub(crate) fn gives_up(error: &EngineError) -> bool {
-    matches!(
-        error.code(),
-        "budget_exceeded"
-            | "target_mismatch"
-            | "history_gone"
-            | "schema_changed"
-            | "out_of_memory"
-            | "missing_file"
-            | "invalid_query"
-    )
-}
-
-/// The reason for a recomputation that stands behind an error of the incremental path.
-pub(crate) fn reason(code: &'static str) -> &'static str {
-    match code {
-        "missing_file" => "history_gone",
-        "out_of_memory" => "budget_exceeded",
-        // The view's own query was planned before; what DataFusion cannot do is a step of the change plan.
-        "invalid_query" => "unsupported_expression",
-        other => other,
-    }
-}
-
-/// How a refresh ended.
-pub(crate) struct Ended {
-    pub(crate) outcome: Outcome,
-    pub(crate) version: Option<u64>,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) winner: Option<u64>,
-    pub(crate) reason: Option<String>,
-    pub(crate) message: Option<String>,
-    pub(crate) target_rows: Option<u64>,
-}
-
-impl Default for Ended {
-    fn default() -> Self {
-        Self {
-            outcome: Outcome::Unchanged,
-            version: None,
-            timestamp_ms: None,
-            winner: None,
-            reason: None,
-            message: None,
-            target_rows: None,
-        }
-    }
-}
-
-/// What a refresh has done so far.
-#[derive(Default)]
-struct Progress {
-    rows: RowCount,
-    change_rows: BTreeMap<String, u64>,
-    read: FileWork,
-    written: FileWork,
-    removed_files: u64,
-    scan_units: Vec<ScanUnit>,
-    elapsed_ms: BTreeMap<String, f64>,
-}
-
-impl Progress {
-    fn result(self, ended: Ended) -> RefreshResult {
-        RefreshResult {
-            outcome: ended.outcome,
-            version: ended.version,
-            timestamp_ms: ended.timestamp_ms,
-            winner: ended.winner,
-            reason: ended.reason,
-            message: ended.message,
-            rows: self.rows,
-            target_rows: ended.target_rows,
-            change_rows: self.change_rows,
-            read: self.read,
-            written: self.written,
-            removed_files: self.removed_files,
-            scan_units: self.scan_units,
-            elapsed_ms: self.elapsed_ms,
-        }
-    }
-
-    fn timed(&mut self, phase: &str, since: Instant) {
-        *self.elapsed_ms.entry(phase.to_owned()).or_default() += since.elapsed().as_secs_f64() * 1000.0;
-    }
+    Run { dry: true, ..Run::new(session, request, &|_| {}) }.finish().await
 }
 
 struct Run<'a> {
     session: &'a EngineSession,
     request: &'a RefreshRequest,
     observer: Observer<'a>,
+    /// The inputs, where they are open already.
+    opened: Option<Inputs>,
     /// Count the changed rows and stop.
     dry: bool,
     progress: Progress,
 }
 
 impl<'a> Run<'a> {
-    fn new(session: &'a EngineSession, request: &'a RefreshRequest, observer: Observer<'a>, dry: bool) -> Self {
-        Self { session, request, observer, dry, progress: Progress::default() }
+    fn new(session: &'a EngineSession, request: &'a RefreshRequest, observer: Observer<'a>) -> Self {
+        Self { session, request, observer, opened: None, dry: false, progress: Progress::default() }
     }
 
     async fn finish(mut self) -> Result<RefreshResult, EngineError> {
@@ -160,18 +78,18 @@ impl<'a> Run<'a> {
             Strategy::Incremental => self.incremental().await,
         };
         let subject = format!("view \"{}\"", self.request.view.name);
-        match outcome.map_err(|error| EngineError::execution(&subject, error)) {
-            Ok(ended) => Ok(self.progress.result(ended)),
-            Err(error) if self.request.strategy == Strategy::Incremental && gives_up(&error) => {
-                let ended = Ended {
-                    outcome: Outcome::FellBack,
-                    reason: Some(reason(error.code()).to_owned()),
-                    message: Some(error.message()),
-                    ..Ended::default()
-                };
-                Ok(self.progress.result(ended))
-            }
-            Err(error) => Err(error),
+        let ended = match outcome.map_err(|error| EngineError::execution(&subject, error)) {
+            Ok(ended) => ended,
+            Err(error) if self.request.strategy == Strategy::Incremental => GivenUp::from_error(error)?.into(),
+            Err(error) => return Err(error),
+        };
+        Ok(self.progress.result(ended))
+    }
+
+    async fn inputs(&mut self, with_before: bool) -> Result<Inputs> {
+        match self.opened.take() {
+            Some(inputs) => Ok(inputs),
+            None => Inputs::open(self.session, &self.request.inputs, with_before).await,
         }
     }
 
@@ -179,13 +97,13 @@ impl<'a> Run<'a> {
     async fn recompute(&mut self) -> Result<Ended> {
         let started = Instant::now();
         (self.observer)("planning");
-        let inputs = Inputs::open(self.session, &self.request.inputs, false).await?;
+        let inputs = self.inputs(false).await?;
+        let target = self.target().await?;
         let execution = Execution::new(self.session, self.request.clock_ms)?;
-        let optimized = execution.optimize(&inputs.now_plan(self.session, &self.request.bundle)?)?;
+        let optimized = inputs.recompute_plan(self.session, &execution, &self.request.bundle)?;
         self.progress.scan_units = inputs.scan_units(&optimized)?;
         let mut physical = execution.physical(&optimized).await?;
         self.progress.timed("plan", started);
-        let target = self.target().await?;
         if self.request.write.recompute_difference
             && !self.request.replace_definition
             && let Some(target) = &target
@@ -207,7 +125,7 @@ impl<'a> Run<'a> {
         (self.observer)(CommitStep::Planned.name());
         (self.observer)("computing");
         let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
-        let added = self.write(physical_stream(&execution, &physical)?, &schema).await?;
+        let added = self.write_all(&execution, &physical, &schema).await?;
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
         self.progress.rows =
@@ -223,21 +141,33 @@ impl<'a> Run<'a> {
         target: &Target,
         physical: &Arc<dyn ExecutionPlan>,
     ) -> Result<Ended> {
-        let budget = self.budget();
-        let mut bag = RowCounts::new(target.schema(), execution.reserve("recomputed rows"), budget)?;
+        let bag = self.counted(execution, target, physical).await?;
+        self.apply(inputs, execution, target, bag, Matching::Replace, Among::All).await
+    }
+
+    /// The rows of a plan of the view, as a bag.
+    async fn counted(
+        &mut self,
+        execution: &Execution,
+        target: &Target,
+        physical: &Arc<dyn ExecutionPlan>,
+    ) -> Result<RowCounts> {
+        let started = Instant::now();
+        let mut bag = RowCounts::new(target.schema(), execution.reserve("new rows of the view"), self.budget())?;
         let mut stream = execution.stream(physical)?;
         while let Some(batch) = stream.try_next().await? {
             bag.add(&batch, None)?;
         }
         self.progress.read = self.progress.read.plus(scanned(physical));
-        self.apply(inputs, execution, target, bag, Matching::Replace, Among::All).await
+        self.progress.timed("compute", started);
+        Ok(bag)
     }
 
     /// Bring the target from the old pins to the new ones by the changes between them.
     async fn incremental(&mut self) -> Result<Ended> {
         let started = Instant::now();
         (self.observer)("planning");
-        let inputs = Inputs::open(self.session, &self.request.inputs, true).await?;
+        let inputs = self.inputs(true).await?;
         let target = self.target().await?.ok_or_else(|| {
             EngineError::defect("incremental refresh", "the target does not exist; only a recomputation can make it")
         })?;
@@ -256,63 +186,81 @@ impl<'a> Run<'a> {
             return Ok(Ended::default());
         }
         let shapes = inputs.shapes(&feeds);
-        let plan = inputs.plan(self.session, &self.request.bundle)?;
-        let change = match maintenance::change_plan(&plan, &shapes) {
-            Ok(change) => change,
-            Err(reason) => {
-                return Ok(Ended {
-                    outcome: Outcome::FellBack,
-                    reason: Some(reason.code().to_owned()),
-                    message: Some(reason.message()),
-                    ..Ended::default()
-                });
-            }
-        };
         let execution = Execution::new(self.session, self.request.clock_ms)?;
+        let compiled = match inputs.compiled_changes(self.session, &execution, &self.request.bundle, &shapes)? {
+            Ok(compiled) => compiled,
+            Err(reason) => return Ok(GivenUp::from(reason).into()),
+        };
         self.progress.timed("plan", started);
-        let insert_only = shapes.values().all(|shape| shape.insert_only);
-        match change {
-            ChangePlan::Rows { changes } => {
-                let Some(sets) = self.read_changes(inputs, &execution, &feeds, &changes).await? else {
-                    return Ok(Ended::default());
-                };
-                let bound = inputs.bind_sides(self.session, &changes, &sets)?;
-                self.apply_rows(inputs, &execution, target, bound, insert_only).await
-            }
-            ChangePlan::Groups { keys, key_columns, .. } => {
-                let Some(sets) = self.read_changes(inputs, &execution, &feeds, &keys).await? else {
-                    return Ok(Ended::default());
-                };
-                let budget = self.budget();
-                let keys = execution.optimize(&inputs.bind_sides(self.session, &keys, &sets)?)?;
-                self.progress.scan_units.extend(inputs.scan_units(&keys)?);
-                let affected = execution.collect(&keys, budget).await?;
-                self.progress.read = self.progress.read.plus(affected.read);
-                if affected.rows == 0 {
-                    return Ok(Ended::default());
-                }
-                let schema = Arc::new(keys.schema().as_arrow().clone());
-                let batches = retyped(&schema, &affected.batches)?;
-                let affected: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![batches])?);
-                let bound = inputs.bind_group_rows(self.session, &plan, &shapes, &sets, &affected)?;
-                let optimized = execution.optimize(&bound)?;
-                self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
-                let started = Instant::now();
-                (self.observer)("computing");
-                let physical = execution.physical(&optimized).await?;
-                let mut bag = RowCounts::new(target.schema(), execution.reserve("rows of affected groups"), budget)?;
-                let mut stream = execution.stream(&physical)?;
-                while let Some(batch) = stream.try_next().await? {
-                    bag.add(&batch, None)?;
-                }
-                self.progress.read = self.progress.read.plus(scanned(&physical));
-                self.progress.timed("compute", started);
-                let columns =
-                    key_columns.iter().map(|index| target.snapshot.schema.field(*index).name().clone()).collect();
-                let among = Among::Keys { keys: affected, columns };
-                self.apply(inputs, &execution, target, bag, Matching::Replace, among).await
-            }
+        let Some(sets) = self.read_changes(inputs, &execution, &feeds, &compiled.needs).await? else {
+            return Ok(Ended::default());
+        };
+        let held = self.run_steps(inputs, &execution, &compiled.steps, &sets).await?;
+        let started = Instant::now();
+        let first = inputs.bound(self.session, &execution, &compiled.first, &sets, &held)?;
+        self.progress.scan_units.extend(inputs.scan_units(&first)?);
+        self.progress.timed("plan", started);
+        match &compiled.groups {
+            None => self.apply_rows(inputs, &execution, target, &first, compiled.insert_only).await,
+            Some(groups) => self.apply_groups(inputs, &execution, target, &first, groups, &sets).await,
         }
+    }
+
+    /// Compute what several plans of the change need, each once.
+    async fn run_steps(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        steps: &[Template],
+        sets: &ChangeSets,
+    ) -> Result<Held> {
+        let started = Instant::now();
+        let mut held = Held::default();
+        for step in steps {
+            let plan = inputs.bound(self.session, execution, step, sets, &held)?;
+            self.progress.scan_units.extend(inputs.scan_units(&plan)?);
+            let rows = execution.collect_optimized(&plan, self.budget()).await?;
+            self.progress.read = self.progress.read.plus(rows.read);
+            held.push(rows.table(&plan)?, rows);
+        }
+        self.progress.timed("steps", started);
+        Ok(held)
+    }
+
+    /// Compute the affected groups anew: `keys` is the plan of their keys.
+    async fn apply_groups(
+        &mut self,
+        inputs: &Inputs,
+        execution: &Execution,
+        target: &Target,
+        keys: &LogicalPlan,
+        groups: &AffectedGroups,
+        sets: &ChangeSets,
+    ) -> Result<Ended> {
+        let started = Instant::now();
+        (self.observer)("computing");
+        let affected = execution.collect_optimized(keys, self.budget()).await?;
+        self.progress.read = self.progress.read.plus(affected.read);
+        self.progress.timed("keys", started);
+        if affected.rows == 0 {
+            return Ok(Ended::default());
+        }
+        let started = Instant::now();
+        let (optimized, among) = if covers_most(affected.rows, target) {
+            // Picking nearly all groups out of the inputs and the target costs more than taking them all.
+            (inputs.recompute_plan(self.session, execution, &self.request.bundle)?, Among::All)
+        } else {
+            let keys = affected.table(keys)?;
+            let held = Held::of_keys(Arc::clone(&keys));
+            let optimized = inputs.bound(self.session, execution, &groups.rows, sets, &held)?;
+            let name = |index: &usize| target.snapshot.schema.field(*index).name().clone();
+            (optimized, Among::Keys { keys, columns: groups.key_columns.iter().map(name).collect() })
+        };
+        self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
+        let physical = execution.physical(&optimized).await?;
+        self.progress.timed("plan", started);
+        let bag = self.counted(execution, target, &physical).await?;
+        self.apply(inputs, execution, target, bag, Matching::Replace, among).await
     }
 
     /// The change sets that plans ask for; none where all of them are empty.
@@ -321,27 +269,29 @@ impl<'a> Run<'a> {
         inputs: &Inputs,
         execution: &Execution,
         feeds: &BTreeMap<String, ChangeFeed>,
-        plan: &LogicalPlan,
+        needs: &BTreeMap<(Side, String), LeafNeeds>,
     ) -> Result<Option<ChangeSets>> {
         let started = Instant::now();
         (self.observer)("reading_changes");
         let budget = self.budget();
         let mut sets = ChangeSets::new();
-        for ((side, relation), need) in leaf_needs(&execution.optimize(plan)?)? {
-            if side != Side::Changes {
+        for ((side, relation), need) in needs {
+            if *side != Side::Changes {
                 continue;
             }
             let feed = feeds
-                .get(&relation)
+                .get(relation)
                 .ok_or_else(|| EngineError::defect("change plan", format!("\"{relation}\" did not change")))?;
-            let set = changes::read(execution, feed, &need, budget).await?;
-            self.progress.scan_units.push(inputs.change_unit(&relation, feed, &need)?);
+            let set = changes::read(execution, feed, need, budget).await?;
+            self.progress.scan_units.push(inputs.change_unit(relation, feed, need)?);
             self.progress.read = self.progress.read.plus(set.read());
             self.progress.change_rows.insert(relation.clone(), set.rows);
-            sets.insert(relation, set);
+            sets.insert(relation.clone(), set);
         }
         self.progress.timed("changes", started);
-        Ok(sets.values().any(|set| set.rows > 0).then_some(sets))
+        // What is compared as a whole reads no change set, and says nothing of what is in it.
+        let empty = feeds.keys().all(|relation| sets.get(relation).is_some_and(|set| set.rows == 0));
+        Ok((!empty).then_some(sets))
     }
 
     async fn apply_rows(
@@ -349,14 +299,12 @@ impl<'a> Run<'a> {
         inputs: &Inputs,
         execution: &Execution,
         target: &Target,
-        bound: LogicalPlan,
+        optimized: &LogicalPlan,
         insert_only: bool,
     ) -> Result<Ended> {
         let started = Instant::now();
         (self.observer)("computing");
-        let optimized = execution.optimize(&bound)?;
-        self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
-        let physical = execution.physical(&optimized).await?;
+        let physical = execution.physical(optimized).await?;
         let stream = execution.stream(&physical)?;
         if insert_only && self.dry {
             let mut rows = repeated(stream, target.schema());
@@ -390,7 +338,9 @@ impl<'a> Run<'a> {
         }
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
+        let started = Instant::now();
         let among = Among::ranges(execution, bag.negative()?, budget).await?;
+        self.progress.timed("match", started);
         self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
     }
 
@@ -445,6 +395,24 @@ impl<'a> Run<'a> {
         self.progress.timed("write", started);
         let commitment = Commitment { add: added, remove: removed, change_files, replaces_all: false };
         self.commit(inputs, Some(target), commitment).await
+    }
+
+    /// Write all rows of a plan, its partitions side by side.
+    async fn write_all(
+        &mut self,
+        execution: &Execution,
+        physical: &Arc<dyn ExecutionPlan>,
+        schema: &SchemaRef,
+    ) -> Result<Vec<WrittenFile>> {
+        if !self.request.write.partition_by.is_empty() {
+            // Partition columns split the rows by value already: files from each thread would be too many.
+            return self.write(physical_stream(execution, physical)?, schema).await;
+        }
+        let spec = commit::write_spec(self.request);
+        let streams = execution.streams(physical)?;
+        let files = lake::write_partitions(self.session.lake(), &spec, schema, streams).await.map_err(lake_error)?;
+        self.count_written(&files);
+        Ok(files)
     }
 
     async fn write(&mut self, stream: SendableRecordBatchStream, schema: &SchemaRef) -> Result<Vec<WrittenFile>> {
@@ -507,8 +475,9 @@ fn physical_stream(execution: &Execution, physical: &Arc<dyn ExecutionPlan>) -> 
     )))
 }
 
-fn retyped(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-    batches.iter().map(|batch| Ok(RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())?)).collect()
+/// Whether affected groups are so many of the target's that picking them out saves nothing.
+fn covers_most(keys: u64, target: &Target) -> bool {
+    target.snapshot.rows().is_some_and(|groups| keys.saturating_mul(2) >= groups)
 }
 
 fn rows_of(files: &[WrittenFile]) -> u64 {

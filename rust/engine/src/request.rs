@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use functions::MacroSource;
 use lake::{TableLocation, Version};
 use maintenance::OperatorMaintenance;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bundle::{InputSchema, PlanBundle};
+use crate::compile::CompileOptions;
 use crate::error::Result;
 
 /// What a view is compiled from.
@@ -20,6 +22,16 @@ pub struct CompileRequest {
     pub sql: Option<String>,
     /// The schemas of what it may read.
     pub inputs: Vec<RelationSchema>,
+    /// The macros of its project.
+    #[serde(default)]
+    pub functions: Vec<MacroSource>,
+    /// Whether its sums of floats are exact.
+    #[serde(default = "exact_by_default")]
+    pub exact_sums: bool,
+}
+
+fn exact_by_default() -> bool {
+    CompileOptions::default().exact_sums
 }
 
 /// The schema of a relation.
@@ -32,6 +44,11 @@ pub struct RelationSchema {
 }
 
 impl CompileRequest {
+    /// What decides the plan beside the definition.
+    pub fn options(&self) -> CompileOptions {
+        CompileOptions { exact_sums: self.exact_sums }
+    }
+
     /// The schemas in Arrow's types.
     ///
     /// # Errors

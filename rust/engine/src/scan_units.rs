@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use lake::{DataFile, TableSnapshot};
 
-use crate::binding::{Side, unqualified};
+use crate::binding::{Side, unqualified, visit_leaves};
 use crate::request::ScanUnit;
 
 /// The files behind one side of a relation.
@@ -27,18 +26,9 @@ pub fn scan_units<'a>(
     source: &dyn Fn(Side, &str) -> Option<ScanSource<'a>>,
 ) -> Result<Vec<ScanUnit>> {
     let mut units = Vec::new();
-    plan.apply_with_subqueries(|node| {
-        match node {
-            LogicalPlan::Filter(Filter { predicate, input, .. }) => {
-                if let LogicalPlan::TableScan(scan) = input.as_ref() {
-                    units.extend(unit(scan, Some(predicate), source)?);
-                    return Ok(TreeNodeRecursion::Jump);
-                }
-            }
-            LogicalPlan::TableScan(scan) => units.extend(unit(scan, None, source)?),
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
+    visit_leaves(plan, |scan, above| {
+        units.extend(unit(scan, above, source)?);
+        Ok(())
     })?;
     units.sort_by(|left, right| {
         (&left.relation, &left.side, &left.filters, &left.columns).cmp(&(
@@ -57,7 +47,7 @@ fn unit<'a>(
     above: Option<&Expr>,
     source: &dyn Fn(Side, &str) -> Option<ScanSource<'a>>,
 ) -> Result<Option<ScanUnit>> {
-    let (side, relation) = Side::of(&scan.table_name);
+    let Some((side, relation)) = Side::of(&scan.table_name) else { return Ok(None) };
     let Some(source) = source(side, relation) else { return Ok(None) };
     let filters: Vec<Expr> =
         scan.filters.iter().chain(above).flat_map(split_conjunction).map(unqualified).collect::<Result<_>>()?;

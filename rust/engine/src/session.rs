@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, AsArray};
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
@@ -26,11 +26,16 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::physical_plan::common::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use functions::{PlatformOptions, PlatformSnapshot};
+use functions::{MacroProblem, MacroSource, Macros, PlatformFunction, PlatformOptions, PlatformSnapshot};
 use futures::executor::block_on;
 use lake::{Lake, LakeOptions, TableLocation};
 
+use crate::change_plans::CompiledChanges;
 use crate::error::{EngineError, Result};
+use crate::feeds::Feeds;
+use crate::handover::Handovers;
+use crate::recent::Recent;
+use crate::templates::Template;
 
 /// The catalogue and the schema in which relations live; plans name them by their bare names.
 pub const CATALOG: &str = "deltakeep";
@@ -43,6 +48,8 @@ const DEFAULT_TARGET_PARTITIONS: usize = 2;
 const REPORTED_CONSUMERS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 /// Snapshots of tables that a session keeps open.
 const SNAPSHOT_CACHE: usize = 256;
+/// Optimized plans of each kind that a session keeps.
+const PLAN_CACHE: usize = 256;
 
 /// Settings that must not be overridden, with the reason.
 const FIXED: &[(&str, &str, &str)] = &[
@@ -87,7 +94,23 @@ pub struct EngineSession {
     settings: Arc<BTreeMap<String, String>>,
     lake: Lake,
     durable: bool,
+    caches: Arc<Caches>,
+    macros: Arc<Mutex<Option<MadeMacros>>>,
 }
+
+/// The macros that were made last, with their texts: a project has one set of them at a time.
+type MadeMacros = (Vec<MacroSource>, Arc<Macros>);
+
+/// What a session remembers to be quicker; none of it is needed.
+struct Caches {
+    recomputes: Recent<String, Arc<Template>>,
+    changes: Recent<ChangeKey, Arc<CompiledChanges>>,
+    feeds: Feeds,
+    handovers: Handovers,
+}
+
+/// A view's plan by its fingerprint, and of each input whether it changed and whether rows were only added.
+pub(crate) type ChangeKey = (String, Vec<(String, bool, bool)>);
 
 impl std::fmt::Debug for EngineSession {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,6 +129,14 @@ impl EngineSession {
     /// `invalid_argument` for an unknown setting or an impossible value, `platform_missing` if a part of the function
     /// platform is switched off.
     pub fn new(options: EngineOptions) -> Result<Self> {
+        let session = Self::with_functions(options, &functions::families())?;
+        functions::require_installed(&session.template, &session.platform)
+            .map_err(|message| EngineError::PlatformMissing { message })?;
+        Ok(session)
+    }
+
+    /// Makes a session that has these functions for a platform.
+    fn with_functions(options: EngineOptions, functions: &[PlatformFunction]) -> Result<Self> {
         let EngineOptions {
             settings,
             memory_limit_bytes,
@@ -121,9 +152,8 @@ impl EngineSession {
             .with_optimizer_rules(crate::cross_joins::rules())
             .with_session_id("deltakeep".to_owned())
             .build();
-        let platform = functions::install(&mut state, &platform_options)
+        let platform = functions::install_functions(&mut state, functions, &platform_options)
             .map_err(|error| EngineError::planning("function platform", error))?;
-        functions::require_installed(&state, &platform).map_err(|message| EngineError::PlatformMissing { message })?;
         let settings = read_settings(&state)?;
         Ok(Self {
             template: state,
@@ -131,7 +161,47 @@ impl EngineSession {
             settings: Arc::new(settings),
             lake: Lake::new(LakeOptions { durable, snapshot_cache: SNAPSHOT_CACHE }),
             durable,
+            caches: Arc::new(Caches {
+                recomputes: Recent::new(PLAN_CACHE),
+                changes: Recent::new(PLAN_CACHE),
+                feeds: Feeds::new(),
+                handovers: Handovers::new(),
+            }),
+            macros: Arc::new(Mutex::new(None)),
         })
+    }
+
+    /// The plans of recomputations, by fingerprint.
+    pub(crate) fn recomputes(&self) -> &Recent<String, Arc<Template>> {
+        &self.caches.recomputes
+    }
+
+    /// The change plans, by fingerprint and shapes.
+    pub(crate) fn changes(&self) -> &Recent<ChangeKey, Arc<CompiledChanges>> {
+        &self.caches.changes
+    }
+
+    /// The feeds that were read last.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.caches.feeds
+    }
+
+    /// What plans left for their refreshes.
+    pub(crate) fn handovers(&self) -> &Handovers {
+        &self.caches.handovers
+    }
+
+    /// A session whose platform has other versions of some functions, as a later release would.
+    #[cfg(test)]
+    pub(crate) fn with_versions(versions: &[(&str, u32)]) -> Self {
+        let functions: Vec<PlatformFunction> = functions::families()
+            .into_iter()
+            .map(|function| {
+                let changed = versions.iter().find(|(name, _)| *name == function.function.name());
+                PlatformFunction { version: changed.map_or(function.version, |(_, version)| *version), ..function }
+            })
+            .collect();
+        Self::with_functions(EngineOptions::default(), &functions).unwrap()
     }
 
     /// The lake behind the session.
@@ -216,12 +286,40 @@ impl EngineSession {
         Ok(url)
     }
 
+    /// The macros of a project, made once for as long as their texts are the same.
+    ///
+    /// # Errors
+    /// `invalid_query` with the first problem; [`Macros::define`] gives all of them.
+    pub fn macros(&self, sources: &[MacroSource]) -> Result<Arc<Macros>> {
+        let mut made = self.macros.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((texts, macros)) = made.as_ref()
+            && texts == sources
+        {
+            return Ok(Arc::clone(macros));
+        }
+        let macros = Arc::new(self.define_macros(sources).map_err(|problems| {
+            let problem =
+                problems.into_iter().next().map(|problem| (problem.name, problem.message)).unwrap_or_default();
+            EngineError::invalid_query(format!("function \"{}\"", problem.0), problem.1)
+        })?);
+        *made = Some((sources.to_vec(), Arc::clone(&macros)));
+        Ok(macros)
+    }
+
+    /// The macros of a project, or everything that is wrong with them.
+    ///
+    /// # Errors
+    /// As [`Macros::define`].
+    pub fn define_macros(&self, sources: &[MacroSource]) -> std::result::Result<Macros, Vec<MacroProblem>> {
+        Macros::define(&self.planning_state(), &self.platform, sources)
+    }
+
     /// Fails unless the state has exactly the functions of this session's platform.
     ///
     /// # Errors
     /// `platform_missing` names the function that is missing or replaced.
     pub fn require_platform(&self, state: &SessionState) -> Result<()> {
-        functions::require_installed(state, &self.platform).map_err(|message| EngineError::PlatformMissing { message })
+        functions::require_registered(state, &self.platform).map_err(|message| EngineError::PlatformMissing { message })
     }
 }
 

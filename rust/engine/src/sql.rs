@@ -7,8 +7,11 @@ use datafusion::common::TableReference;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{ObjectName, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, ObjectName, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use functions::macro_statement::function_name;
 use futures::executor::block_on;
 
 use crate::bundle::InputSchema;
@@ -43,6 +46,30 @@ pub fn plan(state: &SessionState, subject: &str, text: &str, inputs: &[InputSche
     let plan = block_on(state.statement_to_plan(statement)).map_err(|error| EngineError::planning(subject, error))?;
     require_closed(subject, &plan)?;
     Ok((plan, meaning))
+}
+
+/// The names of the functions that a query calls, as calls find them.
+///
+/// # Errors
+/// `invalid_query` if the text is not exactly one query.
+pub fn called_functions(state: &SessionState, subject: &str, text: &str) -> Result<BTreeSet<String>> {
+    struct Search(BTreeSet<String>);
+    impl Visitor for Search {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<()> {
+            if let SqlExpr::Function(function) = expr {
+                self.0.extend(function_name(&function.name));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut search = Search(BTreeSet::new());
+    if let Statement::Statement(inner) = parse(state, subject, text)? {
+        // The search goes on to the end.
+        let _ = inner.visit(&mut search);
+    }
+    Ok(search.0)
 }
 
 fn parse(state: &SessionState, subject: &str, text: &str) -> Result<Statement> {

@@ -146,10 +146,12 @@ impl Meaning {
                 ["false", "true"],
             ),
         };
+        let [first, second] = values;
+        let line = format!("+-{}-+-{}-+", "-".repeat(first.len()), "-".repeat(second.len()));
+        let head = format!("| {:first$} | {:second$} |", "a", "b", first = first.len(), second = second.len());
         let example = format!(
-            "```sql\n> SELECT {name}('insert') AS a, {name}('delete') AS b;\n+---+---+\n| a | b |\n+---+---+\n\
-             | {} | {} |\n+---+---+\n```",
-            values[0], values[1]
+            "```sql\n> SELECT {name}('insert') AS a, {name}('delete') AS b;\n{line}\n{head}\n{line}\n\
+             | {first} | {second} |\n{line}\n```"
         );
         Documentation::builder(SECTION, description, format!("{name}(change_type)"))
             .with_sql_example(example)

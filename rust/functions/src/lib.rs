@@ -9,14 +9,30 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod aggregates;
+mod arguments;
 pub mod change_types;
+mod constant;
+pub mod exact_rewrite;
 pub mod exact_sums;
 pub mod identifiers;
+pub mod macro_function;
+pub mod macro_statement;
+pub mod macros;
 pub mod nested;
+pub mod planner;
+mod qualified_names;
+#[cfg(test)]
+mod scalar_calls;
 pub mod snapshot;
+mod span_columns;
 pub mod spans;
 pub mod strings;
+pub mod superaccumulator;
 pub mod tags;
+mod text_arrays;
+mod total_order;
+mod unicode_forms;
+mod value_bytes;
 
 use std::sync::Arc;
 
@@ -24,9 +40,11 @@ use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TypeSignature, WindowUDF};
 use serde::{Deserialize, Serialize};
 
+pub use macro_function::MacroFactory;
+pub use macros::{MacroProblem, MacroSource, Macros};
 pub use snapshot::{FunctionSnapshot, PlatformSnapshot, UdfPlanningSnapshot, registry};
 pub use tags::{DomainPlanner, rewrite_tag_index};
 
@@ -74,7 +92,7 @@ pub struct PlatformFunction {
 pub struct PlatformOptions {
     /// Register the functions.
     pub enable_udfs: bool,
-    /// Allow `CREATE FUNCTION` of the families that bring a factory.
+    /// Make macros of `CREATE FUNCTION`.
     pub enable_function_factory: bool,
     /// Switch on the domain planners that the functions' tags ask for.
     pub enable_expr_planners: bool,
@@ -107,14 +125,26 @@ pub fn families() -> Vec<PlatformFunction> {
 /// # Errors
 /// A planning error if `strict` and a function is incomplete or its name is taken.
 pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<PlatformSnapshot> {
-    let functions = if options.enable_udfs { families() } else { Vec::new() };
+    install_functions(state, &families(), options)
+}
+
+/// Installs the platform with these functions in place of those of [`families`].
+///
+/// # Errors
+/// As [`install`].
+pub fn install_functions(
+    state: &mut SessionState,
+    functions: &[PlatformFunction],
+    options: &PlatformOptions,
+) -> Result<PlatformSnapshot> {
+    let functions = if options.enable_udfs { functions } else { &[] };
     if options.strict {
-        for function in &functions {
+        for function in functions {
             require_complete(function)?;
             require_free(state, function)?;
         }
     }
-    for function in &functions {
+    for function in functions {
         match &function.function {
             Function::Scalar(function) => {
                 state.register_udf(Arc::clone(function))?;
@@ -127,8 +157,14 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
             }
         }
     }
-    let planners = if options.enable_expr_planners { tags::planners_for(&functions) } else { Vec::new() };
-    Ok(PlatformSnapshot::new(&functions, &planners, state))
+    let planners = if options.enable_expr_planners { tags::planners_for(functions) } else { Vec::new() };
+    for planner in &planners {
+        planner::install(planner, functions, state)?;
+    }
+    if options.enable_function_factory {
+        state.set_function_factory(Arc::new(MacroFactory));
+    }
+    Ok(PlatformSnapshot::new(functions, &planners, state))
 }
 
 /// Fails unless the state has every function of the platform, and exactly as the snapshot has it.
@@ -136,7 +172,7 @@ pub fn install(state: &mut SessionState, options: &PlatformOptions) -> Result<Pl
 /// # Errors
 /// The message names the function that is missing or another one.
 pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
-    let expected = UdfPlanningSnapshot::new(&families(), &tags::planners_for(&families()));
+    let expected = UdfPlanningSnapshot::of_families(true);
     for function in &expected.functions {
         if !snapshot.functions.functions.contains(function) {
             return Err(format!("function \"{}\" was not installed", function.name));
@@ -147,6 +183,14 @@ pub fn require_installed(state: &SessionState, snapshot: &PlatformSnapshot) -> s
             return Err(format!("domain planner \"{planner}\" is switched off"));
         }
     }
+    require_registered(state, snapshot)
+}
+
+/// Fails unless the state has every function of the snapshot as it was when the snapshot was taken.
+///
+/// # Errors
+/// The message names the function that is missing or another one.
+pub fn require_registered(state: &SessionState, snapshot: &PlatformSnapshot) -> std::result::Result<(), String> {
     let registered = registry(state);
     for function in &snapshot.functions.functions {
         let key = format!("{}:{}", function.kind, function.name);
@@ -169,6 +213,9 @@ fn require_complete(function: &PlatformFunction) -> Result<()> {
     if function.function.signature().parameter_names.is_none() {
         return plan_err!("function \"{name}\" does not name its arguments");
     }
+    if is_user_defined(&function.function.signature().type_signature) {
+        return plan_err!("function \"{name}\" has a signature of its own, which cannot be listed");
+    }
     let documentation = function
         .function
         .documentation()
@@ -179,8 +226,25 @@ fn require_complete(function: &PlatformFunction) -> Result<()> {
     Ok(())
 }
 
+fn is_user_defined(signature: &TypeSignature) -> bool {
+    match signature {
+        TypeSignature::UserDefined => true,
+        TypeSignature::OneOf(all) => all.iter().any(is_user_defined),
+        _ => false,
+    }
+}
+
+/// Other names of built-in functions that the platform takes over: its functions give the same results and more.
+///
+/// `list_compact` is DataFusion's other name for `array_compact`, which forgets metadata and nullability.
+const TAKEN_OVER: &[&str] = &["list_compact"];
+
 fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()> {
     for name in function.function.names() {
+        let other_name = state.scalar_functions().get(name).is_some_and(|built_in| built_in.name() != name);
+        if other_name && TAKEN_OVER.contains(&name) {
+            continue;
+        }
         if state.scalar_functions().contains_key(name)
             || state.aggregate_functions().contains_key(name)
             || state.window_functions().contains_key(name)
@@ -190,6 +254,11 @@ fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod macro_tests;
+#[cfg(test)]
+mod walk_tests;
 
 #[cfg(test)]
 mod tests {
@@ -221,7 +290,7 @@ mod tests {
         let mut state = state();
         install(&mut state, &PlatformOptions::default()).unwrap();
         let error = install(&mut state, &PlatformOptions::default()).unwrap_err();
-        assert!(error.to_string().contains("cdf_change_rank"), "{error}");
+        assert!(error.to_string().contains(families()[0].function.name()), "{error}");
     }
 
     #[test]

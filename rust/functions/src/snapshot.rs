@@ -4,20 +4,25 @@
 //! `registry_hash` covers every function of the session, built-in ones too, by name and signature; the parts of it
 //! ([`registry`]) tell which function made a difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Documentation, Signature, Volatility};
+use datafusion::logical_expr::{Documentation, ScalarUDF, Signature, Volatility};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::macro_function::MacroFunction;
 use crate::tags::{DomainPlanner, rewrite_tag_index};
 use crate::{Function, NullBehaviour, PlatformFunction};
 
 /// The documentation of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionDocumentation {
+    /// The family, as a heading.
+    pub section: String,
+    /// What the family is about.
+    pub section_description: String,
     /// What it does.
     pub description: String,
     /// How it is written.
@@ -33,7 +38,7 @@ pub struct FunctionDocumentation {
 pub struct FunctionSnapshot {
     /// The name under which it is called.
     pub name: String,
-    /// `scalar`, `aggregate` or `window`.
+    /// `scalar`, `aggregate` or `window`; `macro` for an expression of a project.
     pub kind: String,
     /// Other names for it, sorted.
     pub aliases: Vec<String>,
@@ -66,6 +71,8 @@ pub struct UdfPlanningSnapshot {
     pub rewrite_tags: BTreeMap<String, Vec<String>>,
     /// The domain planners that are on, sorted.
     pub domain_planners: Vec<String>,
+    /// The functions that switched each of them on, by the planner's identity.
+    pub domain_planner_functions: BTreeMap<String, Vec<String>>,
     /// sha256 over the canonical JSON of all that is above, hex.
     pub snapshot_hash: String,
 }
@@ -100,17 +107,28 @@ impl PlatformSnapshot {
 }
 
 impl UdfPlanningSnapshot {
+    /// The snapshot of everything that the platform has, as a session with all of it shows it; without `planners`, as
+    /// one whose domain planners are switched off does.
+    pub fn of_families(planners: bool) -> Self {
+        let families = crate::families();
+        let planners = if planners { crate::tags::planners_for(&families) } else { Vec::new() };
+        Self::new(&families, &planners)
+    }
+
     pub(crate) fn new(functions: &[PlatformFunction], planners: &[DomainPlanner]) -> Self {
         let mut snapshots: Vec<FunctionSnapshot> = functions.iter().map(FunctionSnapshot::new).collect();
         snapshots.sort_by(|left, right| (&left.kind, &left.name).cmp(&(&right.kind, &right.name)));
         let mut domain_planners: Vec<String> = planners.iter().map(DomainPlanner::identity).collect();
         domain_planners.sort();
         let rewrite_tags = rewrite_tag_index(&snapshots);
+        let domain_planner_functions =
+            planners.iter().map(|planner| (planner.identity(), planner.switched_on_by(&snapshots))).collect();
         Self {
             snapshot_hash: hash_json(&(&snapshots, &rewrite_tags, &domain_planners)),
             functions: snapshots,
             rewrite_tags,
             domain_planners,
+            domain_planner_functions,
         }
     }
 
@@ -143,6 +161,49 @@ impl FunctionSnapshot {
         };
         snapshot.hash = hash_json(&snapshot);
         snapshot.documentation = function.function.documentation().map(documentation_text);
+        snapshot
+    }
+}
+
+impl FunctionSnapshot {
+    /// The snapshot of a macro; `called` are the functions that its expression calls, as `(kind, name)`.
+    pub fn of_macro(
+        function: &Arc<ScalarUDF>,
+        called: &BTreeSet<(&'static str, String)>,
+        platform: &PlatformSnapshot,
+    ) -> Self {
+        let signature = function.signature();
+        let hashes: BTreeMap<&str, Option<&str>> =
+            called.iter().map(|(kind, name)| (name.as_str(), platform.function_hash(kind, name))).collect();
+        let tags: BTreeSet<String> = platform
+            .functions
+            .functions
+            .iter()
+            .filter(|other| called.contains(&("scalar", other.name.clone())))
+            .flat_map(|other| other.rewrite_tags.iter().cloned())
+            .collect();
+        let mut snapshot = Self {
+            name: function.name().to_owned(),
+            kind: "macro".to_owned(),
+            aliases: Vec::new(),
+            signature: signature_text(signature),
+            argument_names: signature.parameter_names.clone().unwrap_or_default(),
+            return_rule: function.return_type(&[]).map(|data_type| data_type.to_string()).unwrap_or_default(),
+            volatility: volatility_text(signature.volatility).to_owned(),
+            null_behaviour: NullBehaviour::Handles,
+            rewrite_tags: tags.into_iter().collect(),
+            documentation: None,
+            version: 1,
+            hash: String::new(),
+        };
+        let expression = function
+            .inner()
+            .downcast_ref::<MacroFunction>()
+            .map(|function| function.expression().to_string())
+            .unwrap_or_default();
+        // Callers may name arguments, so a new name is a new macro.
+        snapshot.hash = hash_json(&(&snapshot, expression, hashes));
+        snapshot.documentation = function.documentation().map(documentation_text);
         snapshot
     }
 }
@@ -268,6 +329,8 @@ fn volatility_text(volatility: Volatility) -> &'static str {
 
 fn documentation_text(documentation: &Documentation) -> FunctionDocumentation {
     FunctionDocumentation {
+        section: documentation.doc_section.label.to_owned(),
+        section_description: documentation.doc_section.description.unwrap_or_default().to_owned(),
         description: documentation.description.clone(),
         syntax: documentation.syntax_example.clone(),
         example: documentation.sql_example.clone(),

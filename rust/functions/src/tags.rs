@@ -39,6 +39,25 @@ pub const CDF: &str = "cdf";
 /// Functions about Delta tables.
 pub const DELTA: &str = "delta";
 
+/// Every tag.
+pub const ALL: &[&str] = &[
+    ID,
+    HASH,
+    SPAN,
+    POSITION_ENCODING,
+    STRING_NORM,
+    SYMBOL,
+    NESTED,
+    MAP,
+    LIST,
+    STRUCT,
+    AGGREGATE,
+    DETERMINISTIC,
+    INCREMENTAL,
+    CDF,
+    DELTA,
+];
+
 /// A named set of planning rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DomainPlanner {
@@ -55,12 +74,34 @@ impl DomainPlanner {
     pub fn identity(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+
+    /// The functions whose tags switch it on, sorted.
+    pub fn switched_on_by(&self, functions: &[FunctionSnapshot]) -> Vec<String> {
+        let names: BTreeSet<&String> = functions
+            .iter()
+            .filter(|function| function.rewrite_tags.iter().any(|tag| self.tags.contains(&tag.as_str())))
+            .map(|function| &function.name)
+            .collect();
+        names.into_iter().cloned().collect()
+    }
 }
 
 /// Every domain planner that there is.
 ///
-/// `change_types`: calls over literals are folded while planning (`simplify` of that family).
-const DOMAIN_PLANNERS: &[DomainPlanner] = &[DomainPlanner { name: "change_types", tags: &[CDF], version: 1 }];
+/// - `change_types`: calls over literals are folded while planning (`simplify` of that family).
+/// - `exact_sums`: sums of floats in views become exact ([`exact_rewrite`](crate::exact_rewrite)).
+/// - `identifiers`: ids and hashes of literals are folded (`simplify`).
+/// - `nested`: cleaning a list or a map that is clean already is left out (`simplify`).
+/// - `spans`: operators over spans ([`crate::planner`]); the length of a span that is only made for it needs no span.
+/// - `strings`: normalizing what is normal already is left out, literals are folded (`simplify`).
+const DOMAIN_PLANNERS: &[DomainPlanner] = &[
+    DomainPlanner { name: "change_types", tags: &[CDF], version: 1 },
+    DomainPlanner { name: "exact_sums", tags: &[DETERMINISTIC], version: 1 },
+    DomainPlanner { name: "identifiers", tags: &[ID], version: 1 },
+    DomainPlanner { name: "nested", tags: &[NESTED], version: 1 },
+    DomainPlanner { name: "spans", tags: &[SPAN], version: 1 },
+    DomainPlanner { name: "strings", tags: &[STRING_NORM], version: 1 },
+];
 
 /// Tags with the names of the functions that carry them, both sorted.
 pub fn rewrite_tag_index(functions: &[FunctionSnapshot]) -> BTreeMap<String, Vec<String>> {

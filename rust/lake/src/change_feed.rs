@@ -5,7 +5,7 @@
 //! ([`reference_difference`]); reading only added files, only the rows in which two vectors differ, or the change files
 //! of trusted writers gives the same sum for less.  What can no longer be known is an error before anything is planned.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -75,6 +75,8 @@ pub struct ChangeFeed {
     pub removed: Vec<DataFile>,
     /// The rows.
     pub parts: Vec<FeedPart>,
+    /// Names of the operations in the range.
+    pub operations: BTreeSet<String>,
 }
 
 /// How changes may be read.
@@ -121,7 +123,15 @@ impl Lake {
         check_schema(&before, &now)?;
         let range = RecordedChanges::read(self, &before, &now, policy).await?;
         let (added, removed) = net_files(&before, &now);
-        let mut feed = ChangeFeed { kind: FeedKind::Empty, before, now, added, removed, parts: Vec::new() };
+        let mut feed = ChangeFeed {
+            kind: FeedKind::Empty,
+            parts: Vec::new(),
+            operations: range.operations.clone(),
+            before,
+            now,
+            added,
+            removed,
+        };
         let unchanged = (feed.added.is_empty() && feed.removed.is_empty())
             || (!range.data_changed && same_columns(&feed.before, &feed.now));
         match policy.force {
@@ -252,6 +262,7 @@ pub fn reference_difference(lake: &Lake, before: &Arc<TableSnapshot>, now: &Arc<
         before: Arc::clone(before),
         now: Arc::clone(now),
         parts: Vec::new(),
+        operations: BTreeSet::new(),
         added,
         removed,
     };

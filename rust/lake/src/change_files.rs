@@ -25,6 +25,8 @@ pub(crate) struct RecordedChanges {
     pub data_changed: bool,
     /// The recorded changes, if all of them are recorded and trusted.
     pub recorded: Option<Recorded>,
+    /// Names of the operations.
+    pub operations: BTreeSet<String>,
 }
 
 /// Recorded changes of a range.
@@ -41,6 +43,7 @@ impl RecordedChanges {
     /// `history_gone` if a commit is.
     pub async fn read(lake: &Lake, before: &TableSnapshot, now: &TableSnapshot, policy: &FeedPolicy) -> Result<Self> {
         let mut data_changed = false;
+        let mut operations = BTreeSet::new();
         let mut recorded = Some(Recorded::default());
         let mut known: HashSet<String> = before.files.iter().map(|file| file.path.clone()).collect();
         lake.for_each_commit(&now.location, before.version, now.version, |commit| {
@@ -55,11 +58,12 @@ impl RecordedChanges {
             {
                 recorded = None;
             }
+            operations.insert(commit.operation);
             known.extend(commit.adds.into_iter().map(|file| file.path));
             Ok(())
         })
         .await?;
-        Ok(Self { data_changed, recorded })
+        Ok(Self { data_changed, recorded, operations })
     }
 
     /// The recorded changes, if there are any and they are not more to read than `bytes`.

@@ -178,7 +178,7 @@ async fn a_changed_file_with_a_vector_needs_change_files() {
 }
 
 #[tokio::test]
-async fn partitions_are_folders_and_odd_values_survive() {
+async fn odd_values_of_partitions_survive_and_need_no_decoding() {
     let mut table = Fixture::new(&[]);
     table.spec.partition_by = vec!["name".to_owned()];
     let add = table.write(&[(1, Some("a b/ü=1%"), 0.5), (2, None, 0.5), (3, Some("c"), 0.5)]).await.unwrap();
@@ -190,14 +190,18 @@ async fn partitions_are_folders_and_odd_values_survive() {
     assert_eq!(values, [None, Some("a b/ü=1%".to_owned()), Some("c".to_owned())]);
     for file in snapshot.files.iter() {
         assert!(table.path().join(&file.path).exists(), "{}", file.path);
+        assert!(!file.entry.path.contains('%'), "delta-rs would not decode '{}' in a change feed", file.entry.path);
     }
     assert_eq!(table.ids(None).await, [1, 2, 3]);
     let (schema, change) = table.change("delete", &[(1, Some("a b/ü=1%"), 0.5)]);
     let change_files = write_change_files(&table.lake, &table.spec, &schema, stream(change)).await.unwrap();
     assert_eq!(change_files[0].partition_values["name"].as_deref(), Some("a b/ü=1%"));
     assert!(!change_files[0].path.contains('%'), "delta-rs would not decode it");
-    let empty = table.write(&[(4, Some(""), 0.5)]).await.unwrap_err();
-    assert_eq!(empty.code(), "schema_mismatch");
+    for text in ["", "__HIVE_DEFAULT_PARTITION__"] {
+        let refused = table.write(&[(4, Some(text), 0.5)]).await.unwrap_err();
+        assert_eq!(refused.code(), "schema_mismatch");
+        assert!(refused.to_string().contains(&format!("'{text}'")), "{refused}");
+    }
 }
 
 #[tokio::test]

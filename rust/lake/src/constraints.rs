@@ -107,7 +107,10 @@ impl Check {
     }
 }
 
-/// Refuses NULL where the table does not take it, and empty text where Delta would make NULL of it.
+/// Text of a partition column for which delta-rs's writer writes NULL: what Hive names the folder of NULL.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Refuses NULL where the table does not take it, and texts of which a partition would make NULL.
 pub(crate) fn check_nulls(uri: &str, schema: &SchemaRef, partition_by: &[String], batch: &RecordBatch) -> Result<()> {
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         if !field.is_nullable() && column.null_count() > 0 {
@@ -119,14 +122,14 @@ pub(crate) fn check_nulls(uri: &str, schema: &SchemaRef, partition_by: &[String]
             });
         }
         if partition_by.contains(field.name())
-            && let Some(text) = column.as_any().downcast_ref::<arrow::array::StringArray>()
-            && text.iter().flatten().any(str::is_empty)
+            && let Some(texts) = column.as_any().downcast_ref::<arrow::array::StringArray>()
+            && let Some(text) = texts.iter().flatten().find(|text| text.is_empty() || *text == HIVE_NULL)
         {
             return Err(LakeError::SchemaMismatch {
                 uri: uri.to_owned(),
                 detail: format!(
-                    "partition column '{}' holds an empty text, which Delta cannot tell from NULL; \
-                     write NULLIF({0}, '') or partition by another column",
+                    "partition column '{}' holds the text '{text}', which a partition cannot tell from NULL; \
+                     write NULLIF({0}, '{text}') or partition by another column",
                     field.name()
                 ),
             });

@@ -3,6 +3,7 @@
 //! A cached snapshot is given out only after the entry of its version proved to be the same object as when it was read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -52,6 +53,8 @@ pub(crate) struct Store {
     /// Rooted where the URL's authority ends.
     pub root: Arc<dyn ObjectStore>,
     pub delta: LogStoreRef,
+    /// The folder of the log, where it is on a local file system.
+    pub local_log: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Lake {
@@ -125,7 +128,7 @@ impl Lake {
     pub fn register_store(&self, location: &TableLocation, root: Arc<dyn ObjectStore>) -> Result<()> {
         let log_store = logstore_with(root, &location.url()?, storage_config(location))
             .map_err(|error| LakeError::store(&location.uri, "opening the store", &error))?;
-        lock(&self.0.stores).insert(location.clone(), Arc::new(Store::new(log_store)));
+        lock(&self.0.stores).insert(location.clone(), Arc::new(Store::new(log_store, None)));
         Ok(())
     }
 
@@ -135,7 +138,8 @@ impl Lake {
         }
         let log_store = logstore_for(&location.url()?, storage_config(location))
             .map_err(|error| LakeError::store(&location.uri, "opening the store", &error))?;
-        let store = Arc::new(Store::new(log_store));
+        let local_log = location.local_path().map(|path| path.join("_delta_log"));
+        let store = Arc::new(Store::new(log_store, local_log));
         let mut stores = lock(&self.0.stores);
         if stores.len() >= MAX_STORES {
             stores.clear();
@@ -149,8 +153,13 @@ impl Lake {
 }
 
 impl Store {
-    fn new(log_store: LogStoreRef) -> Self {
-        Self { table: log_store.object_store(None), root: log_store.root_object_store(None), delta: log_store }
+    fn new(log_store: LogStoreRef, local_log: Option<PathBuf>) -> Self {
+        Self {
+            table: log_store.object_store(None),
+            root: log_store.root_object_store(None),
+            delta: log_store,
+            local_log,
+        }
     }
 }
 

@@ -110,8 +110,13 @@ impl Lake {
     }
 
     /// The oldest version whose entry is still there.
+    ///
+    /// One request tells it of a log that was never cleaned, however long that is; a cleaned one is listed.
     pub async fn oldest_version(&self, location: &TableLocation) -> Result<Version> {
         let store = self.store(location)?;
+        if store.table.head(&entry_path(0)).await.is_ok() {
+            return Ok(0);
+        }
         let listing = Listing::read(&store, location, None).await?;
         let latest = listing.latest(location)?;
         Ok(listing.entries.keys().next().copied().unwrap_or(latest))
@@ -200,7 +205,12 @@ pub(crate) struct Entry {
 
 /// Path of an entry below the table.
 pub(crate) fn entry_path(version: Version) -> Path {
-    Path::from(format!("_delta_log/{version:020}.json"))
+    Path::from(format!("_delta_log/{}", entry_name(version)))
+}
+
+/// Name of an entry in the folder of the log.
+pub(crate) fn entry_name(version: Version) -> String {
+    format!("{version:020}.json")
 }
 
 /// Hash of an entry (SHA-256, hex).

@@ -179,6 +179,12 @@ impl Source {
                 self.footers.put(&self.key, CachedFileMetadataEntry::new(self.meta.clone(), kept));
                 Ok(footer)
             }
+            // Parquet's own errors say what is wrong, but not where.
+            Err(DataFusionError::ParquetError(error)) if !matches!(*error, ParquetError::External(_)) => {
+                let (path, version, uri) = (&self.meta.location, self.version, &self.uri);
+                let named = format!("file '{path}' of version '{version}' of table '{uri}' cannot be read: {error}");
+                Err(self.explain(ParquetError::General(named)).await)
+            }
             Err(error) => Err(self.explain(ParquetError::External(Box::new(error))).await),
         }
     }

@@ -92,6 +92,14 @@ impl PinnedTable {
         self
     }
 
+    /// The same table without a row, which keeps no list of files alive.
+    #[must_use]
+    pub fn without_files(&self) -> Self {
+        let snapshot =
+            TableSnapshot { files: Arc::default(), transactions: Arc::default(), ..(*self.snapshot).clone() };
+        Self { snapshot: Arc::new(snapshot), files: Arc::default(), chosen_rows: Arc::default(), ..self.clone() }
+    }
+
     /// Adds a last column (`Utf8`, not NULL) with the path of each row's file, as in [`DataFile::path`].
     #[must_use]
     pub fn with_file_column(mut self, name: &str) -> Self {

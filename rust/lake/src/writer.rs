@@ -28,7 +28,7 @@ use crate::properties::DeltaWriteSpec;
 use crate::recording_store::RecordingStore;
 use crate::schema::storable_schema;
 use crate::statistics::FileCounts;
-use crate::table::{DataFile, DvDescriptor};
+use crate::table::{Constraint, DataFile, DvDescriptor};
 
 /// Folder of the files with changed rows.
 const CHANGE_FOLDER: &str = "_change_data";
@@ -156,33 +156,65 @@ pub async fn write_files(
     schema: &SchemaRef,
     stream: SendableRecordBatchStream,
 ) -> Result<Vec<WrittenFile>> {
-    for name in &spec.partition_by {
-        if schema.field_with_name(name).is_ok_and(|field| field.data_type().is_floating()) {
-            return Err(LakeError::UnsupportedFeature {
-                uri: spec.location.uri.clone(),
-                feature: format!("floating-point partition column '{name}'"),
-                action: "written",
-                hint: "partition by another column, or cast it to a decimal or a string".to_owned(),
-            });
+    Writing::new(lake, spec, schema).await?.write(stream).await
+}
+
+/// All that is decided once for the data files of one commit; clones write the same way.
+#[derive(Clone)]
+pub(crate) struct Writing {
+    lake: Lake,
+    spec: DeltaWriteSpec,
+    schema: SchemaRef,
+    constraints: Vec<Constraint>,
+    indexed: DataSkippingNumIndexedCols,
+}
+
+impl Writing {
+    /// Looks at the table and at what it asks of its rows.
+    pub async fn new(lake: &Lake, spec: &DeltaWriteSpec, schema: &SchemaRef) -> Result<Self> {
+        for name in &spec.partition_by {
+            if schema.field_with_name(name).is_ok_and(|field| field.data_type().is_floating()) {
+                return Err(LakeError::UnsupportedFeature {
+                    uri: spec.location.uri.clone(),
+                    feature: format!("floating-point partition column '{name}'"),
+                    action: "written",
+                    hint: "partition by another column, or cast it to a decimal or a string".to_owned(),
+                });
+            }
         }
+        let table = match lake.snapshot(&spec.location, None).await {
+            Ok(snapshot) => Some(snapshot),
+            Err(LakeError::NotATable { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let indexed = match spec.properties.get("delta.dataSkippingNumIndexedCols") {
+            Some(number) if number.trim() == "-1" => DataSkippingNumIndexedCols::AllColumns,
+            Some(number) => DataSkippingNumIndexedCols::NumColumns(number.parse().unwrap_or(INDEXED_COLUMNS)),
+            None => DataSkippingNumIndexedCols::NumColumns(INDEXED_COLUMNS),
+        };
+        Ok(Self {
+            constraints: required_constraints(spec, table.as_deref()),
+            lake: lake.clone(),
+            spec: spec.clone(),
+            schema: Arc::clone(schema),
+            indexed,
+        })
     }
-    let table = match lake.snapshot(&spec.location, None).await {
-        Ok(snapshot) => Some(snapshot),
-        Err(LakeError::NotATable { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let constraints = required_constraints(spec, table.as_deref());
-    let stream = if constraints.is_empty() {
-        stream
-    } else {
-        checked_stream(&SessionContext::new(), &spec.location.uri, &constraints, stream)?
-    };
-    let indexed = match spec.properties.get("delta.dataSkippingNumIndexedCols") {
-        Some(number) if number.trim() == "-1" => DataSkippingNumIndexedCols::AllColumns,
-        Some(number) => DataSkippingNumIndexedCols::NumColumns(number.parse().unwrap_or(INDEXED_COLUMNS)),
-        None => DataSkippingNumIndexedCols::NumColumns(INDEXED_COLUMNS),
-    };
-    write(lake, spec, schema, stream, None, indexed).await
+
+    /// The table, for messages.
+    pub fn uri(&self) -> &str {
+        &self.spec.location.uri
+    }
+
+    /// Writes the rows of a stream into files of their own.
+    pub async fn write(&self, stream: SendableRecordBatchStream) -> Result<Vec<WrittenFile>> {
+        let stream = if self.constraints.is_empty() {
+            stream
+        } else {
+            checked_stream(&SessionContext::new(), &self.spec.location.uri, &self.constraints, stream)?
+        };
+        write(&self.lake, &self.spec, &self.schema, stream, None, self.indexed).await
+    }
 }
 
 /// Writes changed rows, which carry `_change_type`, into new files below `_change_data/`.
@@ -239,8 +271,7 @@ async fn write(
         indexed,
         None,
     )
-    // delta-rs reads paths of change files without decoding them, so that they must not need it.
-    .with_random_prefix_length((folder.is_some() && !spec.partition_by.is_empty()).then_some(2));
+    .with_random_prefix_length(needs_plain_paths(spec, &stored, folder.is_some()).then_some(2));
     let failed = |error: deltalake_core::DeltaTableError| LakeError::store(uri, "writing data files", &error);
     let store: Arc<dyn ObjectStore> = Arc::<RecordingStore>::clone(&recording);
     let mut writer = DeltaWriter::new(store, config);
@@ -281,6 +312,20 @@ async fn write(
             })
         })
         .collect()
+}
+
+/// Whether files go into folders of random names instead of those of their partition values.
+///
+/// delta-rs reads change feeds without decoding the paths of files, so that they must not need it: change files never,
+/// data files only where a value of their partition may have to be encoded.
+fn needs_plain_paths(spec: &DeltaWriteSpec, stored: &SchemaRef, change_files: bool) -> bool {
+    let encoded = |name: &String| {
+        stored
+            .field_with_name(name)
+            .is_ok_and(|field| matches!(field.data_type(), DataType::Utf8 | DataType::Timestamp(..)))
+            || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    !spec.partition_by.is_empty() && (change_files || spec.partition_by.iter().any(encoded))
 }
 
 fn file_size(spec: &DeltaWriteSpec) -> u64 {

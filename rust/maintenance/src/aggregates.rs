@@ -1,4 +1,4 @@
-//! Grouped aggregates: the groups that a change touches are computed afresh.
+//! Groups: the groups that a change touches are computed afresh.
 //!
 //! ```text
 //! keys  = distinct group keys of changes(input of the aggregate), consolidated
@@ -6,23 +6,46 @@
 //! ```
 //!
 //! It holds for any aggregate function, since no state of a group is kept.  A group whose key is in no effective change
-//! has the same rows before and now, and so the same aggregates.  Aggregates may be stacked (`count(DISTINCT …)` is
-//! planned so) as long as the keys of the upper one are among the keys of the lower one: then a change touches just the
+//! has the same rows before and now, and so the same aggregates.  The old rows of the groups are those of the target, so
+//! nothing is computed for the content before.
+//!
+//! The same holds for window functions and their partitions.  Groups and partitions may be stacked (`count(DISTINCT …)`
+//! is planned so): as long as the keys of the upper operator are among those of the lower one, a change touches just the
 //! groups that its key belongs to, all the way up.
+//!
+//! This is the rule for a view that *is* groups and shows their keys.  An aggregate anywhere else is compared before and
+//! now ([`crate::affected_keys`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 
+use crate::affected_keys::{Nulls, compared, compared_as_a_whole, keys_of, keys_over};
+use crate::analyze::refusal;
 use crate::columns::{all_columns, named, project, without_rows};
-use crate::consolidate::consolidate;
-use crate::derivation::{Derivation, cannot_build, view_rows};
+use crate::derivation::{Changes, Derivation, cannot_build, view_rows};
+use crate::leaves::Side;
 use crate::restriction::{Key, Restriction, below, group_expressions, key_name, with_input};
+use crate::steps::Steps;
+use crate::windows::partition_keys;
 use crate::{ChangePlan, InputShape, Reason};
 
-/// A view with a grouped aggregate, and below it nothing but what keys can be pushed through.
+/// The changes of an aggregate below other operators.
+pub(crate) fn changes(
+    plan: &LogicalPlan,
+    aggregate: &Aggregate,
+    derivation: Derivation<'_>,
+) -> Result<Option<Changes>, Reason> {
+    let Some(input) = derivation.changes(&aggregate.input)? else { return Ok(None) };
+    match group_expressions(aggregate) {
+        Some(keys) => compared(plan, &aggregate.input, &input, &keys, derivation).map(Some),
+        None if aggregate.group_expr.is_empty() => compared_as_a_whole(plan, derivation).map(Some),
+        None => Err(refusal(plan)),
+    }
+}
+
+/// A view of groups, and below them nothing but what keys can be pushed through.
 pub(crate) struct Grouped<'a> {
     /// The positions of the group keys among the view's columns.
     pub key_columns: Vec<usize>,
@@ -32,14 +55,13 @@ pub(crate) struct Grouped<'a> {
     base_keys: Vec<Key>,
 }
 
-/// The grouped aggregate at the top of a view, below projections and conditions only; `None` if there is none.
-///
-/// Errors: the reason why its groups cannot be recomputed by key.
-pub(crate) fn grouped(view: &LogicalPlan) -> Result<Option<Grouped<'_>>, Reason> {
+/// The groups at the top of a view, below projections and conditions only; `None` if the view is something else or does
+/// not show every key.
+pub(crate) fn grouped(view: &LogicalPlan) -> Option<Grouped<'_>> {
     let mut plan = view;
     // For each column of `plan`, where the view shows it unchanged.
     let mut shown_at: Vec<Option<usize>> = (0..view.schema().fields().len()).map(Some).collect();
-    let aggregate = loop {
+    let expressions = loop {
         match plan {
             LogicalPlan::Projection(projection) => {
                 shown_at = shown_below(&projection.expr, &projection.input, &shown_at);
@@ -49,70 +71,68 @@ pub(crate) fn grouped(view: &LogicalPlan) -> Result<Option<Grouped<'_>>, Reason>
             LogicalPlan::SubqueryAlias(alias) => plan = &alias.input,
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => plan = &sort.input,
             LogicalPlan::Repartition(repartition) => plan = &repartition.input,
-            LogicalPlan::Aggregate(aggregate) => break aggregate,
-            _ => return Ok(None),
+            _ => break keys_kept(plan)?,
         }
     };
-    let expressions = group_expressions(aggregate).ok_or(Reason::AggregateWithoutGroups)?;
     let mut key_columns = Vec::with_capacity(expressions.len());
     for (number, expression) in expressions.iter().enumerate() {
-        match shown_at.get(number).copied().flatten() {
-            Some(position) => key_columns.push(position),
-            None => return Err(Reason::GroupKeysNotInOutput(expression.to_string())),
-        }
+        let position = match plan {
+            LogicalPlan::Aggregate(_) => number,
+            // The columns of its input come first among those of a window operator.
+            _ => plan.schema().maybe_index_of_column(expression.try_as_col()?)?,
+        };
+        key_columns.push(shown_at.get(position).copied().flatten()?);
     }
-    let mut base_keys: Vec<Key> =
-        expressions.into_iter().enumerate().map(|(number, expression)| Key { expression, number }).collect();
-    let mut base: &LogicalPlan = &aggregate.input;
-    while stacked(base).is_some() {
-        match below(base, &base_keys) {
-            Some((input, keys)) => (base, base_keys) = (input, keys),
-            None => {
-                return Err(Reason::OperatorNotIncremental(crate::analyze::operator_name(base)));
-            }
-        }
+    let (mut base, mut base_keys) = (*plan.inputs().first()?, keys_over(expressions));
+    while stacked(base)
+        && let Some((input, keys)) = below(base, &base_keys)
+    {
+        (base, base_keys) = (input, keys);
     }
-    Ok(Some(Grouped { key_columns, base, base_keys }))
+    Some(Grouped { key_columns, base, base_keys })
 }
 
-/// The next aggregate below a plan, through operators with one input that keys can be pushed through.
-pub(crate) fn stacked(plan: &LogicalPlan) -> Option<&Aggregate> {
+/// The expressions over its input by which an operator keeps rows together.
+fn keys_kept(plan: &LogicalPlan) -> Option<Vec<Expr>> {
     match plan {
-        LogicalPlan::Aggregate(aggregate) => Some(aggregate),
+        LogicalPlan::Aggregate(aggregate) => group_expressions(aggregate),
+        LogicalPlan::Window(window) => Some(partition_keys(window)).filter(|keys| !keys.is_empty()),
+        _ => None,
+    }
+}
+
+/// Whether there are groups or partitions further down, through operators with one input that keys can be pushed through.
+fn stacked(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => true,
         LogicalPlan::Projection(projection) => stacked(&projection.input),
         LogicalPlan::Filter(filter) => stacked(&filter.input),
         LogicalPlan::SubqueryAlias(alias) => stacked(&alias.input),
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => stacked(&sort.input),
         LogicalPlan::Repartition(repartition) => stacked(&repartition.input),
-        _ => None,
+        _ => false,
     }
 }
 
 impl Grouped<'_> {
     /// The affected keys and the rows of their groups now.
     pub fn change_plan(&self, view: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
-        let keys = self.keys(view, Derivation { inputs })?;
+        let steps = Steps::default();
+        let keys = self.keys(view, Derivation { inputs, steps: &steps })?;
         let new_rows = new_rows(view, inputs, &keys)?;
-        Ok(ChangePlan::Groups { keys, key_columns: self.key_columns.clone(), new_rows })
+        let key_columns = self.key_columns.clone();
+        Ok(ChangePlan::Groups { steps: steps.into_plans(), keys, key_columns, new_rows })
     }
 
     fn keys(&self, view: &LogicalPlan, derivation: Derivation<'_>) -> Result<LogicalPlan, Reason> {
         let changes = derivation.changes(self.base)?;
         let build = || -> Result<LogicalPlan, DataFusionError> {
-            let rows = match changes {
-                None => without_rows(self.base),
-                Some(changes) if changes.insert_only => changes.plan,
-                // Changes that cancel out touch no group.
-                Some(changes) => consolidate(changes.plan)?,
-            };
-            let expressions =
-                self.base_keys.iter().map(|key| key.expression.clone().alias(key_name(key.number))).collect();
-            let keys = project(expressions, rows)?;
-            let columns = (0..self.base_keys.len()).map(|number| named(key_name(number)));
-            let distinct = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(keys), columns.collect(), Vec::new())?);
+            let changes = changes.unwrap_or_else(|| Changes { plan: without_rows(self.base), insert_only: true });
+            let expressions: Vec<Expr> = self.base_keys.iter().map(|key| key.expression.clone()).collect();
+            let distinct = keys_of(&changes, &expressions, Nulls::Kept)?;
             let fields = view.schema().fields();
             let names = self.key_columns.iter().map(|position| fields[*position].name());
-            let shown = all_columns(distinct.schema()).into_iter().zip(names);
+            let shown = (0..expressions.len()).map(|number| named(key_name(number))).zip(names);
             project(shown.map(|(column, name)| column.alias(name)).collect(), distinct)
         };
         build().map_err(|error| cannot_build(view, &error))
@@ -132,26 +152,18 @@ pub(crate) fn new_rows(
         .map(|(number, column)| column.alias(key_name(number)))
         .collect();
     let keys = project(numbered, keys.clone()).map_err(lifted)?;
-    let restriction = Restriction { derivation: Derivation { inputs }, keys: &keys };
+    // Rows now need no steps: those are for changes.
+    let steps = Steps::default();
+    let restriction = Restriction { derivation: Derivation { inputs, steps: &steps }, keys: &keys, side: Side::Now };
     view_rows(view, restricted(view, &restriction)?).map_err(lifted)
 }
 
-/// The view's plan with the input of the aggregate restricted to the keys.
+/// The view's plan with the input of its groups restricted to the keys.
 fn restricted(plan: &LogicalPlan, restriction: &Restriction<'_>) -> Result<LogicalPlan, Reason> {
-    let input = match plan {
-        LogicalPlan::Aggregate(aggregate) => {
-            let keys: Vec<Key> = group_expressions(aggregate)
-                .ok_or(Reason::AggregateWithoutGroups)?
-                .into_iter()
-                .enumerate()
-                .map(|(number, expression)| Key { expression, number })
-                .collect();
-            restriction.of(&aggregate.input, &keys)?
-        }
-        _ => match plan.inputs().first() {
-            Some(input) => restricted(input, restriction)?,
-            None => return Err(crate::analyze::refusal(plan)),
-        },
+    let input = *plan.inputs().first().ok_or_else(|| refusal(plan))?;
+    let input = match keys_kept(plan) {
+        Some(keys) => restriction.of(input, &keys_over(keys))?,
+        None => restricted(input, restriction)?,
     };
     with_input(plan, input).map_err(|error| cannot_build(plan, &error))
 }

@@ -2,16 +2,16 @@
 //!
 //! Invariant: a view is incremental here exactly if `change_plan` derives its changes.
 
-use datafusion::common::NullEquality;
-use datafusion::logical_expr::{Join, JoinType, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::WEIGHT;
+use crate::columns::{LEAF_WEIGHT, WEIGHT};
 use crate::expressions::{self, shortened};
 use crate::joins::is_inner;
 use crate::leaves::is_table_function;
-use crate::restriction::{Key, below, group_expressions};
-use crate::{Reason, aggregates};
+use crate::restriction::group_expressions;
+use crate::windows::partition_keys;
+use crate::{Reason, outer_joins, scalar_subqueries};
 
 /// How a view is maintained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Analysis {
 pub struct OperatorMaintenance {
     /// The operator as DataFusion shows it, shortened.
     pub operator: String,
-    /// `linear`, `join_terms`, `affected_groups` or `recompute`.
+    /// `linear`, `join_terms`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or `recompute`.
     pub how: String,
     /// Why it has to be recomputed.
     pub reason: Option<Reason>,
@@ -38,12 +38,15 @@ pub struct OperatorMaintenance {
 /// Says for each operator of an optimized plan how it is maintained.
 pub fn analyze(plan: &LogicalPlan) -> Analysis {
     let mut operators = Vec::new();
-    list(plan, &Place::Top, &mut operators);
-    let reason = operators
-        .iter()
-        .find_map(|operator| operator.reason.clone())
-        .or_else(|| refusal_of_output(plan))
-        .or_else(|| aggregates::grouped(plan).err());
+    let refused = match scalar_subqueries::joined(plan) {
+        Ok(plan) => {
+            list(&plan, Place::Top, &mut operators);
+            None
+        }
+        Err(reason) => Some(reason),
+    };
+    let reason =
+        operators.iter().find_map(|operator| operator.reason.clone()).or(refused).or_else(|| refusal_of_output(plan));
     Analysis { incremental: reason.is_none(), reason, operators }
 }
 
@@ -56,7 +59,6 @@ pub(crate) fn operator_name(plan: &LogicalPlan) -> String {
 pub(crate) fn refusal(plan: &LogicalPlan) -> Reason {
     let name = operator_name(plan);
     match plan {
-        LogicalPlan::Join(join) => refusal_of_join(join, name),
         LogicalPlan::Window(_) => Reason::WindowNotIncremental(name),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) | LogicalPlan::TableScan(_) => Reason::LimitNotIncremental(name),
         LogicalPlan::Distinct(_) => Reason::DistinctNotIncremental(name),
@@ -66,62 +68,28 @@ pub(crate) fn refusal(plan: &LogicalPlan) -> Reason {
     }
 }
 
-fn refusal_of_join(join: &Join, name: String) -> Reason {
-    let decorrelated = |input: &LogicalPlan| match input {
-        LogicalPlan::SubqueryAlias(alias) => {
-            let alias = alias.alias.table();
-            alias.starts_with("__scalar_sq") || alias.starts_with("__correlated_sq")
-        }
-        _ => false,
-    };
-    match join.join_type {
-        JoinType::Left | JoinType::Right | JoinType::Full => {
-            if decorrelated(&join.left) || decorrelated(&join.right) {
-                Reason::SubqueryNotIncremental(name)
-            } else {
-                Reason::OuterJoinNotIncremental(name)
-            }
-        }
-        // INTERSECT and EXCEPT are planned as semi and anti joins in which NULL equals NULL.
-        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftAnti | JoinType::RightAnti
-            if join.null_equality == NullEquality::NullEqualsNull =>
-        {
-            Reason::SetOperationNotIncremental(name)
-        }
-        JoinType::LeftSemi
-        | JoinType::RightSemi
-        | JoinType::LeftAnti
-        | JoinType::RightAnti
-        | JoinType::LeftMark
-        | JoinType::RightMark => Reason::SubqueryNotIncremental(name),
-        JoinType::Inner => Reason::OperatorNotIncremental(name),
-    }
-}
-
 /// Where an operator stands, as far as it decides whether a rule covers it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// At the top: only projections and conditions above.
     Top,
-    /// Below a grouped aggregate, whose keys are these here.
-    Grouped(Vec<Key>),
-    /// Below an operator that takes changes and not groups.
+    /// Below any other operator.
     Inside,
 }
 
-fn list(plan: &LogicalPlan, place: &Place, operators: &mut Vec<OperatorMaintenance>) {
-    let verdict = verdict(plan, place);
-    let (how, reason) = match verdict {
+fn list(plan: &LogicalPlan, place: Place, operators: &mut Vec<OperatorMaintenance>) {
+    let (how, reason) = match verdict(plan, place) {
         Ok(how) => (how, None),
         Err(reason) => ("recompute", Some(reason)),
     };
     operators.push(OperatorMaintenance { operator: operator_name(plan), how: how.to_owned(), reason });
     let inside = place_below(plan, place);
     for input in plan.inputs() {
-        list(input, &inside, operators);
+        list(input, inside, operators);
     }
 }
 
-fn verdict(plan: &LogicalPlan, place: &Place) -> Result<&'static str, Reason> {
+fn verdict(plan: &LogicalPlan, place: Place) -> Result<&'static str, Reason> {
     if let Some(reason) = expressions::refusal(plan) {
         return Err(reason);
     }
@@ -130,52 +98,40 @@ fn verdict(plan: &LogicalPlan, place: &Place) -> Result<&'static str, Reason> {
             if is_table_function(scan) {
                 return Err(Reason::OperatorNotIncremental(operator_name(plan)));
             }
-            let reserved = scan.source.schema().fields().iter().any(|field| field.name() == WEIGHT);
-            if reserved { Err(Reason::UnsupportedExpression(WEIGHT.to_owned())) } else { Ok("linear") }
+            let schema = scan.source.schema();
+            let reserved = [WEIGHT, LEAF_WEIGHT].into_iter().find(|name| schema.field_with_name(name).is_ok());
+            reserved.map_or(Ok("linear"), |name| Err(Reason::UnsupportedExpression(name.to_owned())))
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Union(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Repartition(_)
         | LogicalPlan::EmptyRelation(_)
         | LogicalPlan::Values(_) => Ok("linear"),
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok("linear"),
         LogicalPlan::Join(join) if is_inner(join) => Ok("join_terms"),
-        LogicalPlan::Aggregate(aggregate) => {
-            if aggregate.group_expr.is_empty() {
-                return Err(Reason::AggregateWithoutGroups);
-            }
-            let covered = group_expressions(aggregate).is_some()
-                && match place {
-                    Place::Top => true,
-                    Place::Grouped(keys) => below(plan, keys).is_some(),
-                    Place::Inside => false,
-                };
-            if covered { Ok("affected_groups") } else { Err(refusal(plan)) }
-        }
+        LogicalPlan::Join(join) if outer_joins::kept(join).is_some() => Ok("affected_keys"),
+        // Everything is affected by every change; at the top the target itself is what it is compared with.
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => match place {
+            Place::Top => Err(Reason::AggregateWithoutGroups),
+            Place::Inside => Ok("compared"),
+        },
+        LogicalPlan::Aggregate(aggregate) if group_expressions(aggregate).is_some() => Ok("affected_groups"),
+        LogicalPlan::Window(window) if !partition_keys(window).is_empty() => Ok("affected_partitions"),
         other => Err(refusal(other)),
     }
 }
 
 /// The place of the inputs of an operator.
-fn place_below(plan: &LogicalPlan, place: &Place) -> Place {
-    match (plan, place) {
-        (LogicalPlan::Aggregate(aggregate), Place::Top) => match group_expressions(aggregate) {
-            Some(expressions) => Place::Grouped(
-                expressions.into_iter().enumerate().map(|(number, expression)| Key { expression, number }).collect(),
-            ),
-            None => Place::Inside,
-        },
-        (
-            LogicalPlan::Projection(_)
-            | LogicalPlan::Filter(_)
-            | LogicalPlan::SubqueryAlias(_)
-            | LogicalPlan::Sort(_)
-            | LogicalPlan::Repartition(_),
-            Place::Top,
-        ) => Place::Top,
-        (_, Place::Grouped(keys)) => below(plan, keys).map_or(Place::Inside, |(_, keys)| Place::Grouped(keys)),
+fn place_below(plan: &LogicalPlan, place: Place) -> Place {
+    match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Repartition(_) => place,
         _ => Place::Inside,
     }
 }

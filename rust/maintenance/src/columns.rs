@@ -11,6 +11,12 @@ use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection, Uni
 /// The name of the signed weight of a changed row, an Int64 column.
 pub const WEIGHT: &str = "__weight";
 
+/// The name of the same in the change sets that leaves scan.
+///
+/// It is another one, because DataFusion's optimizer carries the columns of a scan upwards beside their projections,
+/// and a qualified and an unqualified column of one name are ambiguous.
+pub const LEAF_WEIGHT: &str = "__change_weight";
+
 /// The weight column of a plan of changes; it never has a qualifier.
 pub(crate) fn weight() -> Expr {
     named(WEIGHT)
@@ -78,7 +84,8 @@ pub(crate) fn sum_of(mut terms: Vec<LogicalPlan>, schema: &DFSchema) -> Result<L
     project(expressions, union)
 }
 
-fn numbered(term: LogicalPlan) -> Result<Arc<LogicalPlan>, DataFusionError> {
+/// A plan whose columns are named by their positions, so that no two of them share a name.
+pub(crate) fn numbered(term: LogicalPlan) -> Result<Arc<LogicalPlan>, DataFusionError> {
     let columns = all_columns(term.schema());
     let expressions =
         columns.into_iter().enumerate().map(|(position, column)| column.alias(format!("__{position}"))).collect();

@@ -11,7 +11,8 @@ use crate::analyze::{operator_name, refusal};
 use crate::columns::{all_columns, named_unqualified, project, weight};
 use crate::consolidate::consolidate;
 use crate::leaves::{Side, rebased, rebased_scan, shape_of};
-use crate::{InputShape, Reason, joins, linear};
+use crate::steps::Steps;
+use crate::{ChangePlan, InputShape, Reason, aggregates, joins, linear, outer_joins, windows};
 
 /// The change set of one operator.
 pub(crate) struct Changes {
@@ -25,6 +26,7 @@ pub(crate) struct Changes {
 #[derive(Clone, Copy)]
 pub(crate) struct Derivation<'a> {
     pub inputs: &'a BTreeMap<String, InputShape>,
+    pub steps: &'a Steps,
 }
 
 impl Derivation<'_> {
@@ -53,6 +55,10 @@ impl Derivation<'_> {
                 let input = self.changes(&alias.input)?;
                 input.map(|input| linear::alias(alias, input)).transpose().map_err(lifted)
             }
+            LogicalPlan::Unnest(unnest) => {
+                let input = self.changes(&unnest.input)?;
+                input.map(|input| linear::unnest(unnest, input)).transpose().map_err(lifted)
+            }
             LogicalPlan::Union(union) => {
                 let mut inputs = Vec::new();
                 for input in &union.inputs {
@@ -66,8 +72,21 @@ impl Derivation<'_> {
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.changes(&sort.input),
             LogicalPlan::Repartition(repartition) => self.changes(&repartition.input),
             LogicalPlan::Join(join) if joins::is_inner(join) => joins::changes(plan, self),
+            LogicalPlan::Join(join) => match outer_joins::kept(join) {
+                Some(kept) => outer_joins::changes(plan, join, kept, self),
+                None => Err(refusal(plan)),
+            },
+            LogicalPlan::Aggregate(aggregate) => aggregates::changes(plan, aggregate, self),
+            LogicalPlan::Window(window) => windows::changes(plan, window, self),
             other => Err(refusal(other)),
         }
+    }
+
+    /// Changes that are computed once, however often they are used.
+    pub fn once(self, plan: &LogicalPlan, changes: Changes) -> Result<Changes, Reason> {
+        let insert_only = changes.insert_only;
+        let plan = self.steps.once(changes.plan).map_err(|error| cannot_build(plan, &error))?;
+        Ok(Changes { plan, insert_only })
     }
 
     /// The plan over the inputs before or now.
@@ -76,20 +95,23 @@ impl Derivation<'_> {
     }
 }
 
-/// The change set of a view without groups: its columns without qualifiers, and the weight.
-pub(crate) fn view_changes(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<LogicalPlan, Reason> {
-    let changes = Derivation { inputs }.changes(plan)?;
+/// The change set of a view: its columns without qualifiers, and the weight.
+pub(crate) fn view_changes(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
+    let steps = Steps::default();
+    let changes = Derivation { inputs, steps: &steps }.changes(plan)?;
     let build = || {
-        let (input, settled) = match changes {
+        let (input, insert_only) = match changes {
             Some(changes) => (changes.plan, changes.insert_only),
             None => (linear::no_changes(plan)?, true),
         };
         let mut expressions = named_unqualified(all_columns(plan.schema()), plan.schema());
         expressions.push(weight());
         let rows = project(expressions, input)?;
-        if settled { Ok(rows) } else { consolidate(rows) }
+        let changes = if insert_only { rows } else { consolidate(rows)? };
+        Ok((changes, insert_only))
     };
-    build().map_err(|error| cannot_build(plan, &error))
+    let (changes, insert_only) = build().map_err(|error| cannot_build(plan, &error))?;
+    Ok(ChangePlan::Rows { steps: steps.into_plans(), changes, insert_only })
 }
 
 /// The view's columns without qualifiers.

@@ -21,10 +21,12 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Operator, binary_expr};
 
 use crate::Reason;
+use crate::affected_keys::{Nulls, keys_of, keys_over};
 use crate::columns::{all_columns, column_at, named, named_as, project, substitute, sum_of, weight};
 use crate::derivation::{Changes, Derivation, cannot_build};
 use crate::leaves::Side;
 use crate::null_equality::with_plain_keys;
+use crate::restriction::Restriction;
 
 /// Whether a join keeps exactly the matching pairs.
 pub(crate) fn is_inner(join: &Join) -> bool {
@@ -41,14 +43,17 @@ pub(crate) fn changes(plan: &LogicalPlan, derivation: Derivation<'_>) -> Result<
     for (position, change) in changed.into_iter().enumerate() {
         let Some(change) = change else { continue };
         insert_only &= change.insert_only;
+        let asked = tree.inputs.iter().enumerate().any(|(other, input)| other != position && has_state(input));
+        let change = if asked { derivation.once(plan, change)? } else { change };
+        let term = Term { tree: &tree, position, change, derivation };
         let factors = tree
             .inputs
             .iter()
             .enumerate()
             .map(|(other, input)| match other.cmp(&position) {
-                std::cmp::Ordering::Less => derivation.at(input, Side::Now),
-                std::cmp::Ordering::Equal => Ok(change.plan.clone()),
-                std::cmp::Ordering::Greater => derivation.at(input, Side::Before),
+                std::cmp::Ordering::Less => term.factor(other, input, Side::Now),
+                std::cmp::Ordering::Equal => Ok(term.change.plan.clone()),
+                std::cmp::Ordering::Greater => term.factor(other, input, Side::Before),
             })
             .collect::<Result<Vec<_>, _>>()?;
         terms.push(tree.joined(plan, factors, position, Weighted::Yes).map_err(lifted)?);
@@ -57,6 +62,42 @@ pub(crate) fn changes(plan: &LogicalPlan, derivation: Derivation<'_>) -> Result<
         return Ok(None);
     }
     Ok(Some(Changes { plan: sum_of(terms, plan.schema()).map_err(lifted)?, insert_only }))
+}
+
+/// The term of one changed input.
+struct Term<'a> {
+    tree: &'a JoinTree<'a>,
+    position: usize,
+    change: Changes,
+    derivation: Derivation<'a>,
+}
+
+impl Term<'_> {
+    /// Another input at one end of the range: whole if it is only read, else as far as the change's keys ask for it.
+    ///
+    /// A scan is restricted by the join itself, whose dynamic filter reaches it; what has to be computed is not.
+    fn factor(&self, other: usize, input: &LogicalPlan, side: Side) -> Result<LogicalPlan, Reason> {
+        if !has_state(input) {
+            return self.derivation.at(input, side);
+        }
+        let lifted = |error| cannot_build(input, &error);
+        let (here, there) = self.tree.equalities(self.position, other).map_err(lifted)?;
+        if here.is_empty() {
+            return self.derivation.at(input, side);
+        }
+        let keys = keys_of(&self.change, &here, Nulls::Kept).map_err(lifted)?;
+        let keys = self.derivation.steps.once(keys).map_err(lifted)?;
+        Restriction { derivation: self.derivation, keys: &keys, side }.of(input, &keys_over(there))
+    }
+}
+
+/// Whether a plan computes more than its rows one by one.
+fn has_state(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => true,
+        LogicalPlan::Join(join) => !is_inner(join) || has_state(&join.left) || has_state(&join.right),
+        other => other.inputs().into_iter().any(has_state),
+    }
 }
 
 /// Whether the factor that a product starts from carries a weight.
@@ -144,6 +185,28 @@ impl<'a> JoinTree<'a> {
     /// The inputs that an expression over the named columns reads.
     pub fn inputs_of(&self, expression: &Expr) -> BTreeSet<usize> {
         expression.column_refs().into_iter().filter_map(|column| self.input_of.get(&column.name).copied()).collect()
+    }
+
+    /// The two sides of the equalities between two inputs and nothing else, each over its input's own columns.
+    fn equalities(&self, one: usize, other: usize) -> Result<(Vec<Expr>, Vec<Expr>), DataFusionError> {
+        let mut found = (Vec::new(), Vec::new());
+        for condition in &self.conditions {
+            let Condition::Equal { left, right, .. } = condition else { continue };
+            let only = |expression: &Expr, input: usize| {
+                let inputs = self.inputs_of(expression);
+                inputs.len() == 1 && inputs.contains(&input)
+            };
+            let (here, there) = if only(left, one) && only(right, other) {
+                (left, right)
+            } else if only(right, one) && only(left, other) {
+                (right, left)
+            } else {
+                continue;
+            };
+            found.0.push(self.over_input(here, one)?);
+            found.1.push(self.over_input(there, other)?);
+        }
+        Ok(found)
     }
 
     /// Rewrites an expression over the columns of one input, as named here, to that input's own names.

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::analyze::operator_name;
-use crate::columns::{WEIGHT, project};
+use crate::columns::{LEAF_WEIGHT, WEIGHT, project};
 use crate::null_equality::with_plain_keys;
 use crate::{InputShape, Reason};
 
@@ -119,7 +119,7 @@ pub(crate) fn rebased_scan(scan: &TableScan, side: Side) -> Result<LogicalPlan, 
         })
         .collect();
     if side == Side::Changes {
-        expressions.push(Expr::Column(Column::new(Some(relation), WEIGHT)).alias(WEIGHT));
+        expressions.push(Expr::Column(Column::new(Some(relation), LEAF_WEIGHT)).alias(WEIGHT));
     }
     project(expressions, plan)
 }
@@ -127,7 +127,7 @@ pub(crate) fn rebased_scan(scan: &TableScan, side: Side) -> Result<LogicalPlan, 
 /// A source that stands for the change set of a relation until it is bound.
 fn with_weight(schema: &Schema) -> Arc<dyn TableSource> {
     let mut fields = schema.fields().to_vec();
-    fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
+    fields.push(Arc::new(Field::new(LEAF_WEIGHT, DataType::Int64, false)));
     Arc::new(LogicalTableSource::new(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))))
 }
 

@@ -11,11 +11,13 @@
 //! (consolidation keeps the two zeros apart all the same, so that no change between them is lost).
 //!
 //! Nothing here reads or runs anything.  Plans refer to their inputs by scans named `before.<relation>`,
-//! `now.<relation>` and `changes.<relation>`, which the caller binds; an input that did not change occurs as `now` only.
+//! `now.<relation>` and `changes.<relation>` (whose weight is the column [`LEAF_WEIGHT`]), which the caller binds; an
+//! input that did not change occurs as `now` only.
 //! Where no rule holds the answer is a [`Reason`], and the caller recomputes: never a guess.
 //!
 //! One concept has one file.  A new operator needs a rule in `derivation.rs`, a verdict in `analyze.rs` and a file.
 
+mod affected_keys;
 mod aggregates;
 mod analyze;
 mod columns;
@@ -26,8 +28,12 @@ mod joins;
 mod leaves;
 mod linear;
 mod null_equality;
+mod outer_joins;
 mod reasons;
 mod restriction;
+mod scalar_subqueries;
+mod steps;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -38,10 +44,11 @@ use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 
 pub use analyze::{Analysis, OperatorMaintenance, analyze};
-pub use columns::WEIGHT;
+pub use columns::{LEAF_WEIGHT, WEIGHT};
 pub use consolidate::consolidate;
 pub use leaves::{Side, over};
 pub use reasons::Reason;
+pub use steps::STEPS;
 
 /// What is known of the change of one input over the range, from metadata alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,17 +64,22 @@ pub struct InputShape {
 pub enum ChangePlan {
     /// The change set of the view.
     Rows {
+        /// Plans that run first, in this order; later ones and `changes` scan their rows as [`STEPS`]`.<number>`.
+        steps: Vec<LogicalPlan>,
         /// The view's columns, unqualified and in order, then [`WEIGHT`] (Int64, never 0).
         ///
-        /// Equal rows are merged into one, except when all changed inputs are insert-only: then weights are positive
-        /// and a row may occur several times.
+        /// Equal rows are merged into one, except where all changes are inserts: then a row may occur several times.
         changes: LogicalPlan,
+        /// Whether all weights are positive.
+        insert_only: bool,
     },
     /// The groups that may have changed, and what they hold now.
     ///
     /// The view's new content is its old content without the rows whose key columns are in `keys` (compared
     /// null-safe), plus `new_rows`.
     Groups {
+        /// As for rows; `keys` may scan them.
+        steps: Vec<LogicalPlan>,
         /// The distinct keys of the affected groups, one column for each group key, named as in the view's output.
         keys: LogicalPlan,
         /// The positions of the keys among the view's output columns, in the order of the columns of `keys`.
@@ -83,12 +95,18 @@ pub enum ChangePlan {
 ///
 /// Errors: the reason why the view has to be recomputed, the same as [`analyze`] gives.
 pub fn change_plan(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
-    if let Some(reason) = analyze(plan).reason {
-        return Err(reason);
-    }
-    match aggregates::grouped(plan)? {
+    let plan = &maintained(plan)?;
+    match aggregates::grouped(plan) {
         Some(grouped) => grouped.change_plan(plan, inputs),
-        None => derivation::view_changes(plan, inputs).map(|changes| ChangePlan::Rows { changes }),
+        None => derivation::view_changes(plan, inputs),
+    }
+}
+
+/// The plan in the form that rules are written for; the reason why none would hold otherwise.
+fn maintained(plan: &LogicalPlan) -> Result<LogicalPlan, Reason> {
+    match analyze(plan).reason {
+        Some(reason) => Err(reason),
+        None => scalar_subqueries::joined(plan),
     }
 }
 
@@ -103,10 +121,8 @@ pub fn group_rows(
     inputs: &BTreeMap<String, InputShape>,
     keys: &LogicalPlan,
 ) -> Result<LogicalPlan, Reason> {
-    if let Some(reason) = analyze(plan).reason {
-        return Err(reason);
-    }
-    match aggregates::grouped(plan)? {
+    let plan = &maintained(plan)?;
+    match aggregates::grouped(plan) {
         Some(_) => aggregates::new_rows(plan, inputs, keys),
         None => Err(Reason::OperatorNotIncremental(analyze::operator_name(plan))),
     }

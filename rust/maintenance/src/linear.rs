@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, Union, lit};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, Union, Unnest, lit};
 
 use crate::columns::{WEIGHT, all_columns, named_as, project, sum_of, weight, without_rows};
 use crate::derivation::Changes;
@@ -23,6 +23,13 @@ pub(crate) fn projection(projection: &Projection, input: Changes) -> Result<Chan
 pub(crate) fn filter(filter: &Filter, input: Changes) -> Result<Changes, DataFusionError> {
     let plan = LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?);
     Ok(Changes { plan, insert_only: input.insert_only })
+}
+
+/// The elements of the changed rows; each has the weight of its row.
+pub(crate) fn unnest(unnest: &Unnest, input: Changes) -> Result<Changes, DataFusionError> {
+    let insert_only = input.insert_only;
+    let elements = Unnest::try_new(Arc::new(input.plan), unnest.exec_columns.clone(), unnest.options.clone())?;
+    weighted(all_columns(&unnest.schema), Changes { plan: LogicalPlan::Unnest(elements), insert_only })
 }
 
 /// The changes under the alias; a projection and not an alias, so that the weight stays unqualified.

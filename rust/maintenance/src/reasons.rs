@@ -117,25 +117,13 @@ reasons! {
     OperatorNotIncremental(detail) = "operator_not_incremental",
         "there is no change rule for the operator `{detail}`",
         "split the view in two at this operator, so that the part below it stays incremental";
-    /// A grouped view that hides a group key.
-    GroupKeysNotInOutput(detail) = "group_keys_not_in_output",
-        "the group key `{detail}` is not a plain column of the view",
-        "add the group keys to the select list";
     /// An aggregate over the whole input.
     AggregateWithoutGroups = "aggregate_without_groups",
         "an aggregate without GROUP BY has one group, which every change affects", "group by a column";
-    /// A left, right or full join.
-    OuterJoinNotIncremental(detail) = "outer_join_not_incremental",
-        "there is no change rule for the outer join `{detail}`",
-        "use an inner join, or make the joined side a view of its own";
-    /// INTERSECT or EXCEPT.
-    SetOperationNotIncremental(detail) = "set_operation_not_incremental",
-        "there is no change rule for the set operation `{detail}`",
-        "use GROUP BY with counts, or UNION ALL";
     /// A window function.
     WindowNotIncremental(detail) = "window_not_incremental",
         "there is no change rule for the window functions `{detail}`",
-        "compute the windows in a view of their own over a grouped or filtered view";
+        "partition all window functions by a common column";
     /// LIMIT, OFFSET or a top-k.
     LimitNotIncremental(detail) = "limit_not_incremental", "there is no change rule for the limit `{detail}`",
         "drop the limit and apply it when reading the view";
@@ -158,6 +146,10 @@ reasons! {
     /// An expression that the rules cannot carry.
     UnsupportedExpression(detail) = "unsupported_expression", "the expression `{detail}` cannot be maintained",
         "rewrite the expression";
+    /// A float whose last digits depend on the order of rows.
+    FloatOrderDependent = "float_order_dependent",
+        "the last digits of its floats depend on the order of the rows",
+        "set exact_sums = true, and leave approximate and DISTINCT pair functions out";
     /// The target does not hold the rows that the change removes.
     TargetMismatch = "target_mismatch", "the target does not hold the rows that the changes remove",
         "verify the view, and look for another writer";

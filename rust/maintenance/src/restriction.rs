@@ -1,18 +1,18 @@
-//! Restriction: a plan over the inputs now, of which only the rows with given keys are wanted.
+//! Restriction: a plan over the inputs at one end of the range, of which only the rows with given keys are wanted.
 //!
 //! ```text
-//! restricted(plan, keys) = now(plan) ⋉ keys                 keys are compared null-safe
+//! restricted(plan, keys) = now(plan) ⋉ keys  or  before(plan) ⋉ keys        keys are compared null-safe
 //! ```
 //!
 //! The semi-join is moved down as far as it commutes with the operators: through projections, filters, unions, onto the
-//! inputs of inner joins that a key is computed from, and below a grouping by the keys.  There the keys are the hashed
+//! inputs of joins that a key is computed from, and below a grouping or partitioning by the keys.  There the keys are the hashed
 //! side, so their dynamic filter reaches the scan, and everything joined to it is probed from what is left.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, NullEquality};
+use datafusion::common::{Column, DataFusionError, NullEquality};
 use datafusion::logical_expr::{Aggregate, Expr, Join, JoinConstraint, JoinType, LogicalPlan};
 
 use crate::Reason;
@@ -20,6 +20,8 @@ use crate::columns::{all_columns, named, project, substitute};
 use crate::derivation::{Derivation, cannot_build};
 use crate::joins::{JoinTree, Weighted, has_join_on_top};
 use crate::leaves::Side;
+use crate::outer_joins::{self, Kept};
+use crate::windows::partition_keys;
 
 /// One key: an expression over the plan that is restricted, and its column among the keys.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Key {
 pub(crate) struct Restriction<'a> {
     pub derivation: Derivation<'a>,
     pub keys: &'a LogicalPlan,
+    /// Before or now.
+    pub side: Side,
 }
 
 /// The name of a key's column.
@@ -40,13 +44,14 @@ pub(crate) fn key_name(number: usize) -> String {
 }
 
 impl Restriction<'_> {
-    /// The rows of a plan now whose keys are among the wanted ones, with the plan's own columns.
+    /// The rows of a plan whose keys are among the wanted ones, with the plan's own columns.
     pub fn of(&self, plan: &LogicalPlan, keys: &[Key]) -> Result<LogicalPlan, Reason> {
         let lifted = |error| cannot_build(plan, &error);
         if has_join_on_top(plan) {
             return self.of_join(plan, keys);
         }
         match plan {
+            LogicalPlan::Join(join) => self.of_outer_join(plan, join, keys),
             LogicalPlan::Union(union) => {
                 let mut inputs = Vec::with_capacity(union.inputs.len());
                 for input in &union.inputs {
@@ -60,7 +65,7 @@ impl Restriction<'_> {
             }
             _ => match below(plan, keys) {
                 Some((input, below)) => with_input(plan, self.of(input, &below)?).map_err(lifted),
-                None => self.semi_joined(self.derivation.at(plan, Side::Now)?, keys).map_err(lifted),
+                None => self.semi_joined(self.derivation.at(plan, self.side)?, keys).map_err(lifted),
             },
         }
     }
@@ -82,7 +87,7 @@ impl Restriction<'_> {
         for (number, input) in tree.inputs.iter().enumerate() {
             factors.push(match by_input.get(&number) {
                 Some(keys) => self.of(input, keys)?,
-                None => self.derivation.at(input, Side::Now)?,
+                None => self.derivation.at(input, self.side)?,
             });
         }
         let start = (0..tree.inputs.len())
@@ -92,6 +97,46 @@ impl Restriction<'_> {
         let joined = tree.joined(plan, factors, start, Weighted::No).map_err(lifted)?;
         // Each key was met by itself; only the join has whole keys.
         if decided { Ok(joined) } else { self.semi_joined(joined, keys).map_err(lifted) }
+    }
+
+    /// Restricts the side that a join keeps by the keys that come from it, and the other side where join keys say so.
+    fn of_outer_join(&self, plan: &LogicalPlan, join: &Join, keys: &[Key]) -> Result<LogicalPlan, Reason> {
+        let lifted = |error| cannot_build(plan, &error);
+        let (kept, left_is_kept) = match outer_joins::kept(join) {
+            Some(Kept::Left) => (&join.left, true),
+            Some(Kept::Right) => (&join.right, false),
+            Some(Kept::Both) | None => {
+                return self.semi_joined(self.derivation.at(plan, self.side)?, keys).map_err(lifted);
+            }
+        };
+        let of_kept = |expression: &Expr| {
+            let columns = expression.column_refs();
+            !columns.is_empty() && columns.iter().all(|column| kept.schema().has_column(column))
+        };
+        let own: Vec<Key> = keys.iter().filter(|key| of_kept(&key.expression)).cloned().collect();
+        if own.is_empty() {
+            return self.semi_joined(self.derivation.at(plan, self.side)?, keys).map_err(lifted);
+        }
+        // A row that can only meet rows that are not wanted need not be looked into.
+        let across: Vec<Key> = join
+            .on
+            .iter()
+            .map(|(left, right)| if left_is_kept { (left, right) } else { (right, left) })
+            .flat_map(|(here, there)| {
+                let met = own.iter().filter(move |key| key.expression == *here);
+                met.map(|key| Key { expression: there.clone(), number: key.number })
+            })
+            .collect();
+        let looked = if left_is_kept { &join.right } else { &join.left };
+        let looked = if across.is_empty() || join.null_aware {
+            self.derivation.at(looked, self.side)?
+        } else {
+            self.of(looked, &across)?
+        };
+        let restricted = self.of(kept, &own)?;
+        let (left, right) = if left_is_kept { (restricted, looked) } else { (looked, restricted) };
+        let joined = outer_joins::over(join, left, right).map_err(lifted)?;
+        if own.len() == keys.len() { Ok(joined) } else { self.semi_joined(joined, keys).map_err(lifted) }
     }
 
     fn semi_joined(&self, plan: LogicalPlan, keys: &[Key]) -> Result<LogicalPlan, DataFusionError> {
@@ -133,6 +178,18 @@ pub(crate) fn below<'a>(plan: &'a LogicalPlan, keys: &[Key]) -> Option<(&'a Logi
             let by = group_expressions(aggregate)?;
             let keys = rewritten(keys, |key| substitute(key, &aggregate.schema, &by)).ok()?;
             Some((&aggregate.input, keys))
+        }
+        LogicalPlan::Unnest(unnest) => {
+            let whole =
+                |column: &&Column| unnest.input.schema().has_column(column) && !unnest.exec_columns.contains(column);
+            let known = keys.iter().all(|key| key.expression.column_refs().iter().all(whole));
+            known.then(|| (unnest.input.as_ref(), keys.to_vec()))
+        }
+        // A partition is kept or dropped as a whole.
+        LogicalPlan::Window(window) => {
+            let partitions = partition_keys(window);
+            let known = keys.iter().all(|key| partitions.contains(&key.expression));
+            known.then(|| (window.input.as_ref(), keys.to_vec()))
         }
         _ => None,
     }

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Subquery, TableScan, Unnest, Window, WindowFunctionDefinition,
 };
 use datafusion_proto::bytes::Serializeable;
+use functions::exact_rewrite::float_order_dependent;
 
 use super::predicates::predicates_of;
 use super::{
@@ -43,6 +44,21 @@ pub fn extract(plan: &LogicalPlan) -> Lineage {
         required_functions: Vec::new(),
         required_rewrite_tags: Vec::new(),
     }
+}
+
+/// Every function that a plan calls, in its queries inside expressions too, whether or not it is optimized.
+pub fn functions(plan: &LogicalPlan) -> BTreeSet<FunctionUse> {
+    let mut found = BTreeSet::new();
+    // The visitors do not fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                found.extend(function_of(part));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
 }
 
 /// The predicates of a scan as expressions over unqualified columns.
@@ -283,7 +299,7 @@ impl Walk {
         outputs.resize(width.saturating_sub(aggregate.aggr_expr.len()), Origins::new());
         for expr in &aggregate.aggr_expr {
             let value = self.value("aggregate", expr, schema, &input);
-            outputs.push(merge(&[value], Derivation::Aggregated));
+            outputs.push(merge(&[value], over_rows(expr, schema)));
         }
         outputs
     }
@@ -302,7 +318,7 @@ impl Walk {
                 self.ordered_by.extend(keys.into_keys());
             }
             let value = self.value("window", expr, schema, &input);
-            outputs.push(merge(&[value], Derivation::Aggregated));
+            outputs.push(merge(&[value], over_rows(expr, schema)));
         }
         outputs
     }
@@ -445,6 +461,11 @@ fn unalias(expr: &Expr) -> &Expr {
         Expr::Alias(alias) => unalias(&alias.expr),
         other => other,
     }
+}
+
+/// How an aggregate or a window function derives its value.
+fn over_rows(expr: &Expr, schema: &DFSchema) -> Derivation {
+    if float_order_dependent(expr, schema) { Derivation::OrderDependent } else { Derivation::Aggregated }
 }
 
 fn function_of(expr: &Expr) -> Option<FunctionUse> {

@@ -12,7 +12,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::lake::{History, RELATIONS, Row, schema_of};
-use crate::{Side, WEIGHT};
+use crate::{LEAF_WEIGHT, STEPS, Side};
 
 /// A source that exists for the planner only, and claims to answer every filter exactly.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn context() -> SessionContext {
 /// The plan with its scans bound to tables.
 pub(super) fn bound(plan: &LogicalPlan, tables: &dyn Fn(Option<&str>, &str) -> Arc<MemTable>) -> LogicalPlan {
     plan.clone()
-        .transform_up(|node| match &node {
+        .transform_up_with_subqueries(|node| match &node {
             LogicalPlan::TableScan(scan) => {
                 let table = tables(scan.table_name.schema(), scan.table_name.table());
                 let mut bound = LogicalPlanBuilder::scan(scan.table_name.clone(), provider_as_source(table), None)?;
@@ -107,7 +107,7 @@ pub(super) fn side_of(history: &History, side: Side, relation: &str) -> Arc<MemT
         Side::Now => memory(&schema, &table.now),
         Side::Changes => {
             let mut fields = schema.fields().to_vec();
-            fields.push(Arc::new(Field::new(WEIGHT, DataType::Int64, false)));
+            fields.push(Arc::new(Field::new(LEAF_WEIGHT, DataType::Int64, false)));
             let rows: Vec<Row> = table
                 .changes
                 .iter()
@@ -134,13 +134,37 @@ async fn run_in(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<Row>,
     Ok(rows)
 }
 
-pub(super) async fn run_changes(plan: &LogicalPlan, history: &History) -> Vec<Row> {
-    let plan = bound(plan, &|schema, relation| {
-        let side = Side::ALL.into_iter().find(|side| Some(side.name()) == schema);
-        side_of(history, side.expect("a scan names its side"), relation)
-    });
-    let shown = plan.display_indent().to_string();
-    run(plan).await.unwrap_or_else(|error| panic!("{error}\n{shown}"))
+/// The tables that derived plans scan: the sides of a history, and the rows of steps.
+pub(super) struct Tables<'a> {
+    history: &'a History,
+    steps: Vec<Arc<MemTable>>,
+}
+
+impl<'a> Tables<'a> {
+    pub fn new(history: &'a History) -> Self {
+        Self { history, steps: Vec::new() }
+    }
+
+    /// Runs steps in their order.
+    pub async fn with_steps(mut self, steps: &[LogicalPlan]) -> Self {
+        for step in steps {
+            let rows = self.run(step).await;
+            self.steps.push(memory(step.schema().inner(), &rows));
+        }
+        self
+    }
+
+    pub async fn run(&self, plan: &LogicalPlan) -> Vec<Row> {
+        let plan = bound(plan, &|schema, relation| {
+            if schema == Some(STEPS) {
+                return Arc::clone(&self.steps[relation.parse::<usize>().unwrap()]);
+            }
+            let side = Side::ALL.into_iter().find(|side| Some(side.name()) == schema);
+            side_of(self.history, side.expect("a scan names its side"), relation)
+        });
+        let shown = plan.display_indent().to_string();
+        run(plan).await.unwrap_or_else(|error| panic!("{error}\n{shown}"))
+    }
 }
 
 /// Runs the view's own plan; without the rule that mixes up the meanings of NULL in neighbouring joins.

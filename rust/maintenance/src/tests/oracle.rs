@@ -9,7 +9,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
 use proptest::prelude::*;
 
-use super::binding::{bound, memory, planned, run, run_changes, run_view, scans, side_of};
+use super::binding::{Tables, bound, memory, planned, run, run_view, side_of};
 use super::lake::{History, Row, histories};
 use crate::{ChangePlan, InputShape, Side, WEIGHT, change_plan, group_rows, over};
 
@@ -58,20 +58,27 @@ pub(super) async fn check(sql: &str, history: &History) {
         .unwrap_or_else(|reason| panic!("{sql}\n{}: {reason}\n{}", reason.code(), plan.display_indent()));
     let before = run_view(&plan, history, Side::Before).await;
     let now = run_view(&plan, history, Side::Now).await;
-    let again = run_changes(&over(&plan, Side::Now).unwrap(), history).await;
+    let again = Tables::new(history).run(&over(&plan, Side::Now).unwrap()).await;
     assert_eq!(once(again, true), once(now.clone(), true), "{sql}: the re-based plan differs");
     let case = Case { sql, plan, history, shapes, before, now };
     match derived {
-        ChangePlan::Rows { changes } => case.check_rows(&changes).await,
-        ChangePlan::Groups { keys, key_columns, new_rows } => case.check_groups(&keys, &key_columns, &new_rows).await,
+        ChangePlan::Rows { steps, changes, insert_only } => {
+            let history = Tables::new(history).with_steps(&steps).await;
+            case.check_rows(&changes, &history, insert_only).await;
+        }
+        ChangePlan::Groups { steps, keys, key_columns, new_rows } => {
+            let history = Tables::new(history).with_steps(&steps).await;
+            case.check_groups(&keys, &key_columns, &new_rows, &history).await;
+        }
     }
 }
 
 impl Case<'_> {
-    async fn check_rows(&self, changes: &LogicalPlan) {
+    async fn check_rows(&self, changes: &LogicalPlan, tables: &Tables<'_>, insert_only: bool) {
         let sql = self.sql;
         assert_columns(&self.plan, changes, true);
-        let weighted: Vec<(Vec<String>, i64)> = run_changes(changes, self.history)
+        let weighted: Vec<(Vec<String>, i64)> = tables
+            .run(changes)
             .await
             .into_iter()
             .map(|mut row| match row.pop() {
@@ -80,17 +87,23 @@ impl Case<'_> {
             })
             .collect();
         assert!(weighted.iter().all(|(_, weight)| *weight != 0), "{sql}: a weight is 0");
-        if reads_deletes(changes, self.history) {
+        if insert_only {
+            assert!(weighted.iter().all(|(_, weight)| *weight > 0), "{sql}: a weight below 0 from inserts");
+        } else {
             let distinct: HashSet<_> = weighted.iter().map(|(row, _)| row).collect();
             assert_eq!(distinct.len(), weighted.len(), "{sql}: not consolidated");
-        } else {
-            assert!(weighted.iter().all(|(_, weight)| *weight > 0), "{sql}: a weight below 0 from inserts");
         }
         let applied = bag(self.before.iter().map(|row| (bits(row, false), 1)).chain(weighted));
         assert_eq!(applied, once(self.now.clone(), false), "{}", self.shown(changes));
     }
 
-    async fn check_groups(&self, keys: &LogicalPlan, key_columns: &[usize], new_rows: &LogicalPlan) {
+    async fn check_groups(
+        &self,
+        keys: &LogicalPlan,
+        key_columns: &[usize],
+        new_rows: &LogicalPlan,
+        tables: &Tables<'_>,
+    ) {
         let sql = self.sql;
         assert_columns(&self.plan, new_rows, false);
         let key_schema: SchemaRef = Arc::clone(keys.schema().inner());
@@ -98,14 +111,14 @@ impl Case<'_> {
             let column = self.plan.schema().field(*position);
             assert_eq!((key.name(), key.data_type()), (column.name(), column.data_type()));
         }
-        let affected_rows = run_changes(keys, self.history).await;
+        let affected_rows = tables.run(keys).await;
         let affected: HashSet<_> = affected_rows.iter().map(|key| bits(key, true)).collect();
         assert_eq!(affected.len(), affected_rows.len(), "{sql}: keys are not distinct");
         let key_of = |row: &Row| {
             let key: Row = key_columns.iter().map(|position| row[*position].clone()).collect();
             bits(&key, true)
         };
-        let rows = run_changes(new_rows, self.history).await;
+        let rows = tables.run(new_rows).await;
         assert!(rows.iter().all(|row| affected.contains(&key_of(row))), "{sql}: rows of other groups");
         let kept = self.before.iter().filter(|row| !affected.contains(&key_of(row))).cloned();
         let applied = once(kept.chain(rows.clone()).collect(), true);
@@ -124,11 +137,6 @@ impl Case<'_> {
     fn shown(&self, derived: &LogicalPlan) -> String {
         format!("{}\n{:#?}\n{}", self.sql, self.history, derived.display_indent())
     }
-}
-
-/// Whether a scan of changes in the plan reads an input that is not insert-only.
-fn reads_deletes(plan: &LogicalPlan, history: &History) -> bool {
-    scans(plan, Side::Changes).iter().any(|relation| !history[relation.as_str()].shape.insert_only)
 }
 
 fn assert_columns(view: &LogicalPlan, derived: &LogicalPlan, weighted: bool) {

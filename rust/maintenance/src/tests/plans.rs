@@ -18,14 +18,14 @@ fn inputs(shapes: [InputShape; 3]) -> BTreeMap<String, InputShape> {
 
 async fn rows(sql: &str, shapes: [InputShape; 3]) -> LogicalPlan {
     match change_plan(&planned(sql).await, &inputs(shapes)).unwrap() {
-        ChangePlan::Rows { changes } => changes,
+        ChangePlan::Rows { changes, .. } => changes,
         ChangePlan::Groups { .. } => panic!("{sql} has groups"),
     }
 }
 
 async fn groups(sql: &str, shapes: [InputShape; 3]) -> (LogicalPlan, Vec<usize>, LogicalPlan) {
     match change_plan(&planned(sql).await, &inputs(shapes)).unwrap() {
-        ChangePlan::Groups { keys, key_columns, new_rows } => (keys, key_columns, new_rows),
+        ChangePlan::Groups { keys, key_columns, new_rows, .. } => (keys, key_columns, new_rows),
         ChangePlan::Rows { .. } => panic!("{sql} has no groups"),
     }
 }

@@ -68,7 +68,11 @@ fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
                 choices.of(&["=", "=", "IS NOT DISTINCT FROM"]),
                 integer(choices, &new_integers)
             );
-            let join = match choices.below(6) {
+            let join = match choices.below(10) {
+                6 => format!(" LEFT JOIN {relation} {alias} ON {on}"),
+                7 => format!(" RIGHT JOIN {relation} {alias} ON {on}"),
+                8 => format!(" FULL JOIN {relation} {alias} ON {on}"),
+                9 => format!(" LEFT JOIN {relation} {alias} ON {on} AND {} <= {}", new_integers[0], integers[0]),
                 0 => format!(" CROSS JOIN {relation} {alias}"),
                 1 => format!(" JOIN {relation} {alias} ON {on} AND {} <= {}", new_integers[0], integers[0]),
                 _ => format!(" JOIN {relation} {alias} ON {on}"),
@@ -81,8 +85,57 @@ fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
     if choices.below(2) == 1 {
         text.push_str(" WHERE ");
         text.push_str(&condition(choices, &integers));
+        if choices.below(3) == 0 {
+            text.push_str(" AND ");
+            text.push_str(&sub_query(choices, &integers));
+        }
     }
     (text, integers, others)
+}
+
+/// A condition on another relation, which DataFusion plans as a semi, anti or mark join, or runs first.
+fn sub_query(choices: &mut Choices, integers: &[String]) -> String {
+    let relation = *choices.of(&RELATIONS);
+    let (inner, _) = columns("i", relation);
+    let (outer, value) = (integer(choices, integers), integer(choices, &inner));
+    match choices.below(6) {
+        0 => format!("{outer} IN (SELECT {value} FROM {relation} i)"),
+        1 => format!("{outer} NOT IN (SELECT {value} FROM {relation} i)"),
+        2 => format!("EXISTS (SELECT 1 FROM {relation} i WHERE {value} = {outer})"),
+        3 => format!("NOT EXISTS (SELECT 1 FROM {relation} i WHERE {value} = {outer} AND {} > 1)", inner[0]),
+        4 => format!("({outer} = 2 OR {outer} IN (SELECT {value} FROM {relation} i))"),
+        _ => format!("{outer} >= (SELECT min({value}) FROM {relation} i)"),
+    }
+}
+
+/// Groups joined with rows, or grouped once more.
+fn nested(choices: &mut Choices) -> String {
+    let groups = grouped(choices);
+    let rows = linear(choices);
+    match choices.below(3) {
+        0 => format!("SELECT l.c0, g.n FROM ({rows}) l JOIN ({groups}) g ON g.n = l.c0"),
+        1 => format!("SELECT l.c0, g.n FROM ({rows}) l LEFT JOIN ({groups}) g ON g.n = l.c0"),
+        _ => format!("SELECT n, count(*) AS m FROM ({groups}) g GROUP BY n"),
+    }
+}
+
+/// Window functions whose value does not depend on how ties are ordered.
+fn windowed(choices: &mut Choices) -> String {
+    let inner = match choices.below(3) {
+        0 => grouped(choices).replace(" AS v ", " AS c1 ").replace("AS k0", "AS c0"),
+        _ => linear(choices),
+    };
+    let call = choices.of(&[
+        "rank() OVER (PARTITION BY c0 ORDER BY c1)",
+        "count(c0) OVER (PARTITION BY c0 ORDER BY c1)",
+        "count(c1) OVER (PARTITION BY c0)",
+        "dense_rank() OVER (PARTITION BY c0, c1 ORDER BY c1 DESC)",
+    ]);
+    match choices.below(3) {
+        0 => format!("SELECT * FROM (SELECT c0, c1, {call} AS w FROM ({inner}) q) o WHERE w <= 2"),
+        1 => format!("SELECT w, count(*) AS n FROM (SELECT {call} AS w FROM ({inner}) q) o GROUP BY w"),
+        _ => format!("SELECT c0, c1, {call} AS w FROM ({inner}) q"),
+    }
 }
 
 fn linear(choices: &mut Choices) -> String {
@@ -113,7 +166,9 @@ fn grouped(choices: &mut Choices) -> String {
 }
 
 fn view(choices: &mut Choices) -> String {
-    match choices.below(7) {
+    match choices.below(10) {
+        7 => nested(choices),
+        8 | 9 => windowed(choices),
         0 | 1 => linear(choices),
         2 => format!("{} UNION ALL {}", linear(choices), linear(choices)),
         3 => format!(
@@ -129,7 +184,7 @@ fn view(choices: &mut Choices) -> String {
 fn random_views_equal_their_recomputation() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(choices in vec(any::<u8>(), 60), history in histories())| {
+    proptest!(config, |(choices in vec(any::<u8>(), 90), history in histories())| {
         let sql = view(&mut Choices(choices));
         runtime.block_on(async {
             let analysis = analyze(&planned(&sql).await);

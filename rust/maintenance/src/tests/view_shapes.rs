@@ -27,6 +27,11 @@ shapes! {
     union_all_of_one_table_twice: "SELECT a FROM r WHERE b > 1 UNION ALL SELECT b FROM r";
     union_all_with_constants: "SELECT a, s FROM r UNION ALL SELECT 7, 'seven' UNION ALL SELECT * FROM (VALUES (1, 'p')) v";
 
+    unnest: "SELECT a, unnest([a, b]) AS v FROM r";
+    unnest_without_elements: "SELECT s, unnest(CASE WHEN a > 1 THEN [a, b] END) AS v FROM r";
+    group_over_unnest: "SELECT s, v, count(*) AS n FROM (SELECT s, unnest([a, b]) AS v FROM r) q GROUP BY s, v";
+    window_over_unnest: "SELECT s, v, count(*) OVER (PARTITION BY s) AS n FROM (SELECT s, unnest([a, b]) AS v FROM r) q";
+
     join_two: "SELECT r.a, r.b, t.c FROM r JOIN t ON r.a = t.a";
     join_two_columns: "SELECT r.b, t.c FROM r JOIN t ON r.a = t.a AND r.s = t.s";
     join_with_residual_filter: "SELECT r.a, r.b, t.c FROM r JOIN t ON r.a = t.a AND r.b < t.c";
@@ -73,4 +78,67 @@ shapes! {
     group_over_union: "SELECT k, count(*) AS n, max(s) AS s FROM (SELECT a AS k, s FROM r UNION ALL SELECT c, s FROM t) q GROUP BY k";
     group_by_date_and_decimal: "SELECT d, m, count(*) AS n, avg(m) AS mean FROM u GROUP BY d, m";
     group_by_constant: "SELECT 1 AS one, count(*) AS n FROM r GROUP BY 1";
+
+    left_join: "SELECT r.b, r.s, t.c FROM r LEFT JOIN t ON r.a = t.a";
+    left_join_with_residual_filter: "SELECT r.a, r.b, t.c FROM r LEFT JOIN t ON r.a = t.a AND r.b < t.c";
+    left_join_with_a_condition_on_the_kept_side: "SELECT r.a, r.b, t.c FROM r LEFT JOIN t ON r.a = t.a AND r.b > 1";
+    left_join_null_safe: "SELECT r.b, t.c FROM r LEFT JOIN t ON r.a IS NOT DISTINCT FROM t.a";
+    left_join_on_expressions: "SELECT r.b, t.c FROM r LEFT JOIN t ON r.a + 1 = t.c";
+    left_join_without_equality: "SELECT r.a, t.c FROM r LEFT JOIN t ON r.a < t.c";
+    left_join_of_itself: "SELECT p.a, p.b, q.b AS qb FROM r p LEFT JOIN r q ON p.a = q.b";
+    left_join_filtered_above: "SELECT r.a, t.c FROM r LEFT JOIN t ON r.a = t.a WHERE t.c IS NULL OR r.b > t.c";
+    left_joins_in_a_row: "SELECT r.b, t.c, u.m FROM r LEFT JOIN t ON r.a = t.a LEFT JOIN u ON t.c = u.c";
+    right_join: "SELECT r.b, t.c, t.s FROM r RIGHT JOIN t ON r.a = t.a AND r.s = t.s";
+    full_join: "SELECT r.a, r.b, t.a AS ta, t.c FROM r FULL JOIN t ON r.a = t.a";
+    full_join_with_residual_filter: "SELECT r.a, r.b, t.c FROM r FULL JOIN t ON r.a = t.a AND r.b < t.c";
+    inner_join_over_an_outer_join: "SELECT q.b, u.m FROM (SELECT r.b, t.c FROM r LEFT JOIN t ON r.a = t.a) q JOIN u ON q.c = u.c";
+    outer_join_over_a_union: "SELECT p.k, t.c FROM (SELECT a AS k FROM r UNION ALL SELECT c FROM u) p LEFT JOIN t ON p.k = t.a";
+    union_of_outer_joins: "SELECT r.b, t.s FROM r LEFT JOIN t ON r.a = t.a UNION ALL SELECT t.a, r.s FROM t LEFT JOIN r ON t.c = r.b";
+    group_over_left_join: "SELECT r.a, count(t.c) AS n, sum(r.b) AS b FROM r LEFT JOIN t ON r.a = t.a GROUP BY r.a";
+    group_over_left_join_by_the_other_side: "SELECT t.s, count(*) AS n FROM r LEFT JOIN t ON r.a = t.a GROUP BY t.s";
+    group_over_full_join: "SELECT r.s, t.s AS ts, count(*) AS n FROM r FULL JOIN t ON r.a = t.a GROUP BY r.s, t.s";
+
+    in_sub_query: "SELECT a, b FROM r WHERE a IN (SELECT a FROM t WHERE c > 0)";
+    not_in_sub_query: "SELECT a, b FROM r WHERE a NOT IN (SELECT a FROM t)";
+    not_in_sub_query_without_null: "SELECT a, b FROM r WHERE a NOT IN (SELECT a FROM t WHERE a IS NOT NULL)";
+    exists: "SELECT a, b FROM r WHERE EXISTS (SELECT 1 FROM t WHERE t.a = r.a AND t.c >= r.b)";
+    not_exists: "SELECT a, s FROM r WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.a = r.a)";
+    exists_or_a_condition: "SELECT a, b FROM r WHERE b > 2 OR EXISTS (SELECT 1 FROM t WHERE t.a = r.a)";
+    in_or_in: "SELECT a, b FROM r WHERE a IN (SELECT a FROM t) OR b IN (SELECT c FROM u)";
+    exists_anything: "SELECT a FROM r WHERE EXISTS (SELECT 1 FROM t WHERE c > 1)";
+    semi_join: "SELECT r.a, r.b FROM r LEFT SEMI JOIN t ON r.a = t.a";
+    anti_join: "SELECT t.a, t.c FROM r RIGHT ANTI JOIN t ON r.a = t.a AND r.b > t.c";
+    scalar_sub_query: "SELECT a, b FROM r WHERE b > (SELECT min(c) FROM t)";
+    scalar_sub_query_in_the_list: "SELECT a, b - (SELECT max(c) FROM t) AS d FROM r";
+    two_scalar_sub_queries: "SELECT a FROM r WHERE b BETWEEN (SELECT min(c) FROM t) AND (SELECT max(c) FROM u)";
+    scalar_sub_query_in_a_having: "SELECT a, sum(b) AS b FROM r GROUP BY a HAVING sum(b) > (SELECT max(c) FROM t)";
+    correlated_scalar_sub_query: "SELECT a, b, (SELECT max(c) FROM t WHERE t.a = r.a) AS c FROM r";
+    correlated_count: "SELECT a, b, (SELECT count(*) FROM t WHERE t.a = r.a) AS n FROM r";
+    correlated_scalar_sub_query_in_a_filter: "SELECT a, b FROM r WHERE b > (SELECT avg(c) FROM t WHERE t.a = r.a)";
+    intersect: "SELECT a, s FROM r INTERSECT SELECT a, s FROM t";
+    except: "SELECT a, s FROM r EXCEPT SELECT c, s FROM t";
+
+    aggregate_below_a_join: "SELECT r.a, r.b, q.n FROM r JOIN (SELECT a, count(*) AS n FROM t GROUP BY a) q ON r.a = q.a";
+    aggregate_below_a_left_join: "SELECT r.a, r.b, q.n FROM r LEFT JOIN (SELECT a, count(*) AS n FROM t GROUP BY a) q ON r.a = q.a";
+    two_aggregates_joined: "SELECT p.a, p.b, q.n FROM (SELECT a, sum(b) AS b FROM r GROUP BY a) p JOIN (SELECT a, count(*) AS n FROM t GROUP BY a) q ON p.a = q.a";
+    aggregate_of_its_own_join: "SELECT r.a, r.b FROM r JOIN (SELECT a, max(b) AS b FROM r GROUP BY a) q ON r.a = q.a AND r.b = q.b";
+    hidden_group_key: "SELECT count(*) AS n FROM r GROUP BY a";
+    changed_group_key: "SELECT a + 1 AS a, count(*) AS n FROM r GROUP BY a";
+    groups_of_counts: "SELECT n, count(*) AS m FROM (SELECT a, count(*) AS n FROM r GROUP BY a) q GROUP BY n";
+    groups_of_groups_of_groups: "SELECT m, count(*) AS k FROM (SELECT n, count(*) AS m FROM (SELECT a, count(*) AS n FROM r GROUP BY a) q GROUP BY n) o GROUP BY m";
+    union_of_groups: "SELECT a, count(*) AS n FROM r GROUP BY a UNION ALL SELECT a, c FROM t";
+    distinct_below_a_join: "SELECT r.b, q.s FROM r JOIN (SELECT DISTINCT a, s FROM t) q ON r.a = q.a";
+    share_of_the_total: "SELECT a, b, total FROM r CROSS JOIN (SELECT sum(c) AS total FROM t) q";
+
+    window_rank: "SELECT a, b, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r";
+    window_sum_over_partitions: "SELECT a, b, sum(b) OVER (PARTITION BY a) AS total, count(*) OVER (PARTITION BY a, s) AS n FROM r";
+    window_running_sum: "SELECT s, b, sum(b) OVER (PARTITION BY s ORDER BY b) AS total FROM r";
+    window_by_an_expression: "SELECT a, b, dense_rank() OVER (PARTITION BY a % 2 ORDER BY b DESC) AS n FROM r";
+    window_hiding_its_key: "SELECT b, max(b) OVER (PARTITION BY a) AS most FROM r";
+    best_of_each_group: "SELECT a, b FROM (SELECT a, b, rank() OVER (PARTITION BY a ORDER BY b DESC) AS n FROM r) q WHERE n <= 2";
+    qualify: "SELECT s, b FROM r QUALIFY rank() OVER (PARTITION BY s ORDER BY b) = 1";
+    window_over_a_join: "SELECT r.a, t.c, rank() OVER (PARTITION BY r.a ORDER BY t.c) AS n FROM r JOIN t ON r.a = t.a";
+    window_over_groups: "SELECT a, s, n, sum(n) OVER (PARTITION BY a) AS total FROM (SELECT a, s, count(*) AS n FROM r GROUP BY a, s) q";
+    groups_over_a_window: "SELECT a, max(n) AS n FROM (SELECT a, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r) q GROUP BY a";
+    join_over_a_window: "SELECT q.n, t.c FROM (SELECT a, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r) q JOIN t ON q.a = t.a";
 }

@@ -1,0 +1,254 @@
+//! The spans of arguments, in every representation, read row by row and checked.
+//!
+//! A span comes as a struct or, where it is about to be made, as two or three arguments.  Reading checks nothing, so that
+//! a function can first find the rows that are NULL for another reason; [`Spans::check`] refuses what is malformed in
+//! the rows that are left.
+//!
+//! Invariant: in a row that was checked, `0 <= start <= end`, and the unit is one of [`UNITS`].
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StructArray, new_null_array};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, UInt64Type};
+use datafusion::common::{exec_datafusion_err, exec_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::ColumnarValue;
+
+use crate::arguments::{is_integer, place};
+use crate::text_arrays::is_text;
+
+/// What positions count.
+pub(crate) const UNITS: [&str; 3] = ["byte", "utf16", "codepoint"];
+/// A span, for errors.
+pub(crate) const A_SPAN: &str = "a span (a struct with the fields start, end and unit)";
+
+/// The type of spans.
+pub fn span_type() -> DataType {
+    DataType::Struct(span_fields())
+}
+
+fn span_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("start", DataType::Int64, true),
+        Field::new("end", DataType::Int64, true),
+        Field::new("unit", DataType::Utf8, true),
+    ])
+}
+
+/// Whether values of this type are spans: structs with the three fields; NULL too.
+pub(crate) fn is_span(data_type: &DataType) -> bool {
+    let of = |fields: &Fields, name: &str, is: fn(&DataType) -> bool| {
+        fields.find(name).is_some_and(|(_, field)| is(field.data_type()))
+    };
+    match data_type {
+        DataType::Null => true,
+        DataType::Dictionary(_, values) => is_span(values),
+        DataType::Struct(fields) => {
+            of(fields, "start", is_integer) && of(fields, "end", is_integer) && of(fields, "unit", is_text)
+        }
+        _ => false,
+    }
+}
+
+/// The spans of an argument, or of arguments, row by row; one row for all if they are scalars.
+pub(crate) struct Spans<'a> {
+    names: Names<'a>,
+    start: Int64Array,
+    end: Int64Array,
+    unit: StringArray,
+    nulls: Option<NullBuffer>,
+    /// One span for all rows.
+    pub(crate) constant: bool,
+    /// One unit for all rows.
+    pub(crate) one_unit: bool,
+}
+
+/// How errors speak of the parts of a span: as arguments of a function, or as fields of one argument.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    function: &'a str,
+    argument: Option<&'a str>,
+}
+
+impl Names<'_> {
+    fn part(&self, part: &str) -> String {
+        if let Some(argument) = self.argument {
+            return format!("{}: the {part} of argument \"{argument}\"", self.function);
+        }
+        let argument = if part == "unit" { "col_unit" } else { part };
+        format!("{}: argument \"{argument}\"", self.function)
+    }
+}
+
+impl<'a> Spans<'a> {
+    /// The spans of two or three arguments.
+    pub(crate) fn of_arguments(
+        function: &'a str,
+        start: &ColumnarValue,
+        end: &ColumnarValue,
+        unit: Option<&ColumnarValue>,
+        rows: usize,
+    ) -> Result<Self> {
+        let names = Names { function, argument: None };
+        let is_scalar = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
+        let one_unit = unit.is_none_or(is_scalar);
+        let constant = is_scalar(start) && is_scalar(end) && one_unit;
+        let rows = if constant { 1 } else { rows };
+        let unit = match unit {
+            None => StringArray::from(vec![UNITS[0]]),
+            Some(unit) => strings(&unit.to_array(if one_unit { 1 } else { rows })?)?,
+        };
+        let (start, end) = (positions(&start.to_array(rows)?)?, positions(&end.to_array(rows)?)?);
+        let of_unit = match unit.nulls() {
+            Some(_) if one_unit => unit.is_null(0).then(|| NullBuffer::new_null(rows)),
+            nulls => nulls.cloned(),
+        };
+        let nulls = NullBuffer::union(NullBuffer::union(start.nulls(), end.nulls()).as_ref(), of_unit.as_ref());
+        Ok(Self { names, start, end, unit, nulls, constant, one_unit })
+    }
+
+    /// The spans of one argument.
+    pub(crate) fn of_structs(function: &'a str, argument: &'a str, value: &ColumnarValue) -> Result<Self> {
+        let names = Names { function, argument: Some(argument) };
+        let (array, constant) = match value {
+            ColumnarValue::Array(array) => (Arc::clone(array), false),
+            ColumnarValue::Scalar(value) => (value.to_array()?, true),
+        };
+        let array = match array.data_type() {
+            DataType::Dictionary(_, values) => cast(&array, values)?,
+            DataType::Null => new_null_array(&span_type(), array.len()),
+            _ => array,
+        };
+        let Some(spans) = array.as_struct_opt() else {
+            return exec_err!("{function}: argument \"{argument}\" is {A_SPAN}, not {}", array.data_type());
+        };
+        let field = |name: &str| {
+            spans.column_by_name(name).ok_or_else(|| {
+                exec_datafusion_err!("{function}: argument \"{argument}\" is {A_SPAN}, without a field {name}")
+            })
+        };
+        let (start, end, unit) = (positions(field("start")?)?, positions(field("end")?)?, strings(field("unit")?)?);
+        let nulls = [start.nulls(), end.nulls(), unit.nulls()]
+            .into_iter()
+            .fold(spans.nulls().cloned(), |nulls, field| NullBuffer::union(nulls.as_ref(), field));
+        Ok(Self { names, start, end, unit, nulls, constant, one_unit: constant })
+    }
+
+    pub(crate) fn at(&self, row: usize) -> (i64, i64) {
+        let row = if self.constant { 0 } else { row };
+        (self.start.value(row), self.end.value(row))
+    }
+
+    pub(crate) fn unit(&self, row: usize) -> &str {
+        self.unit.value(if self.one_unit { 0 } else { row })
+    }
+
+    /// The NULLs of so many rows.
+    pub(crate) fn nulls(&self, rows: usize) -> Option<NullBuffer> {
+        match &self.nulls {
+            Some(nulls) if self.constant => nulls.is_null(0).then(|| NullBuffer::new_null(rows)),
+            nulls => nulls.clone(),
+        }
+    }
+
+    /// Refuses a malformed span in a row that is not NULL.
+    pub(crate) fn check(&self, rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
+        self.check_positions(rows, nulls)?;
+        self.check_units(rows, nulls)
+    }
+
+    /// The part of [`Self::check`] about positions.
+    pub(crate) fn check_positions(&self, rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
+        let is_malformed = |start: i64, end: i64| start < 0 || start > end;
+        // Rows that are NULL may hold anything, so they are told apart only if something is wrong.
+        let spans = self.start.values().iter().zip(self.end.values());
+        if !spans.fold(false, |any, (start, end)| any | is_malformed(*start, *end)) {
+            return Ok(());
+        }
+        let is_wrong = |row: &usize| {
+            let (start, end) = self.at(*row);
+            is_used(nulls, *row) && is_malformed(start, end)
+        };
+        (0..rows).find(is_wrong).map_or(Ok(()), |row| self.malformed(row))
+    }
+
+    /// The part of [`Self::check`] about units.
+    pub(crate) fn check_units(&self, rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
+        let is_unknown = |row: &usize| !UNITS.contains(&self.unit(*row));
+        let unknown = if self.one_unit {
+            (0..rows).find(|row| is_used(nulls, *row)).filter(is_unknown)
+        } else {
+            (0..rows).find(|row| is_used(nulls, *row) && is_unknown(row))
+        };
+        match unknown {
+            None => Ok(()),
+            Some(row) => exec_err!(
+                "{} is \"{}\"{}; the units are {}",
+                self.names.part("unit"),
+                self.unit(row),
+                place(row, self.one_unit),
+                UNITS.join(", ")
+            ),
+        }
+    }
+
+    fn malformed<T>(&self, row: usize) -> Result<T> {
+        let (start, end) = self.at(row);
+        let place = place(row, self.constant);
+        match (start, end) {
+            (TOO_LARGE, _) => exec_err!("{} is beyond Int64{place}; positions are Int64", self.names.part("start")),
+            (_, TOO_LARGE) => exec_err!("{} is beyond Int64{place}; positions are Int64", self.names.part("end")),
+            (..0, _) => exec_err!("{} is {start}{place}; positions count from 0", self.names.part("start")),
+            (_, ..0) => exec_err!("{} is {end}{place}; positions count from 0", self.names.part("end")),
+            _ => exec_err!(
+                "{} is {end}{place}, before the start {start}; a span ends at its start or behind it",
+                self.names.part("end")
+            ),
+        }
+    }
+
+    pub(crate) fn into_structs(self, rows: usize) -> Result<ArrayRef> {
+        let nulls = self.nulls(rows);
+        self.check(rows, nulls.as_ref())?;
+        let unit = if self.one_unit {
+            let unit = if self.unit.is_null(0) { "" } else { self.unit.value(0) };
+            let offsets = OffsetBuffer::from_repeated_length(unit.len(), rows);
+            StringArray::try_new(offsets, Buffer::from_vec(unit.as_bytes().repeat(rows)), nulls.clone())?
+        } else {
+            StringArray::try_new(self.unit.offsets().clone(), self.unit.values().clone(), nulls.clone())?
+        };
+        let (start, end) = (self.start.values().clone(), self.end.values().clone());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::try_new(start, nulls.clone())?),
+            Arc::new(Int64Array::try_new(end, nulls.clone())?),
+            Arc::new(unit),
+        ];
+        Ok(Arc::new(StructArray::try_new(span_fields(), columns, nulls)?))
+    }
+}
+
+fn is_used(nulls: Option<&NullBuffer>, row: usize) -> bool {
+    nulls.is_none_or(|nulls| nulls.is_valid(row))
+}
+
+/// Stands for a position that Int64 does not hold; it is malformed like all below 0.
+const TOO_LARGE: i64 = i64::MIN;
+
+/// Integers of any representation as Int64.
+pub(crate) fn positions(array: &ArrayRef) -> Result<Int64Array> {
+    let array = match array.data_type() {
+        DataType::Dictionary(_, values) => cast(array, values)?,
+        _ => Arc::clone(array),
+    };
+    if let Some(large) = array.as_primitive_opt::<UInt64Type>() {
+        return Ok(large.unary(|value| i64::try_from(value).unwrap_or(TOO_LARGE)));
+    }
+    Ok(cast(&array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+}
+
+/// Strings of any representation as Utf8.
+fn strings(array: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(array, &DataType::Utf8)?.as_string().clone())
+}
