@@ -103,12 +103,13 @@ def validate_required_udfs(snapshot: Snapshot, *, required: Iterable[str]) -> No
 
 
 def _taken(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> list[str]:
+    """Name what is in the way; a name that is only another name of a built-in function is taken over, as natively."""
     registered = _registered(ctx)
     return [
         f'the name "{name}" is taken by a function of kind {kind}'
         for name in sorted(_all_names(snapshot))
         for kind, names in registered.items()
-        if name in names
+        if name in names and _name_of(ctx, kind, name) == name
     ]
 
 
