@@ -97,7 +97,7 @@ async fn names_and_columns_stay_what_they_were() {
     let context = context(&ROWS, 1);
     let state = context.state();
     for sql in [
-        "SELECT k, row_number() OVER (PARTITION BY k ORDER BY o), rank() OVER (PARTITION BY k ORDER BY o) FROM r",
+        "SELECT k, s, row_number() OVER (PARTITION BY k ORDER BY o), rank() OVER (PARTITION BY k ORDER BY o) FROM r",
         "SELECT k, array_agg(s ORDER BY o), count(*) FROM r GROUP BY k",
     ] {
         let plan = state.optimize(&state.create_logical_plan(sql).await.unwrap()).unwrap();

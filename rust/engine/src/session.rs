@@ -466,7 +466,7 @@ mod tests {
         let foreign = SessionStateBuilder::new().with_default_features().build();
         let error = session.require_platform(&foreign).unwrap_err();
         assert_eq!(error.code(), "platform_missing");
-        assert!(error.message().contains("cdf_"), "{error}");
+        assert!(error.message().contains("is missing"), "{error}");
     }
 
     #[test]

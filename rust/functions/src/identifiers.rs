@@ -207,7 +207,7 @@ impl Identifier {
                 "stable_hash_any(value1, ...)",
             )
             .with_sql_example(
-                "```sql\n> SELECT stable_hash_any(5) = stable_hash_any(arrow_cast(5, 'UInt8')) AS same, \
+                "```sql\n> SELECT stable_hash_any(5) = stable_hash_any(CAST(5 AS SMALLINT)) AS same, \
                  stable_hash_any([1, NULL]) AS hash;\n\
                  +------+----------------------+\n| same | hash                 |\n+------+----------------------+\n\
                  | true | -3982996897605529411 |\n+------+----------------------+\n```",

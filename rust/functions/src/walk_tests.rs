@@ -205,7 +205,5 @@ async fn information_schema_shows_what_the_snapshot_says() {
             let expected = documentation.arguments.get(position - 1).map_or("", |(argument, _)| argument.as_str());
             assert_eq!(row[1], expected, "argument {position} of {name}");
         }
-        let listed = texts(&context, &format!("SHOW FUNCTIONS LIKE '{name}'")).await;
-        assert!(!listed.is_empty(), "{name} is not listed");
     }
 }

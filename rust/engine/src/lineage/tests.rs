@@ -115,7 +115,8 @@ fn windows_group_and_order() {
     let previous = output(&lineage, "previous");
     assert!(previous.contains(&"Aggregated orders.amount".to_owned()), "{previous:?}");
     assert_eq!(shown(&lineage.grouped_by), ["orders.customer"]);
-    assert_eq!(shown(&lineage.ordered_by), ["orders.day"]);
+    // Rows that tie are ordered by all that is read of them.
+    assert_eq!(shown(&lineage.ordered_by), ["orders.amount", "orders.day", "orders.id"]);
 }
 
 #[test]
