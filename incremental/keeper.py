@@ -428,6 +428,7 @@ class Keeper:
             lags_ms=self.effective_lags(),
             properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
             durable_after_commits=self._durable_after_commits,
+            timed_choice=self.project.engine.timed_choice,
             targets=newest_targets(self._runtime, (compiled[name].view for name in views), self._shelf, clock_ms),
         )
 

@@ -78,6 +78,7 @@ class CycleFacts:
     lags_ms: Mapping[ViewName, int] = field(default_factory=dict)
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     durable_after_commits: int = DURABLE_AFTER_COMMITS
+    timed_choice: bool = True
     targets: Mapping[ViewName, int] = field(default_factory=dict)
 
 
@@ -222,7 +223,8 @@ class Planner:
         if _touches_nothing(plan, self._question):
             message = "No file can hold rows that the predicate and the view's filters let through."
             return replace(draft, action=Action.SKIP, reason=ReasonCode.FILTERED_OUT, message=message, plan=plan)
-        choice = choose(plan, spec.target.bytes or 0, memory.experience, spec.view.refresh)
+        experience = memory.experience if self._facts.timed_choice else memory.experience.without_times()
+        choice = choose(plan, spec.target.bytes or 0, experience, spec.view.refresh)
         if isinstance(choice, Forbidden):
             return _forbidden(replace(draft, plan=plan), choice)
         draft = replace(draft, choice=choice)

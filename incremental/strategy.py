@@ -185,6 +185,11 @@ class Experience:
     in_a_row: int = 0
     in_a_row_ms: float = 0.0
 
+    def without_times(self) -> Experience:
+        """What it says of bytes alone, which is the same on every machine."""
+        estimates = tuple(replace(one, took_ms=0.0) for one in self.estimates)
+        return replace(self, estimates=estimates, in_a_row_ms=0.0)
+
     def after(self, estimate: Estimate) -> Experience:
         """With one more refresh."""
         same = [one for one in self.estimates if one.strategy == estimate.strategy]

@@ -33,13 +33,17 @@ POLL_MS_MIN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """The limits of the native session; `spill` is an absolute path, `settings` are DataFusion's."""
+    """The limits of the native session; `spill` is an absolute path, `settings` are DataFusion's.
+
+    `timed_choice` is whether the choice between the paths of a refresh learns from how long they took.
+    """
 
     memory_bytes: int
     spill: Path
     target_partitions: int
     durable: bool
     concurrency: int
+    timed_choice: bool
     settings: Mapping[str, str]
 
 
@@ -272,6 +276,7 @@ def _engine(section: Section, root: Path) -> EngineSettings:
         target_partitions=section.take("target_partitions", toml.number_of_tasks, 2),
         durable=section.take("durable", toml.boolean, True),
         concurrency=section.take("concurrency", toml.number_of_tasks, 1),
+        timed_choice=section.take("timed_choice", toml.boolean, True),
         settings=section.take("settings", toml.text_map, {}),
     )
     section.finish()

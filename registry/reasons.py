@@ -100,10 +100,16 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.INPUT_MISSING: ("an input does not exist", "create the input's table, or correct its uri in deltakeep.toml"),
     _R.OPERATOR_NOT_INCREMENTAL: ("an operator of the plan has no incremental form", "run explain to see which one"),
     _R.AGGREGATE_WITHOUT_GROUPS: ("the view aggregates without grouping", "group by a column, for example the day"),
-    _R.WINDOW_NOT_INCREMENTAL: ("the view's window functions have no partition in common", "partition all of them by one column"),
+    _R.WINDOW_NOT_INCREMENTAL: (
+        "the view's window functions have no partition in common",
+        "partition all of them by one column",
+    ),
     _R.LIMIT_NOT_INCREMENTAL: ("the view has a LIMIT", "put the LIMIT in a later view"),
     _R.DISTINCT_NOT_INCREMENTAL: ("the view has a DISTINCT", "use GROUP BY over the returned columns"),
-    _R.SUBQUERY_NOT_INCREMENTAL: ("the view has a subquery that may give several rows", "aggregate it, or write it as a join"),
+    _R.SUBQUERY_NOT_INCREMENTAL: (
+        "the view has a subquery that may give several rows",
+        "aggregate it, or write it as a join",
+    ),
     _R.RECURSION_NOT_INCREMENTAL: ("the view is recursive", ""),
     _R.VOLATILE_FUNCTION: (
         "the view calls a function that gives other results each time",

@@ -2,8 +2,8 @@
 
 Independent of what it judges: contents are read by the PyPI `deltalake`, queries are run by the PyPI `datafusion`, and
 rows are counted here, with NULL equal to NULL, NaN equal to NaN, and minus zero equal to zero, as SQL groups them.
-DataFusion 55 plans `EXCEPT ALL` and `INTERSECT ALL` as anti and semi joins, which cannot see a doubled row: they are not
-used to compare, and DuckDB answers queries that have them.
+DataFusion 55 plans `EXCEPT ALL` and `INTERSECT ALL` as anti and semi joins, which cannot see a doubled row: they are
+not used to compare, and DuckDB answers queries that have them.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Workspace:
         self.root.mkdir(parents=True, exist_ok=True)
         lines = ['[project]\nname = "test"\nstore = "state"\ntargets = "views_out"']
         lines += [f'[datasets.{name}]\nuri = "lake/{name}"' for name in self.datasets]
-        lines.append("[engine]\ndurable = false\ntarget_partitions = 2")
+        lines.append("[engine]\ndurable = false\ntarget_partitions = 2\ntimed_choice = false")
         (self.root / "deltakeep.toml").write_text("\n\n".join([*lines, self.settings]) + "\n")
 
     def open(self) -> Keeper:

@@ -80,6 +80,7 @@ def open_keeper(workspace: Workspace, opened: list[Keeper], partitions: int = 2)
 
 def test_recomputes_with_other_partitions_and_batches_are_the_same_bits(tmp_path: Path, opened: list[Keeper]) -> None:
     found = []
+    workspace = workspace_at(tmp_path / "first", partitions=1)
     for partitions in (1, 2, 7):
         workspace = workspace_at(tmp_path / str(partitions), partitions=partitions)
         records = workspace.cycle(open_keeper(workspace, opened, partitions))
