@@ -164,15 +164,17 @@ fn depends_on_ties(function: &WindowFunction) -> bool {
         WindowFrameBound::Preceding(limit) | WindowFrameBound::Following(limit) => limit.is_null(),
         WindowFrameBound::CurrentRow => false,
     };
+    let in_rows = frame.units == WindowFrameUnits::Rows;
+    let whole = open(&frame.start_bound) && open(&frame.end_bound);
     match function.fun.name() {
         name if NUMBERING.contains(&name) => true,
         "rank" | "dense_rank" | "percent_rank" | "cume_dist" => false,
-        _ if frame.units == WindowFrameUnits::Rows => true,
         // From an open end the first row is the same however the frame goes on.
-        "first_value" => open(&frame.start_bound),
-        "last_value" => open(&frame.end_bound),
-        name if ORDERED_AGGREGATES.contains(&name) => open(&frame.start_bound) && open(&frame.end_bound),
-        _ => false,
+        "first_value" => in_rows || open(&frame.start_bound),
+        "last_value" => in_rows || open(&frame.end_bound),
+        name if ORDERED_AGGREGATES.contains(&name) => in_rows || whole,
+        // What does not depend on the order of its rows depends on which they are.
+        _ => in_rows && !whole,
     }
 }
 
