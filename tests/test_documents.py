@@ -20,6 +20,15 @@ def test_a_made_document_is_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == DOCUMENTS[name](), "run `make docs`"
 
 
+def test_the_page_of_a_project_has_every_option() -> None:
+    page = (ROOT / "docs" / "project.md").read_text()
+    for file in ("project.py", "view_options.py", "location.py"):
+        taken = re.findall(r"section\.(?:take|require)\(\s*\"(\w+)\"", (ROOT / "registry" / file).read_text())
+        taken += re.findall(r"project\.(?:take|require)\(\s*\"(\w+)\"", (ROOT / "registry" / file).read_text())
+        assert taken
+        assert not [key for key in taken if f"| `{key}` |" not in page]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())

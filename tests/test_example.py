@@ -28,7 +28,7 @@ def test_a_week_of_flights_ends_with_every_view_proved(replay: ModuleType, tmp_p
     told: list[str] = []
     summary = replay.main(tmp_path, days=6, on_event=lambda event: told.append(f"{event.kind}: {event.text}"))
     assert summary.right, told
-    assert len(summary.verified) == 7
+    assert len(summary.verified) == 8
     assert summary.refreshes["incremental"] > 10, told
     assert summary.bytes_read < summary.bytes_recompute
     assert any("worst_days: recompute (limit_not_incremental)" in line for line in told), told

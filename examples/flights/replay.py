@@ -125,11 +125,12 @@ def prepare(directory: Path) -> None:
     if directory.exists() and any(directory.iterdir()) and not (directory / MARKER).exists():
         raise FileExistsError(f'"{directory}" is not empty and no replay made it; name another directory')
     directory.mkdir(parents=True, exist_ok=True)
-    for made in ("lake", "state", "views", "views_out"):
+    for made in ("lake", "state", "views", "functions", "views_out"):
         shutil.rmtree(directory / made, ignore_errors=True)
     (directory / MARKER).touch()
     shutil.copy(HERE / "deltakeep.toml", directory / "deltakeep.toml")
-    shutil.copytree(HERE / "views", directory / "views", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("views", "functions"):
+        shutil.copytree(HERE / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 class Lake:
