@@ -70,7 +70,7 @@ def main() -> None:
     pinned = PinnedInput(relation="numbers", table=table, version=state.version, table_id=state.table_id)
     verify = VerifyRequest(bundle=view.bundle.document, inputs=(pinned,), target=view.view.target, version=0)
     calls: dict[str, Callable[[], object]] = {
-        "query": lambda: keeper.query(ENDLESS.format("numbers")),
+        "query": lambda: keeper.query(ENDLESS.format("numbers")).read_all(),
         "refresh": lambda: keeper.run_cycle(cause="test"),
         "verify": lambda: keeper.runtime.verify(verify),
     }

@@ -69,10 +69,10 @@ CASES: Final = {
             inner c_custkey = o_custkey
             inner l_orderkey = o_orderkey
         """,
-        # The limit keeps rows by revenue and date.
-        filtered_by="c_mktsegment o_orderdate l_shipdate l_extendedprice l_discount",
+        # The limit keeps rows by revenue and date, and by the other columns where these tie.
+        filtered_by="c_mktsegment o_orderdate l_shipdate l_extendedprice l_discount l_orderkey o_shippriority",
         grouped_by="l_orderkey o_orderdate o_shippriority",
-        ordered_by="l_extendedprice l_discount o_orderdate",
+        ordered_by="l_extendedprice l_discount o_orderdate l_orderkey o_shippriority",
     ),
     "tpch_q04": Expected(
         reads="""
@@ -164,9 +164,9 @@ CASES: Final = {
             inner d_date_sk = ss_sold_date_sk
             inner ss_item_sk = i_item_sk
         """,
-        filtered_by="i_manufact_id d_moy d_year ss_ext_sales_price i_brand_id",
+        filtered_by="i_manufact_id d_moy d_year ss_ext_sales_price i_brand_id i_brand",
         grouped_by="d_year i_brand i_brand_id",
-        ordered_by="d_year ss_ext_sales_price i_brand_id",
+        ordered_by="d_year ss_ext_sales_price i_brand_id i_brand",
     ),
     "tpcds_q34": Expected(
         reads="""

@@ -20,8 +20,8 @@ SEED: Final = 20261123
 ORDERS: Final = 1200
 ROUNDS: Final = 3
 
-INCREMENTAL: Final = frozenset({"q01", "q05", "q07", "q08", "q09", "q12"})
-"""The queries that are filters, projections and inner joins below one grouped aggregate."""
+RECOMPUTED: Final = frozenset({"q02", "q03", "q06", "q10", "q14", "q17", "q18", "q19", "q21"})
+"""The queries with a LIMIT, and those whose top is an aggregate without groups."""
 
 
 def make_lake(workspace: Workspace, lake: Lake) -> None:
@@ -70,7 +70,7 @@ def test_all_views_equal_their_queries_after_inserts_deletes_and_updates(tmp_pat
             change(workspace, lake)
             done = workspace.cycle(keeper)
             assert failures(done) == {}
-            assert incremental(done) == INCREMENTAL, f"round {number}"
+            assert set(done) - incremental(done) == RECOMPUTED, f"round {number}"
             now = contents(workspace)
             moved |= {view for view, rows in now.items() if rows != before[view]}
             before = now

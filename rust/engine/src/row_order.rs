@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, get_required_sort_exprs_indices};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{
@@ -32,10 +32,10 @@ const ORDERED_AGGREGATES: &[&str] = &["array_agg", "first_value", "last_value", 
 /// Window functions that number rows or look at neighbours.
 const NUMBERING: &[&str] = &["lag", "lead", "ntile", "row_number"];
 
-/// Gives limits without an order an order, before the optimizer moves them about.
+/// Gives limits without an order over several rows an order, before the optimizer moves them about.
 pub fn ordered_limits(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Limit(limit) if !is_sorted(&limit.input) => {
+        LogicalPlan::Limit(limit) if !is_sorted(&limit.input) && limit.input.max_rows() != Some(1) => {
             let expr = whole_row(limit.input.schema(), &[]);
             if expr.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Limit(limit)));
@@ -79,13 +79,17 @@ fn is_sorted(plan: &LogicalPlan) -> bool {
 
 /// All columns of a schema as an order, without those that an order starts with already.
 fn whole_row(schema: &DFSchema, present: &[SortExpr]) -> Vec<SortExpr> {
-    schema
+    let columns = schema
         .iter()
         .filter(|(_, field)| can_be_sorted(field.data_type()))
         .map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))))
         .filter(|column| !present.iter().any(|sort| sort.expr == *column))
-        .map(|column| SortExpr::new(column, true, false))
-        .collect()
+        .map(|column| SortExpr::new(column, true, false));
+    let order: Vec<SortExpr> = present.iter().cloned().chain(columns).collect();
+    // What follows from columns before it, as an aggregate from its keys, decides nothing; DataFusion drops it anyway.
+    let names: Vec<String> = order.iter().map(|sort| sort.expr.schema_name().to_string()).collect();
+    let needed = get_required_sort_exprs_indices(schema, &names);
+    needed.into_iter().filter(|index| *index >= present.len()).map(|index| order[index].clone()).collect()
 }
 
 fn can_be_sorted(data_type: &DataType) -> bool {

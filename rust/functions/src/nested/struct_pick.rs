@@ -130,15 +130,15 @@ impl ScalarUDFImpl for StructPick {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [of, names @ ..] = args.args.as_slice() else {
+        let Some(of) = args.args.first() else {
             return exec_err!("{NAME}: argument \"struct\" is missing");
         };
-        let names = names.iter().map(|name| match name {
-            ColumnarValue::Scalar(name) => Some(name),
-            ColumnarValue::Array(_) => None,
-        });
+        // The names were literals when the call was planned, and are in the type of its result; a call from another
+        // DataFusion brings them as columns.
         let of_type = of.data_type();
-        let positions = positions(struct_fields(&of_type)?, names)?;
+        let (fields, wanted) = (struct_fields(&of_type)?, struct_fields(args.return_field.data_type())?);
+        let names: Vec<ScalarValue> = wanted.iter().map(|field| ScalarValue::from(field.name().as_str())).collect();
+        let positions = positions(fields, names.iter().map(Some))?;
         map_column(of, |array| pick(array, &positions))
     }
 
