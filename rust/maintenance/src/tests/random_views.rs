@@ -87,18 +87,20 @@ fn source(choices: &mut Choices) -> (String, Vec<String>, Vec<String>) {
         text.push_str(&condition(choices, &integers));
         if choices.below(3) == 0 {
             text.push_str(" AND ");
-            text.push_str(&sub_query(choices, &integers));
+            // A scalar sub-query beside an outer join is answered wrongly by DataFusion 55.2 itself (docs/limits.md).
+            let kinds = if [" LEFT ", " RIGHT ", " FULL "].iter().any(|join| text.contains(join)) { 5 } else { 6 };
+            text.push_str(&sub_query(choices, &integers, kinds));
         }
     }
     (text, integers, others)
 }
 
 /// A condition on another relation, which DataFusion plans as a semi, anti or mark join, or runs first.
-fn sub_query(choices: &mut Choices, integers: &[String]) -> String {
+fn sub_query(choices: &mut Choices, integers: &[String], kinds: usize) -> String {
     let relation = *choices.of(&RELATIONS);
     let (inner, _) = columns("i", relation);
     let (outer, value) = (integer(choices, integers), integer(choices, &inner));
-    match choices.below(6) {
+    match choices.below(kinds) {
         0 => format!("{outer} IN (SELECT {value} FROM {relation} i)"),
         1 => format!("{outer} NOT IN (SELECT {value} FROM {relation} i)"),
         2 => format!("EXISTS (SELECT 1 FROM {relation} i WHERE {value} = {outer})"),
