@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,31 +27,28 @@ class PythonFile:
 
     def imports(self) -> Iterator[str]:
         """Yield the dotted name of each module that the file imports, anywhere in it."""
-        for node in ast.walk(self.tree):
-            match node:
-                case ast.Import(names=names):
-                    yield from (alias.name for alias in names)
-                case ast.ImportFrom(module=str(module)):
-                    yield module
-                case _:
-                    pass
+        return _imported(ast.walk(self.tree))
 
     def imports_at_start(self) -> Iterator[str]:
         """Yield the dotted name of each module that is imported when the file is: at its top, not for types alone."""
-        for node in self.tree.body:
-            match node:
-                case ast.Import(names=names):
-                    yield from (alias.name for alias in names)
-                case ast.ImportFrom(module=str(module)):
-                    yield module
-                case _:
-                    pass
+        return _imported(self.tree.body)
 
     def calls(self) -> Iterator[str]:
         """Yield what is called, as far as it is a dotted name: `time.time`."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call):
                 yield ast.unparse(node.func)
+
+
+def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
+            case _:
+                pass
 
 
 def python_files(*folders: str) -> list[PythonFile]:

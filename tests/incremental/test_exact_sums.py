@@ -80,13 +80,13 @@ def open_keeper(workspace: Workspace, opened: list[Keeper], partitions: int = 2)
 
 def test_recomputes_with_other_partitions_and_batches_are_the_same_bits(tmp_path: Path, opened: list[Keeper]) -> None:
     found = []
-    workspace = workspace_at(tmp_path / "first", partitions=1)
-    for partitions in (1, 2, 7):
-        workspace = workspace_at(tmp_path / str(partitions), partitions=partitions)
+    workspaces = {count: workspace_at(tmp_path / str(count), partitions=count) for count in (1, 2, 7)}
+    for partitions, workspace in workspaces.items():
         records = workspace.cycle(open_keeper(workspace, opened, partitions))
         assert {record.strategy for record in records.values()} == {"recompute"}
         found.append({name: bits(oracle.read(workspace.target(name))) for name in workspace.views})
     assert found[0] == found[1] == found[2]
+    workspace = workspaces[7]
     terms: dict[int, list[float]] = {}
     for row in workspace.datasets["sales"].content().to_pylist():
         terms.setdefault(row["k"], []).append(row["x"])
