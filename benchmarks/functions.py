@@ -50,8 +50,8 @@ PAIRS: Final = (
     ),
     Pair(
         "identifiers: prefixed_hash_parts64",
-        "SELECT sum(prefixed_hash_parts64('row', label, id) % 7) FROM rows",
-        "SELECT sum(octet_length(digest(concat_ws(chr(31), 'row', label, CAST(id AS varchar)), 'blake3'))) FROM rows",
+        "SELECT max(prefixed_hash_parts64('row', label, id)) FROM rows",
+        "SELECT max(digest(concat_ws(chr(31), 'row', label, CAST(id AS varchar)), 'blake3')) FROM rows",
         EQUAL,
     ),
     Pair(
@@ -60,6 +60,13 @@ PAIRS: Final = (
         "SELECT count(*) FROM (SELECT named_struct('start', id, 'end', id + quantity) AS a, "
         "named_struct('start', grp, 'end', grp + 1000) AS b FROM rows) q "
         "WHERE a['start'] < b['end'] AND b['start'] < a['end']",
+        EQUAL,
+    ),
+    Pair(
+        "spans: overlap of stored spans",
+        "SELECT count(*) FROM nested WHERE span_overlaps(a, b)",
+        "SELECT count(*) FROM nested WHERE a['unit'] = b['unit'] AND greatest(a['start'], b['start']) < "
+        "least(a['end'], b['end'])",
         EQUAL,
     ),
     Pair(
@@ -78,6 +85,18 @@ PAIRS: Final = (
         "nested: list_unique_sorted",
         "SELECT sum(cardinality(list_unique_sorted(numbers))) FROM nested",
         "SELECT sum(cardinality(array_sort(array_distinct(numbers)))) FROM nested",
+        EQUAL,
+    ),
+    Pair(
+        "nested: list_compact",
+        "SELECT sum(cardinality(list_compact(numbers))) FROM nested",
+        "SELECT sum(cardinality(array_compact(numbers))) FROM nested",
+        EQUAL,
+    ),
+    Pair(
+        "nested: map_get_default",
+        "SELECT sum(map_get_default(tags, 'b', 0)) FROM nested",
+        "SELECT sum(coalesce(map_extract(tags, 'b')[1], 0)) FROM nested",
         EQUAL,
     ),
     Pair(
@@ -105,6 +124,12 @@ PAIRS: Final = (
         "SELECT sum(v) FROM (SELECT grp, count(*) FILTER (WHERE quantity > 50) AS v FROM rows GROUP BY grp) q",
         GROUPED,
     ),
+    Pair(
+        "aggregates: any_value_det, 2,000 groups",
+        "SELECT max(v) FROM (SELECT grp, any_value_det(quantity, id) AS v FROM rows GROUP BY grp) q",
+        "SELECT max(v) FROM (SELECT grp, first_value(quantity ORDER BY id) AS v FROM rows GROUP BY grp) q",
+        GROUPED,
+    ),
     Pair("exact sums: one group", "SELECT sum_exact(amount) FROM rows", "SELECT sum(amount) FROM rows", EXACT),
     Pair(
         "exact sums: 2,000 groups",
@@ -122,6 +147,18 @@ PAIRS: Final = (
         "exact variances: 2,000 groups",
         "SELECT max(v) FROM (SELECT grp, var_samp_exact(amount) AS v FROM rows GROUP BY grp) q",
         "SELECT max(v) FROM (SELECT grp, var_samp(amount) AS v FROM rows GROUP BY grp) q",
+        EXACT,
+    ),
+    Pair(
+        "exact covariances: 2,000 groups",
+        "SELECT max(v) FROM (SELECT grp, covar_samp_exact(amount, quantity) AS v FROM rows GROUP BY grp) q",
+        "SELECT max(v) FROM (SELECT grp, covar_samp(amount, quantity) AS v FROM rows GROUP BY grp) q",
+        EXACT,
+    ),
+    Pair(
+        "exact correlations: one group",
+        "SELECT corr_exact(amount, quantity) FROM rows",
+        "SELECT corr(amount, quantity) FROM rows",
         EXACT,
     ),
     Pair(
@@ -174,7 +211,7 @@ def _write(folder: Path, rows: int) -> tuple[TableSpec, ...]:
 
 
 def _nested(part: pa.Table) -> pa.Table:
-    """Lists of four numbers with repetitions, and structs of three fields."""
+    """Lists of four numbers with repetitions, structs of three fields, maps of two entries, and two spans."""
     count = part.num_rows
     columns = (part["quantity"], part["kind"], pc.bit_wise_and(part["grp"], 7), part["quantity"])
     flat = pa.concat_arrays([pc.cast(column, pa.int64()).combine_chunks() for column in columns])
@@ -184,4 +221,13 @@ def _nested(part: pa.Table) -> pa.Table:
     lists = pa.ListArray.from_arrays(offsets, flat.take(pa.array(order)))
     fields = {"kind": part["kind"], "size": part["grp"], "label": part["label"]}
     payload = pa.StructArray.from_arrays([one.combine_chunks() for one in fields.values()], names=list(fields))
-    return pa.table({"numbers": lists, "payload": payload})
+    ends = pa.array(np.arange(0, 2 * count + 1, 2, dtype=np.int32))
+    tags = pa.MapArray.from_arrays(ends, pa.array(["a", "b"] * count), flat.slice(0, 2 * count))
+    a, b = (_spans(pc.cast(part[column], pa.int64()).combine_chunks()) for column in ("id", "grp"))
+    return pa.table({"numbers": lists, "payload": payload, "tags": tags, "a": a, "b": b})
+
+
+def _spans(starts: pa.Array) -> pa.StructArray:
+    """A span of a thousand bytes from each start on."""
+    units = pa.array(["byte"]).take(pa.array(np.zeros(len(starts), dtype=np.int64)))
+    return pa.StructArray.from_arrays([starts, pc.add(starts, 1000), units], names=["start", "end", "unit"])

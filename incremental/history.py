@@ -37,7 +37,7 @@ class History:
         self._pinned: set[str] = set()
 
     def last(self, view: ViewName) -> RefreshRecord | None:
-        """What happened to a view last, since the start."""
+        """What happened to a view last, in this process or an earlier one."""
         return self._last.get(view)
 
     def record(self, cycle_id: str, results: Sequence[CycleResult], unplanned: Sequence[RefreshRecord]) -> int:
@@ -83,7 +83,7 @@ class History:
         return ()
 
     def take_hints(self, shelf: Shelf, views: Mapping[ViewName, object]) -> None:
-        """Tell the shelf up to which pins each view was committed or proved last."""
+        """Tell the shelf up to which pins each view was committed or proved last, and remember its last record."""
         try:
             records = self._artifacts.recent_refreshes(None, HINTS)
         except DeltakeepError:
@@ -92,6 +92,7 @@ class History:
         taken: set[ViewName] = set()
         for record in records:
             name = ViewName(record.view)
+            self._last.setdefault(name, record)
             if name in taken or name not in views or record.outcome not in _PROVING:
                 continue
             taken.add(name)

@@ -34,6 +34,7 @@ from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
 from incremental.observation import Datasets, Observation, Observed, unreadable
+from incremental.outcome import Outcome
 from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
@@ -486,6 +487,8 @@ class Keeper:
         vector = plan.frontier.vector if plan.frontier is not None else None
         if plan.action is Action.SKIP and plan.vector is not None:
             vector = plan.vector
+        last = self._history.last(name)
+        failed = last is not None and last.outcome == Outcome.FAILED and plan.action is not Action.SKIP
         return ViewFacts(
             view=compiled.view,
             bundle=compiled.bundle,
@@ -496,4 +499,5 @@ class Keeper:
             vector=vector,
             effective_lag_ms=lags[name],
             paused=self._paused.get(name),
+            failed=last if failed else None,
         )

@@ -73,7 +73,6 @@ class CycleFacts:
     clock_ms: int
     pins: Vector
     paused: Mapping[ViewName, str] = field(default_factory=dict)
-    not_due: frozenset[ViewName] = frozenset()
     recompute: frozenset[ViewName] = frozenset()
     lags_ms: Mapping[ViewName, int] = field(default_factory=dict)
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -319,8 +318,6 @@ class Planner:
         if view.name in self._facts.paused:
             why = self._facts.paused[view.name]
             return ReasonCode.PAUSED, f"Paused: {why}" if why else "Paused."
-        if view.name in self._facts.not_due:
-            return ReasonCode.NOT_DUE, "The view's target lag does not ask for a refresh yet."
         return None
 
 

@@ -14,11 +14,14 @@ from incremental.frontier import Absent
 from incremental.memory import ViewMemory
 from incremental.observation import Observation, Observed, Unreadable
 from incremental.reports import DatasetStatus, ViewStatus
+from incremental.strategy import known_reason
 from incremental.view_plan import Action, ViewPlan
+from registry.artifact_rows import RefreshRecord
 from registry.bundle import PlanBundle
 from registry.compiler import CompileFailure
 from registry.dataset import Dataset
 from registry.names import DatasetName, RelationName, TableId, Version
+from registry.reasons import ReasonCode
 from registry.view import View
 
 
@@ -26,7 +29,8 @@ from registry.view import View
 class ViewFacts:
     """What the status of one view is made from.
 
-    `plan` is the last decision, or what the next run would decide; `vector` is what the content reflects.
+    `plan` is the last decision, or what the next run would decide; `vector` is what the content reflects; `failed` is
+    the last record if it tells of a failure that the next run will meet again or mend.
     """
 
     view: View
@@ -38,6 +42,7 @@ class ViewFacts:
     vector: Vector | None
     effective_lag_ms: int
     paused: str | None
+    failed: RefreshRecord | None = None
 
 
 def dataset_status(dataset: Dataset, observation: Observation | None) -> DatasetStatus:
@@ -61,11 +66,15 @@ def view_status(facts: ViewFacts, observations: Mapping[DatasetName, Observation
     view, plan = facts.view, facts.plan
     target = facts.memory.target or (plan.target if plan is not None else None)
     data_ms = data_timestamp_ms(facts, observations)
+    failed = facts.failed
+    reason, message = (None, "") if plan is None else (plan.reason, plan.message)
+    if failed is not None:
+        reason, message = known_reason(failed.reason, ReasonCode.REFRESH_FAILED), failed.error or failed.message
     return ViewStatus(
         name=view.name,
         state=_state(facts, observations),
-        reason=None if plan is None else plan.reason,
-        message="" if plan is None else plan.message,
+        reason=reason,
+        message=message,
         strategy=None if plan is None else plan.strategy,
         incremental=facts.bundle.maintenance.incremental,
         inputs=facts.inputs,
@@ -80,7 +89,7 @@ def view_status(facts: ViewFacts, observations: Mapping[DatasetName, Observation
         lag_ms=None if data_ms is None else max(0, now_ms - data_ms),
         target_lag_ms=view.target_lag_ms,
         effective_lag_ms=facts.effective_lag_ms,
-        failures=facts.memory.failures,
+        failures=0 if failed is None else max(1, facts.memory.failures),
         paused=facts.paused,
     )
 
@@ -156,7 +165,7 @@ def _state(facts: ViewFacts, observations: Mapping[DatasetName, Observation]) ->
     plan = facts.plan
     if facts.paused is not None:
         return "paused"
-    if facts.memory.failures:
+    if facts.failed is not None:
         return "failed"
     if plan is not None and plan.action is Action.REFUSE:
         return "refused"

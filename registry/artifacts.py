@@ -141,12 +141,16 @@ class ArtifactStore:
         return tuple(written)
 
     def compact_if_needed(self) -> tuple[ArtifactTable, ...]:
-        """Merge the small files of tables that had many commits since they were last merged; gives those tables."""
+        """Merge the small files of tables that had many commits since they were last merged; gives those tables.
+
+        What an earlier merge replaced is deleted when the table's retention has passed.
+        """
         due = [table for table, commits in self._commits.items() if commits >= COMPACT_AFTER_COMMITS]
         done = []
         for table in due:
             try:
                 self._runtime.compact(self.table(table))
+                self._runtime.vacuum(self.table(table))
             except PlanAgain:
                 continue  # somebody appended meanwhile; the next cycle tries again
             self._commits[table] = 0

@@ -67,6 +67,7 @@ class PlanBundle(NativeModel):
     function_registry_hash: str = ""
     functions_used: Mapping[str, str] = Field(default_factory=dict)
     macros_used: Mapping[str, str] = Field(default_factory=dict)
+    volatile_functions: tuple[str, ...] = ()
     domain_planners: tuple[str, ...] = ()
     domain_planner_functions: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     settings: Mapping[str, str] = Field(default_factory=dict, repr=False)

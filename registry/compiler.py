@@ -23,7 +23,7 @@ from registry.project import Project
 from registry.python_views import WorkerLimits, plan_python_view, python_compile_key
 from registry.reasons import ReasonCode
 from registry.session import SessionRuntime, TableSpec, register_table_spec
-from registry.view import PythonDefinition, SqlDefinition, View
+from registry.view import PythonDefinition, RefreshPolicy, SqlDefinition, View
 from registry.view_graph import ViewGraph, order_views
 
 
@@ -281,6 +281,7 @@ def _compile_view(
             key = CompileKey(runtime.compile_key(request))
         found = stored.get(key)
         if found is not None and not incompatibilities(found, runtime.functions):
+            _require_repeatable(view, found)
             return CompiledView(view, found, key, inputs, CompileOutcome.REUSED)
         plan = plan_python_view(view, schemas, options.worker_limits) if sql is None else None
         bundle = runtime.compile(request, plan)
@@ -288,10 +289,21 @@ def _compile_view(
         raise
     except DeltakeepError as error:
         raise DefinitionError([_problem(view, error)]) from error
+    _require_repeatable(view, bundle)
     problems = _check_columns(view, bundle)
     if problems:
         raise DefinitionError(problems)
     return CompiledView(view, bundle, key, inputs, CompileOutcome.PLANNED)
+
+
+def _require_repeatable(view: View, bundle: PlanBundle) -> None:
+    """Refuse a view that gives other rows at each run, unless its author knows: nothing could prove it right."""
+    if bundle.volatile_functions and view.refresh is not RefreshPolicy.RECOMPUTE:
+        names = ", ".join(f"{name}()" for name in bundle.volatile_functions)
+        what = f'view "{view.name}" calls {names}: each run would give other rows'
+        expected = "a view whose rows follow from its inputs"
+        problem = Problem(view.source.file, view.source.line, what, expected, ReasonCode.VOLATILE_FUNCTION.hint)
+        raise DefinitionError([problem])
 
 
 def _check_columns(view: View, bundle: PlanBundle) -> list[Problem]:

@@ -51,7 +51,6 @@ class ReasonCode(StrEnum):
     INPUTS_NOT_ALIGNED = "inputs_not_aligned"
     UPSTREAM_FAILED = "upstream_failed"
     PAUSED = "paused"
-    NOT_DUE = "not_due"
     LOST_RACE = "lost_race"
     DEFINITION_CONFLICT = "definition_conflict"
     NOT_OURS = "not_ours"
@@ -126,7 +125,6 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.INPUTS_NOT_ALIGNED: ("the inputs reflect different versions of a dataset that they share", ""),
     _R.UPSTREAM_FAILED: ("a view that this one reads failed", "look at the failed view first"),
     _R.PAUSED: ("the view is paused", "resume it"),
-    _R.NOT_DUE: ("the view's target lag is not yet used up", ""),
     _R.LOST_RACE: ("another process committed to the target first", ""),
     _R.DEFINITION_CONFLICT: (
         "another process keeps this view with another definition",

@@ -283,6 +283,11 @@ class SessionRuntime:
         with native_errors():
             return self.engine.compact(table.to_json_text(), target_file_size)
 
+    def vacuum(self, table: TableRef) -> int:
+        """Delete the data files that left a table longer ago than it keeps them; gives how many went."""
+        with native_errors():
+            return self.engine.vacuum(table.to_json_text())
+
     def cancel(self) -> None:
         """Interrupt what the engine is doing in other threads."""
         self.engine.cancel()

@@ -110,6 +110,37 @@ def test_a_broken_query_changes_nothing_on_reload(workspace: Workspace, keeper: 
     all_is_well(workspace, keeper)
 
 
+def test_a_view_of_chance_is_refused_unless_it_says_recompute(workspace: Workspace) -> None:
+    """The call is deep inside, below an operator that is recomputed for a reason of its own."""
+    query = (
+        "SELECT id FROM (SELECT id FROM orders WHERE id > (SELECT count(*) FROM notes WHERE random() > 2)) q LIMIT 9"
+    )
+    workspace.view("chances", query)
+    keeper = workspace.open()
+    try:
+        records = workspace.cycle(keeper)
+        assert records["cities"].outcome == "committed"
+        assert records["chances"].outcome == "failed"
+        told = said(records["chances"])
+        assert all(word in told for word in ('"chances"', "random()", "views/chances.sql")), told
+        assert 'refresh = "recompute"' in told
+    finally:
+        keeper.close()
+    workspace.view("chances", query, 'refresh = "recompute"')
+    keeper = workspace.open()
+    try:
+        workspace.cycle(keeper)
+        workspace.datasets["orders"].append(SECOND)
+        records = workspace.cycle(keeper)
+        assert (records["chances"].outcome, records["chances"].reason) == ("committed", "policy_recompute")
+        workspace.assert_right()
+        (report,) = keeper.verify(["chances"])
+        assert (report.checked, report.reason) == (False, "volatile_function")
+        assert "random()" in report.message
+    finally:
+        keeper.close()
+
+
 def test_views_in_a_circle_are_named(workspace: Workspace) -> None:
     workspace.view("one", "SELECT * FROM other")
     workspace.view("other", "SELECT * FROM one")

@@ -81,6 +81,24 @@ def test_status_of_a_new_process_is_the_same(shop: Shop) -> None:
     assert [one.to_json() for one in shop.open().status().views] == [one.to_json() for one in keeper.status().views]
 
 
+def test_a_new_process_tells_of_a_failed_refresh_until_it_is_mended(shop: Shop) -> None:
+    keeper = built(shop)
+    shop.add("orders", (3, 40))
+    shop.lake.failing["totals"] = MustStop("engine_error", "broken")
+    shop.cycle(keeper)
+    keeper.close()
+    states = {one.name: one for one in shop.open().status().views}
+    failed = states[ViewName("totals")]
+    assert (failed.state, failed.reason, failed.failures) == ("failed", ReasonCode.REFRESH_FAILED, 1)
+    assert "broken" in failed.message
+    assert states[ViewName("large")].state == "fresh"
+    shop.lake.failing.clear()
+    later = shop.open()
+    shop.cycle(later)
+    later.close()
+    assert {one.state for one in shop.open().status().views} == {"fresh"}
+
+
 def test_verify_compares_and_shows_what_somebody_did(shop: Shop) -> None:
     keeper = built(shop)
     assert [(one.view, one.checked, one.equal) for one in keeper.verify()] == [

@@ -48,6 +48,7 @@ class FakeEngine:
         self.compiled: list[str] = []
         self.appends: list[str] = []
         self.compacted: list[str] = []
+        self.vacuumed: list[str] = []
         self.fail_appends: list[str] = []
 
     def settings(self) -> str:
@@ -187,6 +188,10 @@ class FakeEngine:
         uri = json.loads(table)["uri"]
         self.compacted.append(uri.rpartition("/")[2])
         return None
+
+    def vacuum(self, table: str) -> int:
+        self.vacuumed.append(json.loads(table)["uri"].rpartition("/")[2])
+        return 0
 
     def cancel(self) -> None:
         return None

@@ -248,6 +248,13 @@ impl Engine {
         self.tasks.wait(py, async move { Ok(lake::compact(session.lake(), &table, target_file_size).await?) })
     }
 
+    /// Delete the data files that left a table longer ago than it keeps them; how many went.
+    fn vacuum(&self, py: Python<'_>, table: &str) -> PyResult<usize> {
+        let table: TableLocation = from_json(table)?;
+        let session = Arc::clone(&self.session);
+        self.tasks.wait(py, async move { Ok(lake::vacuum(session.lake(), &table).await?) })
+    }
+
     /// End every call that is running now with the code `cancelled`.
     fn cancel(&self) {
         self.tasks.cancel();

@@ -14,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, disjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder, cast, lit};
 
-use maintenance::LEAF_WEIGHT;
+use maintenance::{LEAF_WEIGHT, is_work_table};
 
 use crate::error::EngineError;
 
@@ -63,17 +63,19 @@ pub struct LeafNeeds {
     filters: Vec<Option<Expr>>,
 }
 
-/// Visit each scan of an optimized plan with the predicate that the optimizer left directly above it.
+/// Visit each leaf of an optimized plan with the predicate that the optimizer left directly above it.
 pub fn visit_leaves(plan: &LogicalPlan, mut visit: impl FnMut(&TableScan, Option<&Expr>) -> Result<()>) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         match node {
             LogicalPlan::Filter(Filter { predicate, input, .. }) => {
-                if let LogicalPlan::TableScan(scan) = input.as_ref() {
+                if let LogicalPlan::TableScan(scan) = input.as_ref()
+                    && !is_work_table(scan)
+                {
                     visit(scan, Some(predicate))?;
                     return Ok(TreeNodeRecursion::Jump);
                 }
             }
-            LogicalPlan::TableScan(scan) => visit(scan, None)?,
+            LogicalPlan::TableScan(scan) if !is_work_table(scan) => visit(scan, None)?,
             _ => {}
         }
         Ok(TreeNodeRecursion::Continue)
@@ -120,9 +122,11 @@ pub fn bind(
     plan: LogicalPlan,
     provider: &dyn Fn(&TableReference) -> Result<Arc<dyn TableProvider>>,
 ) -> Result<LogicalPlan> {
-    let bound = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::TableScan(scan) = node else { return Ok(Transformed::no(node)) };
-        leaf(&scan, &provider(&scan.table_name)?).map(Transformed::yes)
+    let bound = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(scan) if !is_work_table(&scan) => {
+            leaf(&scan, &provider(&scan.table_name)?).map(Transformed::yes)
+        }
+        other => Ok(Transformed::no(other)),
     })?;
     Ok(bound.data)
 }

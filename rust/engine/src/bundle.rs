@@ -132,6 +132,9 @@ pub struct PlanBundle {
     /// The plan has their expressions in place of their calls, so that running it needs none of them.
     #[serde(default)]
     pub macros_used: BTreeMap<String, String>,
+    /// Names of the functions in the plan that give other values at each call, sorted.
+    #[serde(default)]
+    pub volatile_functions: Vec<String>,
     /// The domain planners that were on.
     pub domain_planners: Vec<String>,
     /// The functions that switched each of them on.

@@ -24,6 +24,7 @@ use crate::lineage::{self, FunctionUse, Lineage};
 use crate::output_types::{column_types, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
+use crate::templates::volatile_functions;
 use crate::{dataframe_plan, row_order, set_operations, sql};
 
 /// What a view is defined by.
@@ -139,6 +140,10 @@ fn compile_here(
         function_registry_hash: platform.registry_hash.clone(),
         functions_used,
         macros_used,
+        volatile_functions: volatile_functions(&plan)
+            .map_err(|error| EngineError::planning(&subject, error))?
+            .into_iter()
+            .collect(),
         domain_planners: platform.functions.domain_planners.clone(),
         domain_planner_functions: platform.functions.domain_planner_functions.clone(),
         settings: session.settings().clone(),

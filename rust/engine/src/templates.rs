@@ -4,6 +4,7 @@
 //! where the tables have the columns that it reads and answer its filters as those did that it was optimized over;
 //! everything else is optimized afresh.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Field;
@@ -12,8 +13,9 @@ use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableScanBuilder, Volatility, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableScanBuilder, Volatility};
 use lake::PinnedTable;
+use maintenance::{called_function, is_work_table};
 
 use crate::binding::bind;
 use crate::execution::Execution;
@@ -52,28 +54,34 @@ impl Template {
 /// Whether a plan gives the same rows at any time, so that optimizing it puts no moment into it.
 pub fn is_timeless(plan: &LogicalPlan) -> Result<bool> {
     let mut timeless = true;
+    for_each_call(plan, |_, volatility| timeless &= volatility == Volatility::Immutable)?;
+    Ok(timeless)
+}
+
+/// The functions that give other values at each call.
+pub fn volatile_functions(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for_each_call(plan, |name, volatility| {
+        if volatility == Volatility::Volatile {
+            found.insert(name.to_owned());
+        }
+    })?;
+    Ok(found)
+}
+
+/// Tells the name and the volatility of every call of a function, also inside sub-queries.
+fn for_each_call(plan: &LogicalPlan, mut visit: impl FnMut(&str, Volatility)) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
             expression.apply(|part| {
-                timeless &= volatility(part) == Volatility::Immutable;
+                if let Some((name, volatility)) = called_function(part) {
+                    visit(name, volatility);
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    Ok(timeless)
-}
-
-fn volatility(expression: &Expr) -> Volatility {
-    match expression {
-        Expr::ScalarFunction(function) => function.func.signature().volatility,
-        Expr::HigherOrderFunction(function) => function.func.signature().volatility,
-        Expr::AggregateFunction(function) => function.func.signature().volatility,
-        Expr::WindowFunction(window) => match &window.fun {
-            WindowFunctionDefinition::AggregateUDF(function) => function.signature().volatility,
-            WindowFunctionDefinition::WindowUDF(function) => function.signature().volatility,
-        },
-        _ => Volatility::Immutable,
-    }
+    Ok(())
 }
 
 /// The plan over other tables; none where it might have been optimized otherwise over them.
@@ -81,6 +89,9 @@ fn rebound(plan: &LogicalPlan, tables: Tables<'_>) -> Result<Option<LogicalPlan>
     let mut fits = true;
     let bound = plan.clone().transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(scan) = node else { return Ok(Transformed::no(node)) };
+        if is_work_table(&scan) {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        }
         if let Some(rebound) = rebound_scan(&scan, &tables(&scan.table_name)?)? {
             return Ok(Transformed::yes(LogicalPlan::TableScan(rebound)));
         }

@@ -258,6 +258,8 @@ fn require_free(state: &SessionState, function: &PlatformFunction) -> Result<()>
 #[cfg(test)]
 mod macro_tests;
 #[cfg(test)]
+mod simplify_tests;
+#[cfg(test)]
 mod walk_tests;
 
 #[cfg(test)]

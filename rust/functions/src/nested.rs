@@ -15,6 +15,7 @@
 //! Invariant: types stay as they are (names, nullability and metadata of inner fields too), except that a list of fixed
 //! size becomes a list, because its size changes.
 
+mod field_access;
 mod list;
 mod map_lookup;
 mod map_normalize;
@@ -28,6 +29,8 @@ mod tests;
 use arrow::array::ArrayRef;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, DocSection, Expr, ScalarUDFImpl};
+
+pub use field_access::FieldOfPicked;
 
 use crate::PlatformFunction;
 use crate::constant::constant_at;

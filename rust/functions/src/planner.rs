@@ -21,6 +21,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use crate::nested::FieldOfPicked;
 use crate::tags::DomainPlanner;
 use crate::{Function, PlatformFunction};
 
@@ -32,10 +33,14 @@ use crate::{Function, PlatformFunction};
 /// # Errors
 /// DataFusion's, if the session takes no rules.
 pub fn install(planner: &DomainPlanner, functions: &[PlatformFunction], state: &mut SessionState) -> Result<()> {
-    if planner.name == "spans"
-        && let Some(operators) = SpanOperators::new(functions)
-    {
-        state.register_expr_planner(Arc::new(operators))?;
+    match planner.name {
+        "nested" => state.register_function_rewrite(Arc::new(FieldOfPicked))?,
+        "spans" => {
+            if let Some(operators) = SpanOperators::new(functions) {
+                state.register_expr_planner(Arc::new(operators))?;
+            }
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 
 use datafusion::common::DFSchema;
-use proptest::prelude::*;
 
 use super::*;
 use crate::scalar_calls::{call, every_representation, plan, query, return_field, rows, session, text, texts};
@@ -282,50 +281,4 @@ async fn they_are_listed_named_and_simplified_in_sql() {
     }
     let error = query(&session, "SELECT utf8_normalize(1)").await.unwrap_err().strip_backtrace();
     assert!(error.contains("utf8_normalize: argument \"value\" is a string, not Int64"), "{error}");
-}
-
-/// Expressions of all three families over the columns of a table, as nested as they come.
-fn expression() -> impl Strategy<Value = String> {
-    let leaf =
-        prop::sample::select(vec!["s", "m", "'\u{c9}\u{fb01}'", "' '", "NULL", "'a::b'"]).prop_map(str::to_owned);
-    let form = || prop::sample::select(vec!["'NFC'", "'NFD'", "'NFKC'", "'nfkd'", "NULL", "m"]);
-    let casefold = || prop::sample::select(vec!["true", "false", "NULL", "n > 3"]);
-    leaf.prop_recursive(4, 24, 3, move |inner| {
-        prop_oneof![
-            inner.clone().prop_map(|text| format!("utf8_normalize({text})")),
-            (inner.clone(), form()).prop_map(|(text, form)| format!("utf8_normalize({text}, {form})")),
-            (inner.clone(), form(), casefold())
-                .prop_map(|(text, form, fold)| format!("utf8_normalize({text}, {form}, {fold})")),
-            inner.clone().prop_map(|text| format!("utf8_null_if_blank({text})")),
-            inner.clone().prop_map(|text| format!("qname_normalize({text})")),
-            (inner.clone(), inner.clone())
-                .prop_map(|(symbol, module)| format!("qname_normalize({symbol}, {module}, 'python')")),
-            (inner.clone(), inner.clone()).prop_map(|(prefix, part)| format!("stable_id_parts({prefix}, {part}, n)")),
-            inner
-                .clone()
-                .prop_map(|part| format!("CAST(span_len(span_make(n, n + stable_hash_any({part}) % 3)) AS VARCHAR)")),
-            (inner.clone(), inner).prop_map(|(path, other)| format!("span_id({path}, {other}, n, 4)")),
-        ]
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
-
-    #[test]
-    fn simplifying_changes_no_result_and_no_error(expression in expression()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut results = Vec::new();
-            for optimized in [true, false] {
-                let session = session(optimized);
-                let table = "CREATE TABLE t AS SELECT * FROM (VALUES ('A\u{301}b', 'nfc', 1), ('\u{fb01} . x', 'NFKD', 4), \
-                             (NULL, 'NFC', 2), (' \u{a0}', NULL, 5), ('a::b', 'NFD', NULL)) AS v(s, m, n)";
-                session.sql(table).await.unwrap().collect().await.unwrap();
-                let sql = format!("SELECT {expression} AS result FROM t");
-                results.push(query(&session, &sql).await.map_err(|error| error.strip_backtrace()));
-            }
-            assert_eq!(results[0], results[1], "{expression}");
-        });
-    }
 }

@@ -91,14 +91,15 @@ impl DomainPlanner {
 /// - `change_types`: calls over literals are folded while planning (`simplify` of that family).
 /// - `exact_sums`: sums of floats in views become exact ([`exact_rewrite`](crate::exact_rewrite)).
 /// - `identifiers`: ids and hashes of literals are folded (`simplify`).
-/// - `nested`: cleaning a list or a map that is clean already is left out (`simplify`).
+/// - `nested`: cleaning a list or a map that is clean already is left out (`simplify`); a field of a struct that is only
+///   picked for it is read from the struct itself ([`FieldOfPicked`](crate::nested::FieldOfPicked)).
 /// - `spans`: operators over spans ([`crate::planner`]); the length of a span that is only made for it needs no span.
 /// - `strings`: normalizing what is normal already is left out, literals are folded (`simplify`).
 const DOMAIN_PLANNERS: &[DomainPlanner] = &[
     DomainPlanner { name: "change_types", tags: &[CDF], version: 1 },
     DomainPlanner { name: "exact_sums", tags: &[DETERMINISTIC], version: 1 },
     DomainPlanner { name: "identifiers", tags: &[ID], version: 1 },
-    DomainPlanner { name: "nested", tags: &[NESTED], version: 1 },
+    DomainPlanner { name: "nested", tags: &[NESTED], version: 2 },
     DomainPlanner { name: "spans", tags: &[SPAN], version: 1 },
     DomainPlanner { name: "strings", tags: &[STRING_NORM], version: 1 },
 ];

@@ -11,6 +11,7 @@ use object_store::{ObjectStore, PutMode, PutOptions};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::cleaning::expire_log;
 use crate::commit_entry::entry_text;
 use crate::durability::{put_entry, sync_files, sync_folder};
 use crate::error::{LakeError, Result};
@@ -186,7 +187,7 @@ fn interval(request: &CommitRequest, base: Option<&TableSnapshot>) -> u64 {
     }
 }
 
-/// Writes a checkpoint of `version`.
+/// Writes a checkpoint of `version`, after which older entries than the table keeps are not needed any more.
 async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> Result<()> {
     let store = lake.store(location)?;
     let failed = |error: &dyn std::fmt::Display| LakeError::store(&location.uri, "writing a checkpoint", &error);
@@ -194,11 +195,13 @@ async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> 
     let url = location.url()?;
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = delta_kernel::Snapshot::builder_for(url).at_version(version).build(engine.as_ref())?;
-        snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
+        let properties = snapshot.table_properties().clone();
+        snapshot.checkpoint(engine.as_ref(), None).map(|_| properties)
     })
     .await
     .map_err(|error| failed(&error))?;
-    written.map_err(|error| failed(&error))
+    let properties = written.map_err(|error| failed(&error))?;
+    expire_log(lake, location, &properties, version).await.map(|_| ())
 }
 
 async fn blocking(

@@ -8,8 +8,8 @@ use object_store::memory::InMemory;
 
 use crate::fixtures::{Fixture, committed, quiet, stream};
 use crate::{
-    CommitOutcome, CommitStep, DvDescriptor, Lake, LakeOptions, TableLocation, WrittenFile, commit, compact,
-    write_change_files, write_files,
+    CommitOutcome, CommitStep, DvDescriptor, Lake, LakeOptions, TableLocation, Version, WrittenFile, commit, compact,
+    vacuum, write_change_files, write_files,
 };
 
 #[tokio::test]
@@ -284,4 +284,61 @@ async fn durable_commits_and_remote_stores_work_alike() {
     assert_eq!(remote.ids(None).await, [1, 2, 3]);
     let checkpoint = "lake/t/_delta_log/00000000000000000002.checkpoint.parquet";
     store.head(&checkpoint.into()).await.unwrap();
+}
+
+/// Makes everything that the log has of a version look as if it was written a year ago.
+fn age(table: &Fixture, version: Version) {
+    let year = std::time::Duration::from_hours(365 * 24);
+    for file in std::fs::read_dir(table.path().join("_delta_log")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_str().unwrap().starts_with(&format!("{version:020}")) {
+            let file = std::fs::File::options().append(true).open(file.path()).unwrap();
+            file.set_modified(std::time::SystemTime::now() - year).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_lets_expired_entries_go_and_no_others() {
+    for (property, gone) in
+        [(("delta.logRetentionDuration", "interval 7 days"), true), (("delta.enableExpiredLogCleanup", "false"), false)]
+    {
+        let table = Fixture::new(&[("delta.checkpointInterval", "2"), property]);
+        table.append(None, &[0]).await;
+        for base in 0..5 {
+            table.append(Some(base), &[i64::try_from(base).unwrap() + 1]).await;
+            age(&table, base);
+        }
+        // The checkpoint of version 6 is the last one; what it deletes is what version 4's leaves behind: version 5 is
+        // young, and to be read it needs the checkpoint of version 4.
+        table.append(Some(5), &[6]).await;
+        for version in 0..=6 {
+            assert_eq!(table.entry(version).exists(), version >= 4 || !gone, "{version} {property:?}");
+        }
+        assert_eq!(table.ids(None).await, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(table.ids(Some(5)).await, [0, 1, 2, 3, 4, 5]);
+    }
+}
+
+#[tokio::test]
+async fn vacuum_deletes_what_left_the_table_long_ago() {
+    let parquet = |table: &Fixture| {
+        let files = std::fs::read_dir(table.path()).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "parquet")).count()
+    };
+    for (retention, expired) in [("interval 0 days", 3), ("interval 7 days", 0)] {
+        let table = Fixture::new(&[("delta.deletedFileRetentionDuration", retention)]);
+        table.append(None, &[1]).await;
+        table.append(Some(0), &[2]).await;
+        table.append(Some(1), &[3]).await;
+        assert_eq!(vacuum(&table.lake, table.location()).await.unwrap(), 0);
+        compact(&table.lake, table.location(), None).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert_eq!(vacuum(&table.lake, table.location()).await.unwrap(), expired, "{retention}");
+        assert_eq!(parquet(&table), 4 - expired);
+        assert_eq!(table.ids(None).await, [1, 2, 3]);
+        let newest = table.snapshot(None).await.version;
+        assert_eq!(vacuum(&table.lake, table.location()).await.unwrap(), 0);
+        assert_eq!(table.snapshot(None).await.version, newest, "nothing to delete, nothing committed");
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::prelude::SessionContext;
 use serde_json::{Map, Value};
 
+use crate::cleaning::now_ms;
 use crate::commit::{CommitOutcome, CommitRequest, commit};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
@@ -109,13 +109,4 @@ async fn newest_info(lake: &Lake, base: &TableSnapshot) -> Result<Map<String, Va
         Err(LakeError::HistoryGone { .. }) => Ok(Map::new()),
         Err(error) => Err(error),
     }
-}
-
-/// The only place of this crate that asks the clock: nothing that a view shows depends on when files were merged.
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|time| i64::try_from(time.as_millis()).ok())
-        .unwrap_or_default()
 }

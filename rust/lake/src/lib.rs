@@ -7,6 +7,7 @@ mod actions;
 mod change_feed;
 mod change_files;
 mod checkpoint;
+mod cleaning;
 mod commit;
 mod commit_entry;
 mod compact;
@@ -52,6 +53,7 @@ mod test_tables;
 
 pub use actions::{Format, Metadata, Protocol};
 pub use change_feed::*;
+pub use cleaning::vacuum;
 pub use commit::{CommitOutcome, CommitRequest, CommitStep, commit};
 pub use compact::compact;
 pub use constraints::{checked_stream, required_constraints};

@@ -28,14 +28,7 @@ fn unreadable(error: &DataFusionError) -> Reason {
 }
 
 fn refusal_of_node(node: &Expr) -> Option<Reason> {
-    let volatility = match node {
-        Expr::ScalarFunction(function) => function.func.signature().volatility,
-        Expr::HigherOrderFunction(function) => function.func.signature().volatility,
-        Expr::AggregateFunction(function) => function.func.signature().volatility,
-        Expr::WindowFunction(window) => match &window.fun {
-            WindowFunctionDefinition::AggregateUDF(function) => function.signature().volatility,
-            WindowFunctionDefinition::WindowUDF(function) => function.signature().volatility,
-        },
+    match node {
         Expr::Exists(_)
         | Expr::InSubquery(_)
         | Expr::SetComparison(_)
@@ -46,14 +39,28 @@ fn refusal_of_node(node: &Expr) -> Option<Reason> {
         Expr::Placeholder(_) | Expr::ScalarVariable(..) | Expr::Unnest(_) => {
             return Some(Reason::UnsupportedExpression(shown(node)));
         }
-        _ => return None,
-    };
-    match volatility {
+        _ => {}
+    }
+    match called_function(node)?.1 {
         Volatility::Immutable => None,
         // Within one query a stable function is constant; between two refreshes only the clock moves it.
         Volatility::Stable => Some(Reason::ClockDependent(shown(node))),
         Volatility::Volatile => Some(Reason::VolatileFunction(shown(node))),
     }
+}
+
+/// The function that an expression calls, whatever its kind, and its volatility.
+pub fn called_function(node: &Expr) -> Option<(&str, Volatility)> {
+    Some(match node {
+        Expr::ScalarFunction(function) => (function.func.name(), function.func.signature().volatility),
+        Expr::HigherOrderFunction(function) => (function.func.name(), function.func.signature().volatility),
+        Expr::AggregateFunction(function) => (function.func.name(), function.func.signature().volatility),
+        Expr::WindowFunction(window) => match &window.fun {
+            WindowFunctionDefinition::AggregateUDF(function) => (function.name(), function.signature().volatility),
+            WindowFunctionDefinition::WindowUDF(function) => (function.name(), function.signature().volatility),
+        },
+        _ => return None,
+    })
 }
 
 /// The text of an expression, short enough for a message.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, Filter, LogicalPlan, LogicalTableSource, TableScan, TableScanBuilder, TableSource,
@@ -74,6 +76,11 @@ pub(crate) fn is_table_function(scan: &TableScan) -> bool {
     scan.table_name.table().ends_with("()")
 }
 
+/// Whether a scan reads what a recursive query has found so far, which is no relation.
+pub fn is_work_table(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source).is_ok_and(|provider| provider.is::<CteWorkTable>())
+}
+
 /// The plan with every scan bound to one side; unchanged inputs are read as they are now.
 pub(crate) fn rebased(
     plan: &LogicalPlan,
@@ -82,7 +89,7 @@ pub(crate) fn rebased(
 ) -> Result<LogicalPlan, DataFusionError> {
     plan.clone()
         .transform_up_with_subqueries(|node| match &node {
-            LogicalPlan::TableScan(scan) if !is_table_function(scan) => {
+            LogicalPlan::TableScan(scan) if !is_table_function(scan) && !is_work_table(scan) => {
                 let unchanged = inputs.get(scan.table_name.table()).is_some_and(|shape| !shape.changed);
                 rebased_scan(scan, if unchanged { Side::Now } else { side }).map(Transformed::yes)
             }

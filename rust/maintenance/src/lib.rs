@@ -46,7 +46,8 @@ use serde::{Deserialize, Serialize};
 pub use analyze::{Analysis, OperatorMaintenance, analyze};
 pub use columns::{LEAF_WEIGHT, WEIGHT};
 pub use consolidate::consolidate;
-pub use leaves::{Side, over};
+pub use expressions::called_function;
+pub use leaves::{Side, is_work_table, over};
 pub use reasons::Reason;
 pub use steps::STEPS;
 

@@ -163,8 +163,6 @@ reasons! {
     UpstreamFailed = "upstream_failed", "a view that this view reads could not be refreshed", "";
     /// A person paused the view.
     Paused = "paused", "the view is paused", "resume it";
-    /// The target lag is not used up.
-    NotDue = "not_due", "the target lag of the view has not passed yet", "";
     /// Another writer committed the same refresh first.
     LostRace = "lost_race", "another refresh of the view committed first", "";
     /// Two daemons maintain one target with different definitions.

@@ -31,7 +31,7 @@ pub(super) fn functions() -> Vec<PlatformFunction> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct StructPick {
+pub(super) struct StructPick {
     signature: Signature,
     documentation: Documentation,
 }

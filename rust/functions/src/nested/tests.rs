@@ -216,6 +216,8 @@ async fn repeated_calls_are_simplified() {
         ("SELECT map_normalize(map_normalize(m)) AS x FROM t", "map_normalize(t.m) AS x"),
         ("SELECT map_get_default(map_normalize(m), 'a', 1) AS x FROM t", "map_get_default(t.m, "),
         ("SELECT struct_pick(struct_pick(s, 'b', 'a'), 'a') AS x FROM t", "struct_pick(t.s, Utf8(\"a\")) AS x"),
+        ("SELECT struct_pick(s, 'b', 'a')['a'] AS x FROM t", "get_field(t.s, Utf8(\"a\")) AS x"),
+        ("SELECT struct_pick(s, 'b', 'a')['a'] + 1 AS x FROM t", "CAST(get_field(t.s, Utf8(\"a\"))"),
     ] {
         let plan = optimized(query).await;
         let projection = plan.lines().next().unwrap();
