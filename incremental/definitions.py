@@ -79,6 +79,8 @@ def compile_definitions(
     Raises `DefinitionError` for circles and unknown names; a view that alone is broken has no plan and says why.
     """
     compiled = compile_project(runtime, project, artifacts, schemas, options)
+    states = {name: one.view for name, one in compiled.views.items() if one.view.state_of is not None}
+    project = replace(project, views={**project.declared, **states})
     graph = RelationGraph({name: relations_of(compiled.views[name]) for name in compiled.order})
     datasets = {DatasetName(name): dataset for name, dataset in project.datasets.items()}
     lags_ms = graph.effective_lags({name: one.view.target_lag_ms for name, one in compiled.views.items()})

@@ -8,7 +8,7 @@ Losing all that it remembers costs looks at the logs, never rows.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -313,9 +313,10 @@ class Keeper:
     def verify(self, views: Sequence[str] | None = None) -> tuple[AuditReport, ...]:
         """Compare views (all: None) with their recomputation at their pins."""
         planner = Planner(self._runtime, CycleFacts(self._clock.now_ms(), {}))
-        names = (
-            self.world.graph.views if views is None else tuple(self._definitions.view(one).view.name for one in views)
-        )
+        names = self.world.graph.views
+        if views is not None:
+            named = tuple(self._definitions.view(one).view.name for one in views)
+            names = (*sorted(self._states_of(named)), *named)
         reports: list[AuditReport] = []
         for name in names:
             compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
@@ -474,7 +475,12 @@ class Keeper:
         return self.world.graph.closure(planned), tuple(name for name in names if name in compiled.failed)
 
     def _named(self, views: Sequence[str] | None) -> frozenset[ViewName]:
-        return frozenset(self.world.graph.views if views is None else (self._known(view) for view in views))
+        named = frozenset(self.world.graph.views if views is None else (self._known(view) for view in views))
+        return named | self._states_of(named)
+
+    def _states_of(self, views: Collection[ViewName]) -> frozenset[ViewName]:
+        """The states of views."""
+        return frozenset(ViewName(name) for name, view in self.project.views.items() if view.state_of in views)
 
     def _known(self, view: str) -> ViewName:
         if view not in self.project.views:

@@ -39,6 +39,7 @@ def view(
     deletion_vectors: bool = ...,
     recompute_writes: Literal["replace", "difference"] = ...,
     exact_sums: bool = ...,
+    state_table: bool = ...,
     properties: Mapping[str, str] = ...,
     description: str = ...,
 ) -> Callable[[Function], Function]: ...

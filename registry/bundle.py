@@ -42,13 +42,14 @@ class InputUse(NativeModel):
     schema_hash: str = ""
 
 
-# What was recorded while planning and decides no row; the identities speak for the settings.
-_FOR_PEOPLE: Final = frozenset({"displays", "settings"})
+# What decides no row of this plan: recorded while planning, or a plan of its own. The identities speak for the settings.
+_NOT_RUN: Final = frozenset({"displays", "settings", "state"})
 
 
 class PlanBundle(NativeModel):
     """A compiled view: canonical plan bytes, their identities, and everything that was learned while planning.
 
+    `state` is the first of two stages: a view of its own, which this one reads in the place of a part of its query.
     The engine's JSON is kept whole in `document`, so that a bundle crosses back exactly as it came.
     """
 
@@ -76,6 +77,7 @@ class PlanBundle(NativeModel):
     maintenance: MaintenanceAnalysis = Field(default=MaintenanceAnalysis(), repr=False)
     inputs: Mapping[str, InputUse] = Field(default_factory=dict, repr=False)
     engine_version: str = ""
+    state: PlanBundle | None = Field(default=None, repr=False)
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
     _runnable: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -89,7 +91,7 @@ class PlanBundle(NativeModel):
         document = json.loads(value) if isinstance(value, str | bytes) else value
         # The value is new: nobody else has seen it yet.
         bundle._document = dict(document)  # noqa: SLF001
-        bundle._runnable = {key: part for key, part in document.items() if key not in _FOR_PEOPLE}  # noqa: SLF001
+        bundle._runnable = {key: part for key, part in document.items() if key not in _NOT_RUN}  # noqa: SLF001
         return bundle
 
     @property

@@ -139,12 +139,12 @@ def project_graph(runtime: SessionRuntime, project: Project) -> tuple[ViewGraph,
     """
     inputs: dict[ViewName, tuple[str, ...]] = {}
     failed: dict[ViewName, CompileFailure] = {}
-    for view in project.views.values():
+    for view in project.declared.values():
         try:
             inputs[view.name] = view_relations(runtime, view)
         except DefinitionError as error:
             failed[view.name] = CompileFailure(view, ReasonCode.REFRESH_FAILED, error.problems)
-    sources = {view.name: view.source for view in project.views.values()}
+    sources = {view.name: view.source for view in project.declared.values()}
     graph = order_views(inputs, project.datasets, sources, failed)
     if graph.problems:
         unparsed = [problem for failure in failed.values() for problem in failure.problems]
@@ -202,17 +202,17 @@ def compile_project(
             reason = ReasonCode.REFRESH_FAILED if deterministic else ReasonCode.PLAN_NOT_DETERMINISTIC
             failed[name] = CompileFailure(view, reason, error.problems)
             continue
-        done[name] = compiled
+        for stage in (*_state(project, compiled, stored, latest), compiled):
+            done[stage.view.name] = stage
+            # A plan that is used again is recorded again, so that the newest record is the plan in force.
+            new = stage.outcome is CompileOutcome.PLANNED or stage.moved is not None
+            if artifacts is not None and options.record and new:
+                _record(runtime, artifacts, stage, options)
+                read.update(inputs)
         schemas[name] = compiled.bundle.table_schema or ""
-        # A plan that is used again is recorded again, so that the newest record is the plan in force.
-        new = compiled.outcome is CompileOutcome.PLANNED or compiled.moved is not None
-        if artifacts is not None and options.record and new:
-            _record(runtime, artifacts, compiled, options)
-            read.update(inputs)
     if artifacts is not None:
         _register(runtime, artifacts, project, read, options)
-    order = tuple(name for name in graph.order if name in done)
-    return Compiled(order, done, failed)
+    return Compiled(tuple(done), done, failed)
 
 
 # --- one view ---------------------------------------------------------------------------------------------------------
@@ -266,6 +266,7 @@ def _compile_view(
     inputs = tuple(RelationName(relation) for relation in schemas)
     definition = view.definition
     sql = definition.text if isinstance(definition, SqlDefinition) else None
+    state = project.state_of(view)
     request = CompileRequest(
         name=view.name,
         sql=sql,
@@ -273,10 +274,11 @@ def _compile_view(
         # A DataFrame is planned by another DataFusion, which knows no macros.
         functions=functions_in_order(project.functions) if sql is not None else (),
         exact_sums=view.exact_sums,
+        state=None if state is None else state.name,
     )
     try:
         if isinstance(definition, PythonDefinition):
-            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings)
+            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings, request.state)
         else:
             key = CompileKey(runtime.compile_key(request))
         found = stored.get(key)
@@ -294,6 +296,21 @@ def _compile_view(
     if problems:
         raise DefinitionError(problems)
     return CompiledView(view, bundle, key, inputs, CompileOutcome.PLANNED)
+
+
+def _state(
+    project: Project,
+    compiled: CompiledView,
+    stored: Mapping[CompileKey, PlanBundle],
+    latest: Mapping[ViewName, PlanBundle],
+) -> tuple[CompiledView, ...]:
+    """Give the compiled state of a view that has one."""
+    bundle, view = compiled.bundle.state, project.state_of(compiled.view)
+    if bundle is None or view is None:
+        return ()
+    key = CompileKey(f"{compiled.compile_key}/state")
+    state = CompiledView(view, bundle, key, compiled.inputs, compiled.outcome)
+    return (_compare(state, stored.get(key), latest.get(view.name)),)
 
 
 def _require_repeatable(view: View, bundle: PlanBundle) -> None:

@@ -236,7 +236,8 @@ class FunctionProblem(NativeModel):
 class CompileRequest(NativeRequest):
     """Asks for a view's bundle; `sql` is None where the plan comes as bytes. `functions` are the project's macros.
 
-    With `exact_sums` sums of floats do not depend on the order of rows.
+    With `exact_sums` sums of floats do not depend on the order of rows. `state` is the name that a state of the view
+    may have; None keeps the view in one stage.
     """
 
     name: str
@@ -244,6 +245,7 @@ class CompileRequest(NativeRequest):
     inputs: tuple[InputSchema, ...]
     functions: tuple[FunctionSource, ...] = ()
     exact_sums: bool = True
+    state: str | None = None
 
     def to_json_text(self) -> str:
         """Give the JSON text for the engine."""

@@ -20,7 +20,7 @@ from registry.function_files import MacroDefinition, parse_function_file
 from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
-from registry.view import View
+from registry.view import RefreshPolicy, View
 from registry.view_files import ParsedView, parse_python_views, parse_sql_view, source_digest
 from registry.view_options import ViewOptions, read_defaults
 
@@ -93,6 +93,20 @@ class Project:
         """Give the table of each dataset and view by its name."""
         tables = {name: dataset.table for name, dataset in self.datasets.items()}
         return {**tables, **{name: view.target for name, view in self.views.items()}}
+
+    @property
+    def declared(self) -> Mapping[str, View]:
+        """Give the views that somebody wrote, without their states."""
+        return {name: view for name, view in self.views.items() if view.state_of is None}
+
+    def state_of(self, view: View) -> View | None:
+        """Give the state that a view may have; None where it may have none."""
+        name = view.state_name
+        taken = name in self.declared or name in self.datasets
+        if taken or not view.state_table or view.refresh is RefreshPolicy.RECOMPUTE:
+            return None
+        target = TableRef(uri=join_uri(self.store, name), options=self.store_table.options)
+        return view.state(target, view_id(self.name, name))
 
     def to_json(self) -> dict[str, object]:
         """Give the project as plain JSON values, without the values of store options."""
@@ -349,6 +363,7 @@ def place_views(
             source=one.source,
             description=one.options.description,
             exact_sums=one.options.exact_sums,
+            state_table=one.options.state_table,
         )
     return views
 

@@ -1,13 +1,14 @@
 """Views: a name, a query, a target, and how the target is kept.
 
 A view's identity is its id; its definition is only the query, so that changing an option recomputes nothing.
-The one exception is `exact_sums`, which decides how the query's sums of floats are computed.
+The exceptions are `exact_sums`, which decides how the query's sums of floats are computed, and `state_table`, which
+decides in how many stages it is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from registry.dataset import SourcePosition, TableRef
@@ -94,7 +95,11 @@ class DeltaWriteSpec:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A Delta table that we write."""
+    """A Delta table that we write.
+
+    `state_table` is whether a view that changes cannot keep as a whole may have a state, in a table of its own;
+    `state_of` is the view whose state this is.
+    """
 
     name: ViewName
     id: str
@@ -106,6 +111,26 @@ class View:
     source: SourcePosition
     description: str = ""
     exact_sums: bool = True
+    state_table: bool = True
+    state_of: ViewName | None = None
+
+    @property
+    def state_name(self) -> ViewName:
+        """Give the name of the view's state, if it has one."""
+        return ViewName(f"{self.name}__state")
+
+    def state(self, target: TableRef, state_id: str) -> View:
+        """Give the view's state: a view of its own, kept by the changes of what the view would otherwise read."""
+        return replace(
+            self,
+            name=self.state_name,
+            id=state_id,
+            target=target,
+            refresh=RefreshPolicy.AUTO,
+            write=DeltaWriteSpec(target_file_size=self.write.target_file_size),
+            description=f"the state of {self.name}",
+            state_of=self.name,
+        )
 
     @property
     def partition_by(self) -> tuple[str, ...]:
@@ -128,6 +153,8 @@ class View:
             "refresh": self.refresh.value,
             "write": self.write.to_json(),
             "exact_sums": self.exact_sums,
+            "state_table": self.state_table,
+            "state_of": self.state_of,
             "source": str(self.source),
             "description": self.description,
         }

@@ -31,6 +31,7 @@ class ViewOptions:
     refresh: RefreshPolicy = RefreshPolicy.AUTO
     write: DeltaWriteSpec = field(default_factory=lambda: DeltaWriteSpec(target_file_size=TARGET_FILE_SIZE))
     exact_sums: bool = True
+    state_table: bool = True
     target: str | None = None
     description: str = ""
 
@@ -65,6 +66,7 @@ def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
         refresh=section.take("refresh", toml.one_of(RefreshPolicy), defaults.refresh),
         write=write,
         exact_sums=section.take("exact_sums", toml.boolean, defaults.exact_sums),
+        state_table=section.take("state_table", toml.boolean, defaults.state_table),
     )
 
 

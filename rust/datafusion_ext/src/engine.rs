@@ -153,7 +153,7 @@ impl Engine {
             let inputs = request.input_schemas()?;
             let macros = session.macros(&request.functions)?;
             let options = request.options();
-            engine::compile::compile_with_macros(&session, &request.name, &definition, &inputs, options, &macros)
+            engine::compile::compile_with_macros(&session, &request.name, &definition, &inputs, &options, &macros)
         })?;
         to_json(&bundle)
     }
@@ -170,7 +170,7 @@ impl Engine {
             &request.name,
             &definition,
             &inputs,
-            options,
+            &options,
             &macros,
         )
         .map_err(|error| raised(&error))

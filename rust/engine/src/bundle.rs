@@ -154,6 +154,9 @@ pub struct PlanBundle {
     pub inputs: BTreeMap<String, InputUse>,
     /// The version of this engine and of DataFusion.
     pub engine_version: String,
+    /// The first of two stages: a view of its own, which this one reads in the place of a part of its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Box<PlanBundle>>,
 }
 
 /// Reads the plan of a bundle; its leaves are scans named by relation, over sources that know only their schemas.

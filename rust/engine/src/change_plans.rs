@@ -9,7 +9,7 @@ use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use maintenance::{ChangePlan, InputShape, LEAF_WEIGHT, Reason, STEPS};
+use maintenance::{ChangePlan, InputShape, LEAF_WEIGHT, Reason, STEPS, TARGET};
 
 use crate::binding::{LeafNeeds, Side, leaf_needs};
 use crate::error::EngineError;
@@ -59,7 +59,7 @@ impl CompiledChanges {
         let optimized =
             steps.iter().chain([&first]).map(|plan| execution.optimize(plan)).collect::<Result<Vec<_>>>()?;
         let needs = leaf_needs(&optimized)?;
-        let mut held = Held::default();
+        let mut held = Held::over(without_rows(plan)?);
         let mut templates = Vec::with_capacity(steps.len());
         for step in steps {
             let template = held.template(execution, step, tables)?;
@@ -86,6 +86,8 @@ impl CompiledChanges {
 /// What was computed on the way to a change set, and is scanned by later plans.
 #[derive(Default)]
 pub(crate) struct Held {
+    /// The view's own rows before.
+    target: Option<Arc<dyn TableProvider>>,
     steps: Vec<Arc<dyn TableProvider>>,
     /// The keys of the affected groups.
     keys: Option<Arc<dyn TableProvider>>,
@@ -94,6 +96,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Nothing yet but the view's own rows.
+    pub fn over(target: Arc<dyn TableProvider>) -> Self {
+        Self { target: Some(target), ..Self::default() }
+    }
+
     /// The keys of affected groups, for the rows of these groups.
     pub fn of_keys(keys: Arc<dyn TableProvider>) -> Self {
         Self { keys: Some(keys), ..Self::default() }
@@ -108,6 +115,7 @@ impl Held {
     /// The table of a scan that reads no relation.
     pub fn table(&self, name: &TableReference) -> Result<Arc<dyn TableProvider>> {
         let found = match name.schema() {
+            Some(TARGET) => self.target.as_ref(),
             Some(KEYS) => self.keys.as_ref(),
             Some(STEPS) => name.table().parse::<usize>().ok().and_then(|number| self.steps.get(number)),
             _ => None,

@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder, TableSource};
 use datafusion::physical_plan::displayable;
 use functions::Macros;
 use futures::executor::block_on;
@@ -37,17 +37,19 @@ pub enum Definition {
 }
 
 /// What a view says about its plan beside the query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileOptions {
     /// Whether sums of floats, and what is made of them, are exact and so independent of the order of rows.
     ///
     /// The plan with exact sums *is* the view then, for refreshes of every kind and for the audit.
     pub exact_sums: bool,
+    /// The name under which a view that changes cannot keep as a whole may have a state; none keeps it in one stage.
+    pub state: Option<String>,
 }
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        Self { exact_sums: true }
+        Self { exact_sums: true, state: None }
     }
 }
 
@@ -61,7 +63,7 @@ pub fn compile(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
 ) -> Result<PlanBundle> {
     compile_with_macros(session, name, definition, inputs, options, &Macros::default())
 }
@@ -75,7 +77,7 @@ pub fn compile_with_macros(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
     macros: &Macros,
 ) -> Result<PlanBundle> {
     on_deep_stack(|| compile_here(session, name, definition, inputs, options, macros))
@@ -87,7 +89,7 @@ fn compile_here(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
     macros: &Macros,
 ) -> Result<PlanBundle> {
     let subject = format!("view \"{name}\"");
@@ -110,53 +112,120 @@ fn compile_here(
     };
     let optimized = optimize(&state, &subject, &exact.data)?;
     let optimized = row_order::without_ties(optimized).map_err(|error| EngineError::planning(&subject, error))?;
-    let (plan, used) = narrow(&subject, &optimized, inputs)?;
-    let relations: Vec<Arc<RelationTable>> =
-        used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
-    let encoded = encode(session, &subject, &plan, &relations)?;
-
-    let mut lineage = lineage::extract(&plan);
-    let macros_used = note_written_functions(&mut lineage, &exact.data, macros);
-    let functions_used = function_hashes(session, &subject, &lineage)?;
-    let closure = closure(&functions_used, &macros_used);
-    require_tags(session, &mut lineage);
-    let inputs_used: BTreeMap<String, InputUse> = used
-        .iter()
-        .map(|input| Ok((input.relation.clone(), input_use(&input.relation, &input.schema)?)))
-        .collect::<Result<_>>()?;
-    let target = target_schema(&subject, &plan)?;
-    let platform = session.platform();
-    Ok(PlanBundle {
-        name: name.to_owned(),
-        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs, options)?,
-        fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
+    let view = Compiling {
+        session,
+        state: &state,
+        written: &logical,
+        functions: &exact.data,
         // The option changes the meaning of those views only in which there is something to make exact.
-        content_key: content_key(session, &meaning, exact.transformed, &closure, &inputs_used),
-        output_schema: column_types(&subject, &target)?,
-        table_schema: lake::delta_schema_json(&subject, &target)?,
-        required_functions: lineage.required_functions.clone(),
-        required_rewrite_tags: lineage.required_rewrite_tags.clone(),
-        function_snapshot_hash: platform.functions.snapshot_hash.clone(),
-        function_registry_hash: platform.registry_hash.clone(),
-        functions_used,
-        macros_used,
-        volatile_functions: volatile_functions(&plan)
-            .map_err(|error| EngineError::planning(&subject, error))?
-            .into_iter()
-            .collect(),
-        domain_planners: platform.functions.domain_planners.clone(),
-        domain_planner_functions: platform.functions.domain_planner_functions.clone(),
-        settings: session.settings().clone(),
-        displays: displays(&state, &logical, &plan),
-        // What will run is what was decoded, so that is what is analyzed.
-        maintenance: maintenance::analyze(&encoded.plan),
-        lineage,
-        inputs: inputs_used,
-        engine_version: engine_version(),
-        encoding: encoded.encoding,
-        encoding_reason: encoded.reason,
-        plan_bytes: encoded.bytes,
-    })
+        exact: exact.transformed,
+        macros,
+        meaning,
+        compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs, options)?,
+    };
+    let whole = view.bundle(name, &optimized, inputs, "")?;
+    match &options.state {
+        Some(state) if whole.volatile_functions.is_empty() => {
+            Ok(view.in_stages(name, state, &optimized, inputs)?.unwrap_or(whole))
+        }
+        _ => Ok(whole),
+    }
+}
+
+/// A view that is compiled, as far as its stages have it in common.
+struct Compiling<'a> {
+    session: &'a EngineSession,
+    state: &'a SessionState,
+    /// The plan as it was written.
+    written: &'a LogicalPlan,
+    /// The plan that has every function that is called.
+    functions: &'a LogicalPlan,
+    exact: bool,
+    macros: &'a Macros,
+    meaning: Vec<u8>,
+    compile_key: String,
+}
+
+impl Compiling<'_> {
+    /// The bundle of an optimized plan; `stage` tells the stages of a view apart.
+    fn bundle(&self, name: &str, optimized: &LogicalPlan, inputs: &[InputSchema], stage: &str) -> Result<PlanBundle> {
+        let (session, subject) = (self.session, format!("view \"{name}\""));
+        let (plan, used) = narrow(&subject, optimized, inputs)?;
+        let relations: Vec<Arc<RelationTable>> =
+            used.iter().map(|input| Arc::new(RelationTable::new(&input.relation, &input.schema))).collect();
+        let encoded = encode(session, &subject, &plan, &relations)?;
+
+        let mut lineage = lineage::extract(&plan);
+        let macros_used = note_written_functions(&mut lineage, self.functions, self.macros);
+        let functions_used = function_hashes(session, &subject, &lineage)?;
+        let closure = closure(&functions_used, &macros_used);
+        require_tags(session, &mut lineage);
+        let inputs_used: BTreeMap<String, InputUse> = used
+            .iter()
+            .map(|input| Ok((input.relation.clone(), input_use(&input.relation, &input.schema)?)))
+            .collect::<Result<_>>()?;
+        let target = target_schema(&subject, &plan)?;
+        let platform = session.platform();
+        let meaning = [self.meaning.as_slice(), stage.as_bytes()].concat();
+        Ok(PlanBundle {
+            name: name.to_owned(),
+            compile_key: format!("{}{stage}", self.compile_key),
+            fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
+            content_key: content_key(session, &meaning, self.exact, &closure, &inputs_used),
+            output_schema: column_types(&subject, &target)?,
+            table_schema: lake::delta_schema_json(&subject, &target)?,
+            required_functions: lineage.required_functions.clone(),
+            required_rewrite_tags: lineage.required_rewrite_tags.clone(),
+            function_snapshot_hash: platform.functions.snapshot_hash.clone(),
+            function_registry_hash: platform.registry_hash.clone(),
+            functions_used,
+            macros_used,
+            volatile_functions: volatile_functions(&plan)
+                .map_err(|error| EngineError::planning(&subject, error))?
+                .into_iter()
+                .collect(),
+            domain_planners: platform.functions.domain_planners.clone(),
+            domain_planner_functions: platform.functions.domain_planner_functions.clone(),
+            settings: session.settings().clone(),
+            displays: displays(self.state, self.written, &plan),
+            // What will run is what was decoded, so that is what is analyzed.
+            maintenance: maintenance::analyze(&encoded.plan),
+            lineage,
+            inputs: inputs_used,
+            engine_version: engine_version(),
+            encoding: encoded.encoding,
+            encoding_reason: encoded.reason,
+            plan_bytes: encoded.bytes,
+            state: None,
+        })
+    }
+
+    /// The bundles of a view that is kept in two stages; none where one is as good.
+    fn in_stages(
+        &self,
+        name: &str,
+        state: &str,
+        optimized: &LogicalPlan,
+        inputs: &[InputSchema],
+    ) -> Result<Option<PlanBundle>> {
+        let subject = format!("view \"{name}\"");
+        let failed = |error| EngineError::planning(&subject, error);
+        let source = |plan: &LogicalPlan| -> datafusion::error::Result<Arc<dyn TableSource>> {
+            let schema = target_schema(&subject, plan)?;
+            Ok(provider_as_source(Arc::new(RelationTable::new(state, &schema))))
+        };
+        let Some(stages) = maintenance::stages(optimized, state, source).map_err(failed)? else { return Ok(None) };
+        let schema = target_schema(&subject, &stages.state)?;
+        let first = self.bundle(state, &stages.state, inputs, "/state")?;
+        if !first.maintenance.incremental {
+            return Ok(None);
+        }
+        let mut inputs = inputs.to_vec();
+        inputs.push(InputSchema { relation: state.to_owned(), schema });
+        let mut rest = self.bundle(name, &stages.rest, &inputs, "")?;
+        rest.state = Some(Box::new(first));
+        Ok(Some(rest))
+    }
 }
 
 /// The compile key of a definition: known without planning.
@@ -168,7 +237,7 @@ pub fn definition_key(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
 ) -> Result<String> {
     definition_key_with_macros(session, name, definition, inputs, options, &Macros::default())
 }
@@ -182,7 +251,7 @@ pub fn definition_key_with_macros(
     name: &str,
     definition: &Definition,
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
     macros: &Macros,
 ) -> Result<String> {
     let subject = format!("view \"{name}\"");

@@ -46,7 +46,7 @@ fn small() -> Vec<InputSchema> {
 }
 
 fn compile_sql(text: &str) -> Result<PlanBundle, EngineError> {
-    compile(&session(), "v", &Definition::Sql(text.to_owned()), &small(), CompileOptions::default())
+    compile(&session(), "v", &Definition::Sql(text.to_owned()), &small(), &CompileOptions::default())
 }
 
 fn refused(text: &str) -> String {
@@ -65,7 +65,7 @@ fn tpch_queries_compile_and_come_back() {
             &format!("q{number}"),
             &Definition::Sql((*text).to_owned()),
             &inputs,
-            CompileOptions::default(),
+            &CompileOptions::default(),
         )
         .unwrap_or_else(|error| panic!("query {number}: {error}"));
         let plan = decode_plan(&session, &bundle, &inputs).unwrap();
@@ -149,7 +149,7 @@ fn bytes_and_identities_do_not_depend_on_the_session() {
             .iter()
             .map(|text| {
                 let bundle =
-                    compile(&session, "q", &Definition::Sql((*text).to_owned()), &inputs(), CompileOptions::default())
+                    compile(&session, "q", &Definition::Sql((*text).to_owned()), &inputs(), &CompileOptions::default())
                         .unwrap();
                 (bundle.plan_bytes, bundle.fingerprint, bundle.content_key)
             })
@@ -191,7 +191,7 @@ fn the_clock_stays_a_call() {
 fn an_unused_column_changes_no_identity_and_a_used_one_does() {
     let session = session();
     let definition = Definition::Sql("SELECT id, name FROM t WHERE flag".to_owned());
-    let first = compile(&session, "v", &definition, &small(), CompileOptions::default()).unwrap();
+    let first = compile(&session, "v", &definition, &small(), &CompileOptions::default()).unwrap();
     let with = |name: &str, data_type: DataType| {
         let mut inputs = small();
         let mut fields: Vec<Field> = inputs[0].schema.fields().iter().map(|field| field.as_ref().clone()).collect();
@@ -201,13 +201,13 @@ fn an_unused_column_changes_no_identity_and_a_used_one_does() {
         inputs
     };
     let wider =
-        compile(&session, "v", &definition, &with("extra", DataType::Int64), CompileOptions::default()).unwrap();
+        compile(&session, "v", &definition, &with("extra", DataType::Int64), &CompileOptions::default()).unwrap();
     assert_eq!(wider.fingerprint, first.fingerprint);
     assert_eq!(wider.content_key, first.content_key);
     assert_ne!(wider.compile_key, first.compile_key);
     decode_plan(&session, &first, &with("extra", DataType::Int64)).unwrap();
 
-    let other = compile(&session, "v", &definition, &with("id", DataType::Int32), CompileOptions::default()).unwrap();
+    let other = compile(&session, "v", &definition, &with("id", DataType::Int32), &CompileOptions::default()).unwrap();
     assert_ne!(other.fingerprint, first.fingerprint);
     assert_ne!(other.content_key, first.content_key);
     let error = decode_plan(&session, &first, &with("id", DataType::Int32)).unwrap_err();
@@ -233,7 +233,7 @@ fn settings_that_change_rows_change_the_content_key() {
             ..EngineOptions::default()
         })
         .unwrap();
-        compile(&session, "v", &definition, &small(), CompileOptions::default()).unwrap()
+        compile(&session, "v", &definition, &small(), &CompileOptions::default()).unwrap()
     };
     assert_ne!(zone("UTC").content_key, zone("Europe/Berlin").content_key);
 }
@@ -242,9 +242,9 @@ fn settings_that_change_rows_change_the_content_key() {
 fn the_compile_key_is_known_without_planning() {
     let session = session();
     let definition = Definition::Sql("SELECT id FROM t".to_owned());
-    let bundle = compile(&session, "v", &definition, &small(), CompileOptions::default()).unwrap();
+    let bundle = compile(&session, "v", &definition, &small(), &CompileOptions::default()).unwrap();
     assert_eq!(
-        definition_key(&session, "v", &definition, &small(), CompileOptions::default()).unwrap(),
+        definition_key(&session, "v", &definition, &small(), &CompileOptions::default()).unwrap(),
         bundle.compile_key
     );
 }

@@ -8,7 +8,7 @@ use crate::lineage::Derivation;
 use crate::session::{EngineOptions, EngineSession};
 use crate::tpch::table;
 
-const PLAIN: CompileOptions = CompileOptions { exact_sums: false };
+const PLAIN: CompileOptions = CompileOptions { exact_sums: false, state: None };
 
 fn session() -> EngineSession {
     EngineSession::new(EngineOptions::default()).unwrap()
@@ -28,7 +28,7 @@ fn sales() -> Vec<InputSchema> {
     )]
 }
 
-fn compiled(text: &str, options: CompileOptions) -> PlanBundle {
+fn compiled(text: &str, options: &CompileOptions) -> PlanBundle {
     compile(&session(), "v", &Definition::Sql(text.to_owned()), &sales(), options)
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
@@ -44,7 +44,7 @@ fn sums_of_floats_are_exact_in_both_encodings() {
         ("SELECT k, n, sum(DISTINCT x) AS s FROM sales GROUP BY GROUPING SETS ((k), (k, n))", PlanEncoding::Substrait),
         ("SELECT k FROM sales s WHERE x > (SELECT avg(x) FROM sales t WHERE t.k = s.k)", PlanEncoding::Substrait),
     ] {
-        let bundle = compiled(text, CompileOptions::default());
+        let bundle = compiled(text, &CompileOptions::default());
         let plan = decode_plan(&session(), &bundle, &sales()).unwrap().display_indent().to_string();
         assert!(plan.contains("_exact(") && !plan.contains("[[sum("), "{text}: {plan}");
         assert!(bundle.displays.optimized.contains("_exact("), "{}", bundle.displays.optimized);
@@ -53,7 +53,7 @@ fn sums_of_floats_are_exact_in_both_encodings() {
         assert!(physical.contains("_exact(") || text.contains("OVER"), "{text}: {physical}");
         assert_eq!(bundle.encoding, encoding, "{text}: {:?}", bundle.encoding_reason);
         assert_eq!(bundle.required_rewrite_tags, ["aggregate", "deterministic"], "{text}");
-        let inexact = compiled(text, PLAIN);
+        let inexact = compiled(text, &PLAIN);
         assert!(!inexact.displays.optimized.contains("_exact("), "{text}");
         let columns = |bundle: &PlanBundle| -> Vec<String> {
             bundle.output_schema.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect()
@@ -68,7 +68,7 @@ fn grouped_views_stay_incremental() {
         "SELECT k, sum(x) AS s, avg(n) AS a, var_pop(x) AS v, covar_pop(y, x) AS c FROM sales GROUP BY k",
         "SELECT k, sum(x) / count(*) AS s FROM sales WHERE n > 1 GROUP BY k HAVING avg(x) > 1",
     ] {
-        let bundle = compiled(text, CompileOptions::default());
+        let bundle = compiled(text, &CompileOptions::default());
         assert!(bundle.maintenance.incremental, "{text}: {:?}", bundle.maintenance.reason);
     }
 }
@@ -76,11 +76,11 @@ fn grouped_views_stay_incremental() {
 #[test]
 fn the_option_is_part_of_the_identities_where_it_matters() {
     let floats = "SELECT k, sum(x) AS s FROM sales GROUP BY k";
-    let (exact, plain) = (compiled(floats, CompileOptions::default()), compiled(floats, PLAIN));
+    let (exact, plain) = (compiled(floats, &CompileOptions::default()), compiled(floats, &PLAIN));
     assert_ne!(exact.compile_key, plain.compile_key);
     assert_ne!(exact.fingerprint, plain.fingerprint);
     assert_ne!(exact.content_key, plain.content_key);
-    for (bundle, options) in [(&exact, CompileOptions::default()), (&plain, PLAIN)] {
+    for (bundle, options) in [(&exact, &CompileOptions::default()), (&plain, &PLAIN)] {
         let definition = Definition::Sql(floats.to_owned());
         let key = definition_key(&session(), "v", &definition, &sales(), options).unwrap();
         assert_eq!(key, bundle.compile_key);
@@ -88,12 +88,12 @@ fn the_option_is_part_of_the_identities_where_it_matters() {
 
     // Both use the same functions, each for another argument.
     let mixed = "SELECT k, sum(x) AS s, sum_exact(y) AS e, sum(n) AS n FROM sales GROUP BY k";
-    let (exact, plain) = (compiled(mixed, CompileOptions::default()), compiled(mixed, PLAIN));
+    let (exact, plain) = (compiled(mixed, &CompileOptions::default()), compiled(mixed, &PLAIN));
     assert_eq!(exact.functions_used.keys().collect::<Vec<_>>(), plain.functions_used.keys().collect::<Vec<_>>());
     assert_ne!(exact.content_key, plain.content_key);
 
     let integers = "SELECT k, sum(n) AS s, avg(price) AS a, max(x) AS m FROM sales GROUP BY k";
-    let (exact, plain) = (compiled(integers, CompileOptions::default()), compiled(integers, PLAIN));
+    let (exact, plain) = (compiled(integers, &CompileOptions::default()), compiled(integers, &PLAIN));
     assert_ne!(exact.compile_key, plain.compile_key);
     assert_eq!(exact.fingerprint, plain.fingerprint);
     assert_eq!(exact.content_key, plain.content_key);
@@ -104,13 +104,13 @@ fn the_option_is_part_of_the_identities_where_it_matters() {
 fn lineage_tells_what_depends_on_the_order_of_rows() {
     let text = "SELECT k, sum(x) AS s, sum(x) / 2 AS half, sum(n) AS i, max(y) AS m, approx_median(y) AS middle, \
                 avg(y) AS a FROM sales GROUP BY k";
-    let dependent = |options: CompileOptions| -> Vec<String> {
+    let dependent = |options: &CompileOptions| -> Vec<String> {
         let outputs = compiled(text, options).lineage.outputs.into_iter();
         outputs
             .filter(|output| output.sources.iter().any(|source| source.how == Derivation::OrderDependent))
             .map(|output| output.name)
             .collect()
     };
-    assert_eq!(dependent(CompileOptions::default()), ["middle"]);
-    assert_eq!(dependent(PLAIN), ["s", "half", "middle", "a"]);
+    assert_eq!(dependent(&CompileOptions::default()), ["middle"]);
+    assert_eq!(dependent(&PLAIN), ["s", "half", "middle", "a"]);
 }

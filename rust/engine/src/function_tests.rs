@@ -42,7 +42,7 @@ fn all(session: &EngineSession) -> Macros {
 }
 
 fn compiled(session: &EngineSession, macros: &Macros, text: &str) -> PlanBundle {
-    compile_with_macros(session, "v", &Definition::Sql(text.to_owned()), &inputs(), CompileOptions::default(), macros)
+    compile_with_macros(session, "v", &Definition::Sql(text.to_owned()), &inputs(), &CompileOptions::default(), macros)
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
@@ -52,7 +52,7 @@ fn key(session: &EngineSession, macros: &Macros, text: &str) -> String {
         "v",
         &Definition::Sql(text.to_owned()),
         &inputs(),
-        CompileOptions::default(),
+        &CompileOptions::default(),
         macros,
     )
     .unwrap()
@@ -119,7 +119,7 @@ fn a_stored_plan_has_the_expressions_of_its_macros() {
     assert!(bundle.displays.optimized.contains("cdf_is_upsert(t.kind)"), "{}", bundle.displays.optimized);
     let same = "SELECT id FROM t WHERE cdf_is_upsert(kind) AND NOT (delay > 15)";
     let written =
-        compile(&session, "v", &Definition::Sql(same.to_owned()), &inputs(), CompileOptions::default()).unwrap();
+        compile(&session, "v", &Definition::Sql(same.to_owned()), &inputs(), &CompileOptions::default()).unwrap();
     assert_eq!(bundle.plan_bytes, written.plan_bytes);
     assert_ne!(bundle.content_key, written.content_key);
     // Running it takes no macro.
@@ -142,7 +142,7 @@ fn a_call_that_is_wrong_is_told_like_every_other() {
             "v",
             &Definition::Sql(text.to_owned()),
             &inputs(),
-            CompileOptions::default(),
+            &CompileOptions::default(),
             &macros,
         )
         .unwrap_err();

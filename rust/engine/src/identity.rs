@@ -69,7 +69,7 @@ pub fn compile_key(
     session: &EngineSession,
     definition: &[u8],
     inputs: &[InputSchema],
-    options: CompileOptions,
+    options: &CompileOptions,
 ) -> Result<String> {
     let mut schemas: BTreeMap<&str, Vec<ColumnType>> = BTreeMap::new();
     for input in inputs {
@@ -81,6 +81,7 @@ pub fn compile_key(
         "compile key",
         definition,
         options.exact_sums,
+        &options.state,
         schemas,
         &platform.functions.snapshot_hash,
         &platform.registry_hash,

@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         let Some(sets) = self.read_changes(inputs, &execution, &feeds, &compiled.needs).await? else {
             return Ok(Ended::default());
         };
-        let held = self.run_steps(inputs, &execution, &compiled.steps, &sets).await?;
+        let held = self.run_steps(inputs, &execution, target, &compiled.steps, &sets).await?;
         let started = Instant::now();
         let first = inputs.bound(self.session, &execution, &compiled.first, &sets, &held)?;
         self.progress.scan_units.extend(inputs.scan_units(&first)?);
@@ -211,11 +211,12 @@ impl<'a> Run<'a> {
         &mut self,
         inputs: &Inputs,
         execution: &Execution,
+        target: &Target,
         steps: &[Template],
         sets: &ChangeSets,
     ) -> Result<Held> {
         let started = Instant::now();
-        let mut held = Held::default();
+        let mut held = Held::over(target.table());
         for step in steps {
             let plan = inputs.bound(self.session, execution, step, sets, &held)?;
             self.progress.scan_units.extend(inputs.scan_units(&plan)?);

@@ -28,6 +28,9 @@ pub struct CompileRequest {
     /// Whether its sums of floats are exact.
     #[serde(default = "exact_by_default")]
     pub exact_sums: bool,
+    /// The name that a state of the view may have; none keeps the view in one stage.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 fn exact_by_default() -> bool {
@@ -46,7 +49,7 @@ pub struct RelationSchema {
 impl CompileRequest {
     /// What decides the plan beside the definition.
     pub fn options(&self) -> CompileOptions {
-        CompileOptions { exact_sums: self.exact_sums }
+        CompileOptions { exact_sums: self.exact_sums, state: self.state.clone() }
     }
 
     /// The schemas in Arrow's types.

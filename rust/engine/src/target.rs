@@ -43,6 +43,11 @@ impl Target {
         lake::view_typed(&self.snapshot.schema)
     }
 
+    /// Its rows.
+    pub fn table(&self) -> Arc<dyn TableProvider> {
+        Arc::new(PinnedTable::new(self.lake.clone(), Arc::clone(&self.snapshot)))
+    }
+
     /// Meet the rows of the target with a bag; the bag keeps what has to be added, the result is what has to go.
     ///
     /// `among` narrows the rows that are looked at: none of the others may be in the bag.

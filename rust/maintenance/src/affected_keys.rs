@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::DataFusionError;
+use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, lit};
 
@@ -48,19 +48,23 @@ pub(crate) fn compared_as_a_whole(plan: &LogicalPlan, derivation: Derivation<'_>
     difference(plan, now, before).map_err(|error| cannot_build(plan, &error))
 }
 
-/// Rows that are there now, less rows that were there before.
+/// Rows that are there now, less rows that were there before, as the changes of an operator.
 pub(crate) fn difference(
     original: &LogicalPlan,
     now: LogicalPlan,
     before: LogicalPlan,
 ) -> Result<Changes, DataFusionError> {
+    Ok(Changes { plan: less(now, before, original.schema())?, insert_only: false })
+}
+
+/// Rows that are there now, less rows that were there before; both have the columns of `schema`.
+pub(crate) fn less(now: LogicalPlan, before: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan, DataFusionError> {
     let weighted = |plan: LogicalPlan, weight: i64| {
         let mut expressions = all_columns(plan.schema());
         expressions.push(lit(weight).alias(WEIGHT));
         project(expressions, plan)
     };
-    let plan = sum_of(vec![weighted(now, 1)?, weighted(before, -1)?], original.schema())?;
-    Ok(Changes { plan, insert_only: false })
+    sum_of(vec![weighted(now, 1)?, weighted(before, -1)?], schema)
 }
 
 /// What becomes of keys with a NULL.
@@ -103,7 +107,7 @@ fn distinct(keys: LogicalPlan, names: Vec<Expr>) -> Result<LogicalPlan, DataFusi
     Aggregate::try_new(Arc::new(keys), names, Vec::new()).map(LogicalPlan::Aggregate)
 }
 
-fn sum_of_keys(plans: Vec<LogicalPlan>, schema: &datafusion::common::DFSchema) -> Result<LogicalPlan, DataFusionError> {
+fn sum_of_keys(plans: Vec<LogicalPlan>, schema: &DFSchema) -> Result<LogicalPlan, DataFusionError> {
     let inputs = plans.into_iter().map(Arc::new).collect();
     let union = LogicalPlan::Union(datafusion::logical_expr::Union::try_new(inputs)?);
     project(crate::columns::named_as(all_columns(union.schema()), schema), union)

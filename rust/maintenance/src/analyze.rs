@@ -9,6 +9,7 @@ use crate::columns::{LEAF_WEIGHT, WEIGHT};
 use crate::expressions::{self, shortened};
 use crate::joins::is_inner;
 use crate::leaves::is_table_function;
+use crate::merged_groups::merged;
 use crate::restriction::group_expressions;
 use crate::windows::partition_keys;
 use crate::{Reason, outer_joins, scalar_subqueries};
@@ -29,7 +30,7 @@ pub struct Analysis {
 pub struct OperatorMaintenance {
     /// The operator as DataFusion shows it, shortened.
     pub operator: String,
-    /// `linear`, `join_terms`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or `recompute`.
+    /// `linear`, `join_terms`, `merged_groups`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or `recompute`.
     pub how: String,
     /// Why it has to be recomputed.
     pub reason: Option<Reason>,
@@ -40,7 +41,8 @@ pub fn analyze(plan: &LogicalPlan) -> Analysis {
     let mut operators = Vec::new();
     let refused = match scalar_subqueries::joined(plan) {
         Ok(plan) => {
-            list(&plan, Place::Top, &mut operators);
+            let top = if merged(&plan).is_some() { Place::Merged } else { Place::Top };
+            list(&plan, top, &mut operators);
             None
         }
         Err(reason) => Some(reason),
@@ -73,6 +75,8 @@ pub(crate) fn refusal(plan: &LogicalPlan) -> Reason {
 enum Place {
     /// At the top: only projections and conditions above.
     Top,
+    /// At the top of a view that is kept from its own rows.
+    Merged,
     /// Below any other operator.
     Inside,
 }
@@ -113,9 +117,10 @@ fn verdict(plan: &LogicalPlan, place: Place) -> Result<&'static str, Reason> {
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok("linear"),
         LogicalPlan::Join(join) if is_inner(join) => Ok("join_terms"),
         LogicalPlan::Join(join) if outer_joins::kept(join).is_some() => Ok("affected_keys"),
+        LogicalPlan::Aggregate(_) if place == Place::Merged => Ok("merged_groups"),
         // Everything is affected by every change; at the top the target itself is what it is compared with.
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => match place {
-            Place::Top => Err(Reason::AggregateWithoutGroups),
+            Place::Top | Place::Merged => Err(Reason::AggregateWithoutGroups),
             Place::Inside => Ok("compared"),
         },
         LogicalPlan::Aggregate(aggregate) if group_expressions(aggregate).is_some() => Ok("affected_groups"),

@@ -12,7 +12,7 @@
 //!
 //! Nothing here reads or runs anything.  Plans refer to their inputs by scans named `before.<relation>`,
 //! `now.<relation>` and `changes.<relation>` (whose weight is the column [`LEAF_WEIGHT`]), which the caller binds; an
-//! input that did not change occurs as `now` only.
+//! input that did not change occurs as `now` only.  [`TARGET`]`.rows` stands for the view's own rows before.
 //! Where no rule holds the answer is a [`Reason`], and the caller recomputes: never a guess.
 //!
 //! One concept has one file.  A new operator needs a rule in `derivation.rs`, a verdict in `analyze.rs` and a file.
@@ -27,11 +27,13 @@ mod expressions;
 mod joins;
 mod leaves;
 mod linear;
+mod merged_groups;
 mod null_equality;
 mod outer_joins;
 mod reasons;
 mod restriction;
 mod scalar_subqueries;
+mod stages;
 mod steps;
 mod windows;
 
@@ -48,7 +50,9 @@ pub use columns::{LEAF_WEIGHT, WEIGHT};
 pub use consolidate::consolidate;
 pub use expressions::called_function;
 pub use leaves::{Side, is_work_table, over};
+pub use merged_groups::TARGET;
 pub use reasons::Reason;
+pub use stages::{Stages, stages};
 pub use steps::STEPS;
 
 /// What is known of the change of one input over the range, from metadata alone.
@@ -97,6 +101,9 @@ pub enum ChangePlan {
 /// Errors: the reason why the view has to be recomputed, the same as [`analyze`] gives.
 pub fn change_plan(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
     let plan = &maintained(plan)?;
+    if let Some(merged) = merged_groups::merged(plan) {
+        return merged.change_plan(plan, inputs);
+    }
     match aggregates::grouped(plan) {
         Some(grouped) => grouped.change_plan(plan, inputs),
         None => derivation::view_changes(plan, inputs),

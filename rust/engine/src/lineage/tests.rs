@@ -23,7 +23,7 @@ fn lineage(text: &str) -> Lineage {
     ];
     let session = EngineSession::new(EngineOptions::default()).unwrap();
     let definition = Definition::Sql(text.to_owned());
-    compile(&session, "v", &definition, &inputs, CompileOptions::default()).unwrap().lineage
+    compile(&session, "v", &definition, &inputs, &CompileOptions::default()).unwrap().lineage
 }
 
 fn shown(columns: &[InputColumn]) -> Vec<String> {

@@ -12,7 +12,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::lake::{History, RELATIONS, Row, schema_of};
-use crate::{LEAF_WEIGHT, STEPS, Side};
+use crate::{LEAF_WEIGHT, STEPS, Side, TARGET};
 
 /// A source that exists for the planner only, and claims to answer every filter exactly.
 #[derive(Debug)]
@@ -137,12 +137,19 @@ async fn run_in(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<Row>,
 /// The tables that derived plans scan: the sides of a history, and the rows of steps.
 pub(super) struct Tables<'a> {
     history: &'a History,
+    /// The view's own rows before.
+    target: Option<Arc<MemTable>>,
     steps: Vec<Arc<MemTable>>,
 }
 
 impl<'a> Tables<'a> {
     pub fn new(history: &'a History) -> Self {
-        Self { history, steps: Vec::new() }
+        Self { history, target: None, steps: Vec::new() }
+    }
+
+    /// With the view's own rows before.
+    pub fn over_target(history: &'a History, schema: &SchemaRef, rows: &[Row]) -> Self {
+        Self { target: Some(memory(schema, rows)), ..Self::new(history) }
     }
 
     /// Runs steps in their order.
@@ -158,6 +165,9 @@ impl<'a> Tables<'a> {
         let plan = bound(plan, &|schema, relation| {
             if schema == Some(STEPS) {
                 return Arc::clone(&self.steps[relation.parse::<usize>().unwrap()]);
+            }
+            if schema == Some(TARGET) {
+                return Arc::clone(self.target.as_ref().expect("the view's own rows"));
             }
             let side = Side::ALL.into_iter().find(|side| Some(side.name()) == schema);
             side_of(self.history, side.expect("a scan names its side"), relation)

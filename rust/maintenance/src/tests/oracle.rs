@@ -63,7 +63,8 @@ pub(super) async fn check(sql: &str, history: &History) {
     let case = Case { sql, plan, history, shapes, before, now };
     match derived {
         ChangePlan::Rows { steps, changes, insert_only } => {
-            let history = Tables::new(history).with_steps(&steps).await;
+            let schema = case.plan.schema().inner();
+            let history = Tables::over_target(history, schema, &case.before).with_steps(&steps).await;
             case.check_rows(&changes, &history, insert_only).await;
         }
         ChangePlan::Groups { steps, keys, key_columns, new_rows } => {

@@ -34,7 +34,9 @@ refused! {
     limit: "limit_not_incremental", "SELECT a FROM r LIMIT 3";
     top_k: "limit_not_incremental", "SELECT a FROM r ORDER BY a LIMIT 3";
     limit_inside: "limit_not_incremental", "SELECT q.a FROM (SELECT a FROM r LIMIT 3) q JOIN t ON q.a = t.a";
-    aggregate_of_everything: "aggregate_without_groups", "SELECT count(*) AS n FROM r";
+    aggregate_of_everything: "aggregate_without_groups", "SELECT max(b) AS most FROM r";
+    sum_of_everything_without_its_count: "aggregate_without_groups", "SELECT sum(b) AS b FROM r";
+    sum_of_floats_of_everything: "aggregate_without_groups", "SELECT sum(x) AS x, count(x) AS n, count(*) AS rows FROM r";
     grouping_sets: "operator_not_incremental", "SELECT a, s, count(*) AS n FROM r GROUP BY ROLLUP (a, s)";
     recursion: "recursion_not_incremental", "WITH RECURSIVE q AS (SELECT a, b FROM r UNION ALL SELECT q.a, r.b FROM q JOIN r ON q.b = r.a) SELECT * FROM q";
     volatile: "volatile_function", "SELECT a, random() AS x FROM r";

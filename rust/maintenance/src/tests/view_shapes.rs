@@ -54,6 +54,17 @@ shapes! {
     union_of_joins: "SELECT r.b, t.s FROM r JOIN t ON r.a = t.a UNION ALL SELECT u.c, r.s FROM u JOIN r ON u.c = r.b";
     join_with_constants: "SELECT r.a, v.n FROM r JOIN (VALUES (1, 'one'), (2, 'two')) v(k, n) ON r.a = v.k";
 
+    merged_count_of_everything: "SELECT count(*) AS n FROM r";
+    merged_sums_of_everything: "SELECT sum(b) AS b, count(b) AS bs, sum(a) AS a, count(a) AS as_ FROM r WHERE a < 3";
+    merged_counts_by_key: "SELECT a, count(*) AS n FROM r GROUP BY a";
+    merged_sums_by_two_keys: "SELECT s, sum(b) AS b, a, count(b) AS bs, count(*) AS n FROM r GROUP BY a, s";
+    merged_decimals: "SELECT d, sum(m) AS m, count(m) AS ms, count(*) AS n FROM u GROUP BY d";
+    merged_sums_over_a_join: "SELECT t.s, sum(r.b * t.c) AS v, count(r.b * t.c) AS vs, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY t.s";
+    merged_sums_over_an_outer_join: "SELECT r.s, sum(t.c) AS c, count(t.c) AS cs, count(*) AS n FROM r LEFT JOIN t ON r.a = t.a GROUP BY r.s";
+    merged_sums_over_groups: "SELECT n, sum(b) AS b, count(b) AS bs, count(*) AS groups FROM (SELECT s, count(*) AS n, max(b) AS b FROM r GROUP BY s) q GROUP BY n";
+    merged_sums_over_a_union: "SELECT k, count(*) AS n FROM (SELECT a AS k FROM r UNION ALL SELECT c FROM t) q GROUP BY k";
+    merged_by_an_expression_under_another_name: "SELECT n, parity FROM (SELECT a % 2 AS parity, count(*) AS n FROM r GROUP BY a % 2) q";
+
     // No minimum of floats: where NaN occurs DataFusion's own depends on the order of rows (docs/limits.md).
     group_by_one_key: "SELECT a, count(*) AS n, sum(b) AS b, min(b) AS least FROM r GROUP BY a";
     group_by_text_and_float: "SELECT s, x, count(*) AS n, max(b) AS b FROM r GROUP BY s, x";
