@@ -39,7 +39,7 @@ def view(
     deletion_vectors: bool = ...,
     recompute_writes: Literal["replace", "difference"] = ...,
     exact_sums: bool = ...,
-    state_table: bool = ...,
+    state_table: Literal["auto", "always", "never"] = ...,
     properties: Mapping[str, str] = ...,
     description: str = ...,
 ) -> Callable[[Function], Function]: ...

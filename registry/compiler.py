@@ -18,12 +18,12 @@ from registry.errors import DefinitionError, DeltakeepError, Problem, RetryLater
 from registry.function_files import SQL_PLACE, function_problem, functions_in_order
 from registry.functions import FunctionEntry, incompatibilities
 from registry.names import CompileKey, RelationName, ViewName, did_you_mean
-from registry.native import CompileRequest, InputSchema
+from registry.native import CompileRequest, InputSchema, StateOption
 from registry.project import Project
 from registry.python_views import WorkerLimits, plan_python_view, python_compile_key
 from registry.reasons import ReasonCode
 from registry.session import SessionRuntime, TableSpec, register_table_spec
-from registry.view import PythonDefinition, RefreshPolicy, SqlDefinition, View
+from registry.view import PythonDefinition, RefreshPolicy, SqlDefinition, StateTable, View
 from registry.view_graph import ViewGraph, order_views
 
 
@@ -274,11 +274,11 @@ def _compile_view(
         # A DataFrame is planned by another DataFusion, which knows no macros.
         functions=functions_in_order(project.functions) if sql is not None else (),
         exact_sums=view.exact_sums,
-        state=None if state is None else state.name,
+        state=None if state is None else StateOption(name=state.name, always=view.state_table is StateTable.ALWAYS),
     )
     try:
         if isinstance(definition, PythonDefinition):
-            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings, request.state)
+            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings)
         else:
             key = CompileKey(runtime.compile_key(request))
         found = stored.get(key)

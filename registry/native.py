@@ -233,11 +233,18 @@ class FunctionProblem(NativeModel):
     message: str
 
 
+class StateOption(NativeRequest):
+    """The name under which a view reads its state, and whether it has one also where it could do without."""
+
+    name: str
+    always: bool = False
+
+
 class CompileRequest(NativeRequest):
     """Asks for a view's bundle; `sql` is None where the plan comes as bytes. `functions` are the project's macros.
 
-    With `exact_sums` sums of floats do not depend on the order of rows. `state` is the name that a state of the view
-    may have; None keeps the view in one stage.
+    With `exact_sums` sums of floats do not depend on the order of rows. `state` is the state that the view may
+    have; None keeps it in one stage.
     """
 
     name: str
@@ -245,7 +252,7 @@ class CompileRequest(NativeRequest):
     inputs: tuple[InputSchema, ...]
     functions: tuple[FunctionSource, ...] = ()
     exact_sums: bool = True
-    state: str | None = None
+    state: StateOption | None = None
 
     def to_json_text(self) -> str:
         """Give the JSON text for the engine."""

@@ -20,7 +20,7 @@ from registry.function_files import MacroDefinition, parse_function_file
 from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
-from registry.view import RefreshPolicy, View
+from registry.view import RefreshPolicy, StateTable, View
 from registry.view_files import ParsedView, parse_python_views, parse_sql_view, source_digest
 from registry.view_options import ViewOptions, read_defaults
 
@@ -103,7 +103,7 @@ class Project:
         """Give the state that a view may have; None where it may have none."""
         name = view.state_name
         taken = name in self.declared or name in self.datasets
-        if taken or not view.state_table or view.refresh is RefreshPolicy.RECOMPUTE:
+        if taken or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
             return None
         target = TableRef(uri=join_uri(self.store, name), options=self.store_table.options)
         return view.state(target, view_id(self.name, name))

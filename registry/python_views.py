@@ -59,7 +59,6 @@ def python_compile_key(
     schemas: Mapping[str, str],
     functions: UdfPlanningSnapshot,
     settings: Mapping[str, str],
-    state: str | None = None,
 ) -> CompileKey:
     """Give the identity of everything that a Python view's plan depends on, without running it.
 
@@ -71,7 +70,7 @@ def python_compile_key(
         "parameters": definition.parameters,
         "sources": definition.source_digest,
         "exact_sums": view.exact_sums,
-        "state": state,
+        "state": [view.state_table, view.refresh],
         "schemas": dict(sorted(schemas.items())),
         "functions": [functions.snapshot_hash, functions.registry_hash],
         "settings": dict(sorted(settings.items())),

@@ -35,6 +35,17 @@ class RecomputeWrites(StrEnum):
     """Write only the rows that differ."""
 
 
+class StateTable(StrEnum):
+    """When a view has a state: a table of its own, from which the rest of the view is computed."""
+
+    AUTO = "auto"
+    """Where changes cannot keep the view as a whole, and can keep a part of it."""
+    ALWAYS = "always"
+    """Also where its groups can be added up, so that no input is read again; better for large groups."""
+    NEVER = "never"
+    """Never."""
+
+
 @dataclass(frozen=True, slots=True)
 class SqlDefinition:
     """A query in SQL: the text after the header, and the line of the file where it starts."""
@@ -97,8 +108,7 @@ class DeltaWriteSpec:
 class View:
     """A Delta table that we write.
 
-    `state_table` is whether a view that changes cannot keep as a whole may have a state, in a table of its own;
-    `state_of` is the view whose state this is.
+    `state_table` is when it has a state, in a table of its own; `state_of` is the view whose state this is.
     """
 
     name: ViewName
@@ -111,7 +121,7 @@ class View:
     source: SourcePosition
     description: str = ""
     exact_sums: bool = True
-    state_table: bool = True
+    state_table: StateTable = StateTable.AUTO
     state_of: ViewName | None = None
 
     @property
@@ -153,7 +163,7 @@ class View:
             "refresh": self.refresh.value,
             "write": self.write.to_json(),
             "exact_sums": self.exact_sums,
-            "state_table": self.state_table,
+            "state_table": self.state_table.value,
             "state_of": self.state_of,
             "source": str(self.source),
             "description": self.description,

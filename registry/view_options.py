@@ -7,7 +7,7 @@ from typing import Final
 
 from registry import toml_document as toml
 from registry.toml_document import Section, Unexpected
-from registry.view import DeltaWriteSpec, RecomputeWrites, RefreshPolicy
+from registry.view import DeltaWriteSpec, RecomputeWrites, RefreshPolicy, StateTable
 
 TARGET_FILE_SIZE: Final = 128_000_000
 TARGET_FILE_SIZE_MIN: Final = 1_000_000
@@ -31,7 +31,7 @@ class ViewOptions:
     refresh: RefreshPolicy = RefreshPolicy.AUTO
     write: DeltaWriteSpec = field(default_factory=lambda: DeltaWriteSpec(target_file_size=TARGET_FILE_SIZE))
     exact_sums: bool = True
-    state_table: bool = True
+    state_table: StateTable = StateTable.AUTO
     target: str | None = None
     description: str = ""
 
@@ -66,7 +66,7 @@ def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
         refresh=section.take("refresh", toml.one_of(RefreshPolicy), defaults.refresh),
         write=write,
         exact_sums=section.take("exact_sums", toml.boolean, defaults.exact_sums),
-        state_table=section.take("state_table", toml.boolean, defaults.state_table),
+        state_table=section.take("state_table", toml.one_of(StateTable), defaults.state_table),
     )
 
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ TYPES: Final = {
     "long": pa.int64(),
     "int": pa.int32(),
     "double": pa.float64(),
+    "decimal": pa.decimal128(10, 2),
     "string": pa.string(),
     "boolean": pa.bool_(),
     "date": pa.date32(),
@@ -144,6 +146,8 @@ def value(cell: str, kind: pa.DataType) -> Any:
         return int(cell)
     if pa.types.is_floating(kind):
         return float(cell)
+    if pa.types.is_decimal(kind):
+        return Decimal(cell)
     if pa.types.is_boolean(kind):
         return {"true": True, "false": False}[cell]
     if pa.types.is_date(kind):

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan,
 use datafusion::physical_plan::displayable;
 use functions::Macros;
 use futures::executor::block_on;
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Displays, InputSchema, InputUse, PlanBundle, engine_version};
 use crate::canonical::{encode, register};
@@ -43,8 +44,17 @@ pub struct CompileOptions {
     ///
     /// The plan with exact sums *is* the view then, for refreshes of every kind and for the audit.
     pub exact_sums: bool,
-    /// The name under which a view that changes cannot keep as a whole may have a state; none keeps it in one stage.
-    pub state: Option<String>,
+    /// The state that the view may have; none keeps it in one stage.
+    pub state: Option<StateOption>,
+}
+
+/// When a view has a state, and under which name it reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateOption {
+    /// The name of the relation.
+    pub name: String,
+    /// Also where changes keep the view as a whole, if its groups can be added up.
+    pub always: bool,
 }
 
 impl Default for CompileOptions {
@@ -204,7 +214,7 @@ impl Compiling<'_> {
     fn in_stages(
         &self,
         name: &str,
-        state: &str,
+        state: &StateOption,
         optimized: &LogicalPlan,
         inputs: &[InputSchema],
     ) -> Result<Option<PlanBundle>> {
@@ -212,16 +222,18 @@ impl Compiling<'_> {
         let failed = |error| EngineError::planning(&subject, error);
         let source = |plan: &LogicalPlan| -> datafusion::error::Result<Arc<dyn TableSource>> {
             let schema = target_schema(&subject, plan)?;
-            Ok(provider_as_source(Arc::new(RelationTable::new(state, &schema))))
+            Ok(provider_as_source(Arc::new(RelationTable::new(&state.name, &schema))))
         };
-        let Some(stages) = maintenance::stages(optimized, state, source).map_err(failed)? else { return Ok(None) };
+        let Some(stages) = maintenance::stages(optimized, &state.name, state.always, source).map_err(failed)? else {
+            return Ok(None);
+        };
         let schema = target_schema(&subject, &stages.state)?;
-        let first = self.bundle(state, &stages.state, inputs, "/state")?;
+        let first = self.bundle(&state.name, &stages.state, inputs, "/state")?;
         if !first.maintenance.incremental {
             return Ok(None);
         }
         let mut inputs = inputs.to_vec();
-        inputs.push(InputSchema { relation: state.to_owned(), schema });
+        inputs.push(InputSchema { relation: state.name.clone(), schema });
         let mut rest = self.bundle(name, &stages.rest, &inputs, "")?;
         rest.state = Some(Box::new(first));
         Ok(Some(rest))

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bundle::{InputSchema, PlanBundle};
-use crate::compile::CompileOptions;
+use crate::compile::{CompileOptions, StateOption};
 use crate::error::Result;
 
 /// What a view is compiled from.
@@ -28,9 +28,9 @@ pub struct CompileRequest {
     /// Whether its sums of floats are exact.
     #[serde(default = "exact_by_default")]
     pub exact_sums: bool,
-    /// The name that a state of the view may have; none keeps the view in one stage.
+    /// The state that it may have; none keeps it in one stage.
     #[serde(default)]
-    pub state: Option<String>,
+    pub state: Option<StateOption>,
 }
 
 fn exact_by_default() -> bool {

@@ -1,20 +1,26 @@
 //! Stages: a view that no rule keeps as a whole, cut into one that is kept and a small rest that is computed from it.
 //!
 //! ```text
-//! view = rest(state)        state = the topmost aggregate of the view that the change rules keep
+//! view = rest(state)        state = the topmost aggregate or join of the view that the change rules keep
 //! ```
 //!
 //! The state is a view like any other, with a table of its own; the rest reads that table instead of the inputs.  So the
-//! k greatest of many groups cost as much as there are groups, and a sum of everything costs one row.
+//! k greatest of many groups cost as much as there are groups, and a sum of everything costs one row.  Rows that were
+//! only filtered make no state: reading them again costs about what reading their copy would.
 //!
-//! The state has the columns of the aggregate under names of its own.  Where all of its measures can be added up, it also
-//! counts what [merged groups](crate::merged_groups) have to know.
+//! An aggregate whose measures can be added up gets a state with all that [merged groups](crate::merged_groups) have to
+//! know; then no input is read again, where groups that are computed anew read all of their rows.  An average of decimals is
+//! a sum and a count there.
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, TableScanBuilder, TableSource, cast, lit};
+use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
+};
 
 use crate::analyze::analyze;
 use crate::columns::{all_columns, column_at, named_as, project};
@@ -30,7 +36,9 @@ pub struct Stages {
     pub rest: LogicalPlan,
 }
 
-/// Cuts a view whose changes cannot be derived; `None` where that would not help.
+/// Cuts a view that cannot be kept as a whole; `None` where that would not help.
+///
+/// With `always` a view whose groups can be added up is cut even if its changes could be derived without a state.
 ///
 /// The rest scans the state under the name `relation`, from the source that `source_of` makes for it; its columns may
 /// have other types than the state's, as a table would give them.
@@ -40,19 +48,44 @@ pub struct Stages {
 pub fn stages(
     view: &LogicalPlan,
     relation: &str,
+    always: bool,
     source_of: impl Fn(&LogicalPlan) -> datafusion::error::Result<Arc<dyn TableSource>>,
 ) -> Result<Option<Stages>, DataFusionError> {
-    if analyze(view).incremental {
+    let incremental = analyze(view).incremental;
+    if incremental && (!always || merged(view).is_some()) {
         return Ok(None);
     }
     let Some((state, depth)) = topmost_state(view)? else { return Ok(None) };
-    let scan = TableScanBuilder::new(TableReference::bare(relation), source_of(&state)?).build()?;
-    let rest = with_state(view, depth, &LogicalPlan::TableScan(scan))?;
-    Ok(Some(Stages { state, rest }))
+    if incremental && !state.added_up {
+        return Ok(None);
+    }
+    let scan = TableScanBuilder::new(TableReference::bare(relation), source_of(&state.plan)?).build()?;
+    let rest = with_state(view, depth, &state.shown, &LogicalPlan::TableScan(scan))?;
+    Ok(Some(Stages { state: state.plan, rest }))
 }
 
-/// The state of the topmost aggregate that has one, and how many operators are above that.
-fn topmost_state(view: &LogicalPlan) -> Result<Option<(LogicalPlan, usize)>, DataFusionError> {
+/// What is kept of an operator.
+struct State {
+    plan: LogicalPlan,
+    /// Where each column of the operator comes from.
+    shown: Vec<Shown>,
+    /// Whether it is kept from its own rows.
+    added_up: bool,
+}
+
+/// A column of an operator, over the columns of its state.
+#[derive(Clone, Copy)]
+enum Shown {
+    Column(usize),
+    /// The average of decimals, as DataFusion computes it.
+    Mean {
+        sum: usize,
+        count: usize,
+    },
+}
+
+/// The state of the topmost operator that has one, and how many operators are above that.
+fn topmost_state(view: &LogicalPlan) -> Result<Option<(State, usize)>, DataFusionError> {
     let (mut plan, mut depth) = (view, 0);
     loop {
         let input = match plan {
@@ -69,6 +102,7 @@ fn topmost_state(view: &LogicalPlan) -> Result<Option<(LogicalPlan, usize)>, Dat
             LogicalPlan::Limit(limit) => &limit.input,
             LogicalPlan::Window(window) => &window.input,
             LogicalPlan::Repartition(repartition) => &repartition.input,
+            LogicalPlan::Join(_) => return Ok(kept(plan, 0)?.map(|state| (state, depth))),
             _ => return Ok(None),
         };
         (plan, depth) = (input, depth + 1);
@@ -76,45 +110,80 @@ fn topmost_state(view: &LogicalPlan) -> Result<Option<(LogicalPlan, usize)>, Dat
 }
 
 /// What is kept of an aggregate; `None` if no rule keeps it.
-fn state_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Option<LogicalPlan>, DataFusionError> {
-    let added = with_counts(aggregate)?;
-    if let Some(added) = added
-        && merged(&added).is_some()
-        && analyze(&added).incremental
-    {
-        return Ok(Some(added));
+fn state_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
+    if let Some(state) = added_up(aggregate)? {
+        return Ok(Some(state));
     }
-    let kept = named_by_position(plan, aggregate.group_expr.len())?;
-    let grouped = group_expressions(aggregate).is_some();
-    Ok((grouped && analyze(&kept).incremental).then_some(kept))
-}
-
-/// The aggregate with the counts that it needs to be kept from its own rows; `None` if not all of it can be added up.
-fn with_counts(aggregate: &Aggregate) -> Result<Option<LogicalPlan>, DataFusionError> {
-    let input = &aggregate.input;
-    let Some(mut measures) = aggregate.aggr_expr.iter().map(|one| Measure::of(one, input)).collect::<Option<Vec<_>>>()
-    else {
+    if group_expressions(aggregate).is_none() {
         return Ok(None);
-    };
-    let mut expressions = aggregate.aggr_expr.clone();
-    let rows = (!aggregate.group_expr.is_empty()).then_some(Measure::Rows);
-    let counts: Vec<Measure> = measures.iter().filter_map(|measure| measure.counted_by(input)).chain(rows).collect();
-    for wanted in counts {
-        if measures.contains(&wanted) {
-            continue;
-        }
-        expressions.push(match &wanted {
-            Measure::Count(argument) => count(argument.clone()).alias(format!("__count_{}", measures.len())),
-            _ => count(lit(1_i64)).alias(format!("__count_{}", measures.len())),
-        });
-        measures.push(wanted);
     }
-    let keys = aggregate.group_expr.clone();
-    let counted = LogicalPlan::Aggregate(Aggregate::try_new(Arc::clone(input), keys, expressions)?);
-    named_by_position(&counted, aggregate.group_expr.len()).map(Some)
+    kept(plan, aggregate.group_expr.len())
 }
 
-/// An aggregate whose columns have names that a table can have.
+/// The rows of an operator; `None` if no rule keeps them.
+fn kept(plan: &LogicalPlan, keys: usize) -> Result<Option<State>, DataFusionError> {
+    let shown = (0..plan.schema().fields().len()).map(Shown::Column).collect();
+    let plan = named_by_position(plan, keys)?;
+    Ok(analyze(&plan).incremental.then_some(State { plan, shown, added_up: false }))
+}
+
+/// An aggregate that is kept from its own rows, with the counts for that; `None` if not all of it can be added up.
+fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
+    let (input, keys) = (&aggregate.input, aggregate.group_expr.len());
+    let mut measures: Vec<Measure> = Vec::new();
+    let mut place = |measure: Measure| {
+        let known = measures.iter().position(|one| *one == measure);
+        keys + known.unwrap_or_else(|| {
+            measures.push(measure);
+            measures.len() - 1
+        })
+    };
+    let mut shown: Vec<Shown> = (0..keys).map(Shown::Column).collect();
+    for expression in &aggregate.aggr_expr {
+        shown.push(if let Some(measure) = Measure::of(expression, input) {
+            let counted = measure.counted_by(input);
+            let position = place(measure);
+            counted.map(&mut place);
+            Shown::Column(position)
+        } else if let Some(argument) = averaged_decimal(expression, input) {
+            let summed = Measure::Sum(argument);
+            let Some(count) = summed.counted_by(input) else { return Ok(None) };
+            Shown::Mean { sum: place(summed), count: place(count) }
+        } else {
+            return Ok(None);
+        });
+    }
+    if keys > 0 {
+        place(Measure::Rows);
+    }
+    let expressions = measures.iter().map(|measure| match measure {
+        Measure::Rows => count(lit(1_i64)),
+        Measure::Count(argument) => count(argument.clone()),
+        Measure::Sum(argument) => sum(argument.clone()),
+    });
+    let expressions = expressions.enumerate().map(|(number, one)| one.alias(format!("__{number}"))).collect();
+    let counted = Aggregate::try_new(Arc::clone(input), aggregate.group_expr.clone(), expressions)?;
+    let plan = named_by_position(&LogicalPlan::Aggregate(counted), keys)?;
+    let keeps = merged(&plan).is_some() && analyze(&plan).incremental;
+    Ok(keeps.then_some(State { plan, shown, added_up: true }))
+}
+
+/// The argument of an average of decimals whose result has the four more digits that it should have.
+fn averaged_decimal(expression: &Expr, input: &LogicalPlan) -> Option<Expr> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data else {
+        return None;
+    };
+    let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
+    let [argument] = params.args.as_slice() else { return None };
+    let DataType::Decimal128(_, scale) = argument.get_type(input.schema()).ok()? else { return None };
+    let roomy = (0..=MOST_SCALE).contains(&scale);
+    (func.name() == "avg" && plain && params.null_treatment.is_none() && roomy).then(|| argument.clone())
+}
+
+/// The largest scale to which four digits can be added.
+const MOST_SCALE: i8 = 34;
+
+/// An operator whose columns have names that a table can have.
 fn named_by_position(plan: &LogicalPlan, keys: usize) -> Result<LogicalPlan, DataFusionError> {
     let columns = all_columns(plan.schema()).into_iter().enumerate();
     let columns = columns.map(|(position, column)| {
@@ -124,21 +193,30 @@ fn named_by_position(plan: &LogicalPlan, keys: usize) -> Result<LogicalPlan, Dat
     project(columns.collect(), plan.clone())
 }
 
-/// The view with the first columns of the state's table in the place of the operator at a depth.
-fn with_state(plan: &LogicalPlan, depth: usize, scan: &LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+/// The view with the state's table in the place of the operator at a depth.
+fn with_state(
+    plan: &LogicalPlan,
+    depth: usize,
+    shown: &[Shown],
+    scan: &LogicalPlan,
+) -> Result<LogicalPlan, DataFusionError> {
     if depth > 0 {
         let inputs = plan.inputs();
         let input = inputs.first().ok_or_else(|| DataFusionError::Plan("an operator has no input".to_owned()))?;
-        return with_input(plan, with_state(input, depth - 1, scan)?);
+        return with_input(plan, with_state(input, depth - 1, shown, scan)?);
     }
-    let typed = plan.schema().fields().iter().enumerate().map(|(position, field)| {
-        let column = column_at(scan.schema(), position);
-        if scan.schema().field(position).data_type() == field.data_type() {
-            column
-        } else {
-            cast(column, field.data_type().clone())
-        }
-    });
-    let columns: Vec<Expr> = typed.collect();
+    let mut columns = Vec::with_capacity(shown.len());
+    for (shown, field) in shown.iter().zip(plan.schema().fields()) {
+        let column = match shown {
+            Shown::Column(position) => column_at(scan.schema(), *position),
+            // Dividing a decimal adds four digits and cuts the rest off, as the average does.
+            Shown::Mean { sum, count } => {
+                let (sum, count) = (column_at(scan.schema(), *sum), column_at(scan.schema(), *count));
+                when(count.clone().gt(lit(0_i64)), sum / cast(count, DataType::Decimal128(20, 0))).end()?
+            }
+        };
+        let typed = column.get_type(scan.schema())? == *field.data_type();
+        columns.push(if typed { column } else { cast(column, field.data_type().clone()) });
+    }
     project(named_as(columns, plan.schema()), scan.clone())
 }
