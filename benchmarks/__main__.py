@@ -12,27 +12,66 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import chain, change_feed, cold_start, functions, idle_poll, idle_views, recompute, refresh
-from benchmarks.measurement import Result, Setting
+from benchmarks import (
+    adversarial,
+    chain,
+    change_feed,
+    cold_start,
+    fixed_cost,
+    functions,
+    idle_poll,
+    idle_views,
+    recompute,
+    refresh,
+    tpch_changes,
+    tpch_refresh,
+)
+from benchmarks.measurement import Result, Selection, Setting
 from benchmarks.results import HERE, keep, markdown, occasion, show
 
-BENCHMARKS: Final[dict[str, Callable[[Setting], Iterator[Result]]]] = {
-    one.NAME: one.run for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh, functions)
-}
-PURPOSES: Final = {
-    one.NAME: (one.__doc__ or "").strip()
-    for one in (cold_start, idle_poll, idle_views, chain, recompute, change_feed, refresh, functions)
-}
+_ALL: Final = (
+    cold_start,
+    idle_poll,
+    idle_views,
+    fixed_cost,
+    chain,
+    recompute,
+    change_feed,
+    refresh,
+    adversarial,
+    functions,
+    tpch_refresh,
+)
+BENCHMARKS: Final[dict[str, Callable[[Setting], Iterator[Result]]]] = {one.NAME: one.run for one in _ALL}
+PURPOSES: Final = {one.NAME: (one.__doc__ or "").strip() for one in _ALL}
+LONG: Final = frozenset({tpch_refresh.NAME})
+"""Those that take hours: a full run leaves them out unless they are named."""
 
 
 def main() -> int:
     """Run what was asked for; 2 for a name that does not exist, 1 if a benchmark broke."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure deltakeep against its rivals.")
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(BENCHMARKS)}; default all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"one of {', '.join(BENCHMARKS)}; default all, without {', '.join(LONG)} unless --quick",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: under a minute")
     parser.add_argument("--out", type=Path, help="the document to write (default benchmarks/results.md)")
-    parser.add_argument("--directory", type=Path, help="where to put the tables (default: the temporary directory)")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where to put the tables, and to keep those that take long (default: the temporary directory)",
+    )
+    parts = parser.add_argument_group(f"parts of {tpch_refresh.NAME}", "lists are separated by commas")
+    parts.add_argument("--scale", type=float, help="scale factor (default 1, with --quick 0.01)")
+    parts.add_argument("--views", type=_listed, default=(), help="such as q01,q05")
+    parts.add_argument("--percents", type=_numbers, default=(), help="shares of the rows that change, such as 0.1,1")
+    parts.add_argument("--kinds", type=_listed, default=(), help=f"of {', '.join(tpch_changes.KINDS)}")
+    parts.add_argument("--rounds", type=int, help="changes of each kind (default 10, with --quick 2)")
     arguments = parser.parse_args()
+    selection = Selection(arguments.scale, arguments.views, arguments.percents, arguments.kinds, arguments.rounds)
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
@@ -41,10 +80,16 @@ def main() -> int:
     results: list[Result] = []
     stored: list[Result] = []
     broken: list[str] = []
-    for name in arguments.names or BENCHMARKS:
+    for name in arguments.names or [one for one in BENCHMARKS if arguments.quick or one not in LONG]:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="deltakeep-bench-", dir=arguments.directory) as scratch:
-            setting = Setting(Path(scratch), arguments.quick, lambda text, name=name: console.print(f"{name}: {text}"))  # type: ignore[misc]
+            setting = Setting(
+                scratch=Path(scratch),
+                kept=arguments.directory or Path(scratch),
+                quick=arguments.quick,
+                tell=lambda text, name=name: console.print(f"{name}: {text}"),  # type: ignore[misc]
+                selection=selection,
+            )
             try:
                 results += BENCHMARKS[name](setting)
             except Exception:  # noqa: BLE001 - the others are worth having; the trace is printed and the exit code tells
@@ -60,6 +105,14 @@ def main() -> int:
         target.write_text(markdown(taken, stored or results, PURPOSES))
         console.print(f"wrote {target}")
     return 1 if broken else 0
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(one) for one in text.split(","))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ class Samples:
         return statistics.median(one.cpu_ms for one in self.runs)
 
     @property
+    def best(self) -> Samples:
+        """The fastest run alone."""
+        return Samples((min(self.runs, key=lambda one: one.wall_ms),))
+
+    @property
     def low_ms(self) -> float:
         return min(one.wall_ms for one in self.runs)
 
@@ -85,12 +90,28 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a long benchmark to run; what is empty or None is what the benchmark thinks right."""
+
+    scale: float | None = None
+    views: tuple[str, ...] = ()
+    percents: tuple[float, ...] = ()
+    kinds: tuple[str, ...] = ()
+    rounds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a benchmark may write, and how much it may do."""
+    """Where a benchmark may write, and how much it may do.
+
+    `scratch` is gone after the run, `kept` may hold what a later run can use again.
+    """
 
     scratch: Path
+    kept: Path
     quick: bool
     tell: Callable[[str], None]
+    selection: Selection = Selection()
 
     def choose(self, quick: int, full: int) -> int:
         """A size or a number of rounds."""
