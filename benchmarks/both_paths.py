@@ -32,12 +32,15 @@ _DONE: Final = (Outcome.COMMITTED, Outcome.UNCHANGED)
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """One refresh of one view: from the look at its datasets to its commit; None where the log does not tell rows."""
+    """One refresh of one view: from the look at its datasets to its commit.
+
+    `rows_read` counts the rows of the files that it read, before what row groups and keys rule out.
+    """
 
     sample: Sample
     record: RefreshRecord
-    rows_read: int | None
-    rows_written: int | None
+    rows_read: int
+    rows_written: int
 
     @property
     def done(self) -> bool:
@@ -166,8 +169,8 @@ def refresh_once(keeper: Keeper, recorder: Recorder, view: str, force: Force | N
     return Refreshed(
         sample=Sample((ended - wall) * 1000, (spent - cpu) * 1000),
         record=record,
-        rows_read=last.get("read", {}).get("rows"),
-        rows_written=last.get("written", {}).get("rows"),
+        rows_read=sum(unit["rows"] or 0 for unit in last.get("scan_units", ())),
+        rows_written=last.get("written", {}).get("rows") or 0,
     )
 
 

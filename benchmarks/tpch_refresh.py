@@ -102,9 +102,9 @@ def run(setting: Setting) -> Iterator[Result]:
                 continue
             found, unequal = _measure(setting, extent, base, percent, stream)
             wrong += unequal
-            for case in (case for case in found if case.kind in extent.kinds):
-                cases.append(case)
+            for case in found:
                 yield from _lines(case)
+            cases += found
     yield from _choices(cases)
     yield Result(
         NAME,
@@ -134,8 +134,8 @@ def _measure(
     rounds: dict[Kind, list[Mapping[str, Round]]] = {kind: [] for kind in stream}
     rivals: dict[Kind, Mapping[str, Mapping[str, Samples]]] = {}
     for number in range(extent.rounds):
-        last = number == extent.rounds - 1
         for kind in stream:
+            last = number == extent.rounds - 1 and kind in extent.kinds
             one = project.refresh_after(partial(change, lake, sizes, kind, percent / 100, number), forced=last)
             rounds[kind].append(one)
             took_ms = sum(found.refreshed.sample.wall_ms for found in one.values())
@@ -152,7 +152,7 @@ def _measure(
             {view: Measured(tuple(one[view] for one in rounds[kind])) for view in extent.views},
             rivals[kind],
         )
-        for kind in stream
+        for kind in rivals
     ]
     failed = [
         f"{view} {case.text}: {one.refreshed.record.error or one.refreshed.record.message}"
@@ -227,7 +227,7 @@ def _remark(measured: Measured) -> str:
     records = [one.record for one in measured.computed]
     read, written = _mean(one.bytes_read for one in records), _mean(one.bytes_written for one in records)
     rows = _mean(one.rows_read for one in measured.computed)
-    amounts = f"reads {read / 1e6:.1f} MB and {rows:,.0f} rows, writes {written / 1e6:.2f} MB"
+    amounts = f"reads {read / 1e6:.1f} MB of {rows:,.0f} rows, writes {written / 1e6:.2f} MB"
     return f"{measured.strategies}; {amounts}; forced: {measured.paths}"
 
 
