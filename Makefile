@@ -94,7 +94,7 @@ soak: build ## thousands of cycles, and what the process holds after them (CYCLE
 	@python -m tests.simulation.soak $(if $(CYCLES),--cycles $(CYCLES)) $(ARGS)
 
 .PHONY: bench
-bench: build ## measure, and write benchmarks/results.md
+bench: build ## measure, and write benchmarks/results.md (benchmarks/README.md; ARGS="tpch_refresh --quick")
 	@python -m benchmarks $(ARGS)
 
 # ---- change and ship -----------------------------------------------------------------------------------------------

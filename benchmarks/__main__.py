@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name …] [--quick] [--out FILE]`: run benchmarks, print a table, write the results."""
+"""`python -m benchmarks [name …] [--quick] [--out FILE]`: measure, print a table, write the results (README.md)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main() -> int:
         metavar="name",
         help=f"one of {', '.join(BENCHMARKS)}; default all, without {', '.join(LONG)} unless --quick",
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: under a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: all in a few minutes")
     parser.add_argument("--out", type=Path, help="the document to write (default benchmarks/results.md)")
     parser.add_argument(
         "--directory",

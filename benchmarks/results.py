@@ -74,15 +74,16 @@ def show(console: Console, results: Sequence[Result]) -> None:
 def keep(taken: Occasion, results: Sequence[Result], seconds: float) -> tuple[Occasion, list[Result]]:
     """Write the JSON of this commit, and return what it has now.
 
-    Results of benchmarks that were not run this time stay; the load on record is then the highest of all runs.
+    Results of cases that were not run this time stay, so that a long benchmark can run in parts; the load on record is
+    then the highest of all runs.
     """
     path = HERE / "results" / f"{taken.commit}.json"
     path.parent.mkdir(exist_ok=True)
-    ran = {one.benchmark for one in results}
+    ran = {(one.benchmark, one.case) for one in results}
     merged = list(results)
     if path.exists():
         before = json.loads(path.read_text())
-        kept = [Result(**one) for one in before["results"] if one["benchmark"] not in ran]
+        kept = [Result(**one) for one in before["results"] if (one["benchmark"], one["case"]) not in ran]
         if kept:
             merged = [*kept, *results]
             load = max(taken.facts["load"], before["occasion"]["facts"]["load"])

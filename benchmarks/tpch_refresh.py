@@ -105,16 +105,16 @@ def run(setting: Setting) -> Iterator[Result]:
             for case in found:
                 yield from _lines(case)
             cases += found
-    yield from _choices(cases)
+    part = f"{', '.join(f'{percent:g}' for percent in extent.percents)} % {', '.join(extent.kinds)}"
+    yield from _choices(cases, part)
     yield Result(
-        NAME,
-        "views that failed or are wrong",
-        len(wrong),
-        "",
-        0,
-        0,
-        1,
-        None,
+        benchmark=NAME,
+        case=f"refreshes that failed, and views that are wrong: {part}",
+        value=len(wrong),
+        unit="",
+        low=len(wrong),
+        high=len(wrong),
+        runs=len(cases) * len(extent.views),
         goal=NONE.text,
         met=not wrong,
         note="; ".join(wrong),
@@ -253,8 +253,8 @@ def _figures(case: Case, view: str) -> dict[str, Any]:
     }
 
 
-def _choices(cases: Sequence[Case]) -> Iterator[Result]:
-    """How often the better path was chosen, and what the others cost."""
+def _choices(cases: Sequence[Case], part: str) -> Iterator[Result]:
+    """How often the better path was chosen, and what the other choices cost."""
     regrets = [
         (regret, f"{view} {case.text}")
         for case in cases
@@ -264,34 +264,34 @@ def _choices(cases: Sequence[Case]) -> Iterator[Result]:
     if not regrets:
         return
     right = 100 * sum(regret <= TOLERANCE - 1 for regret, _ in regrets) / len(regrets)
-    exactly = 100 * sum(regret == 0 for regret, _ in regrets) / len(regrets)
+    better = 100 * sum(regret == 0 for regret, _ in regrets) / len(regrets)
     mean = 100 * sum(regret for regret, _ in regrets) / len(regrets)
-    worst = {name: regret for regret, name in sorted(regrets)[-8:]}
-    named = ", ".join(f"{name} {regret:.0%}" for name, regret in reversed(worst.items()) if regret)
-    runs = len(regrets)
     yield Result(
-        NAME,
-        "right choices",
-        right,
-        "%",
-        exactly,
-        100,
-        runs,
+        benchmark=NAME,
+        case=f"right choices: {part}",
+        value=right,
+        unit="%",
+        low=better,
+        high=right,
+        runs=len(regrets),
         goal=RIGHT.text,
         met=RIGHT.met(right),
-        note=f"within {TOLERANCE - 1:.0%} of the better path; {exactly:.1f} % took the better one",
+        note=f"at most {TOLERANCE:g} times the better path; {better:.1f} % took the better one",
     )
+    worst = {name: regret for regret, name in sorted(regrets) if regret}
+    named = [f"{name} {regret:.0%}" for name, regret in reversed(worst.items())]
     yield Result(
-        NAME,
-        "mean regret",
-        mean,
-        "%",
-        0,
-        100 * max(regrets)[0],
-        runs,
+        benchmark=NAME,
+        case=f"mean regret: {part}",
+        value=mean,
+        unit="%",
+        low=100 * min(regrets)[0],
+        high=100 * max(regrets)[0],
+        runs=len(regrets),
         goal=REGRET.text,
         met=REGRET.met(mean),
-        note=f"worst: {named}" if named else "",
+        note=f"worst: {', '.join(named[:8])}" if named else "",
+        details={"regrets": worst},
     )
 
 
