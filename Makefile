@@ -85,6 +85,11 @@ test-python: build ## the tests that run against the native module (ARGS='-k nam
 fuzz: build ## random histories against the oracle, for much longer than the tests do (SEED=1)
 	@pytest tests/test_histories.py --hypothesis-profile=fuzz $(if $(SEED),--hypothesis-seed=$(SEED)) $(ARGS)
 
+.PHONY: random-views
+random-views: setup ## random views over random changes against their recomputation (CASES=10000, SEED=1)
+	@RANDOM_VIEWS=$(or $(CASES),10000) $(if $(SEED),PROPTEST_RNG_SEED=$(SEED)) $(LINTED) \
+	  cargo test $(BUILD) random_views_equal_their_recomputation
+
 .PHONY: long
 long: build ## random deaths and previews with many more seeds than the tests try, a short soak
 	@pytest -m long $(ARGS)

@@ -182,10 +182,15 @@ fn view(choices: &mut Choices) -> String {
     }
 }
 
+/// How many views are tried; `make random-views` asks for many more.
+fn cases() -> u32 {
+    std::env::var("RANDOM_VIEWS").map_or(400, |number| number.parse().unwrap())
+}
+
 #[test]
 fn random_views_equal_their_recomputation() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(choices in vec(any::<u8>(), 90), history in histories())| {
         let sql = view(&mut Choices(choices));
         runtime.block_on(async {
