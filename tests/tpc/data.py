@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
+from tests.lake import SourceTable
+
 Row = dict[str, Any]
 
 REGIONS: Final = ("AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST")
@@ -49,12 +51,14 @@ class Lake:
     """A source of rows; `keys` are the order keys that were handed out and may still be there."""
 
     random: random.Random
+    size: int = 1200
+    """The orders to begin with, with about four line items each."""
     next_order: int = 1
     keys: list[int] = field(default_factory=list)
 
-    def tables(self, orders: int) -> Mapping[str, list[Row]]:
-        """Make all eight tables, with about four line items an order."""
-        order_rows, items = self.orders(orders)
+    def tables(self) -> Mapping[str, list[Row]]:
+        """Make all eight tables."""
+        order_rows, items = self.orders(self.size)
         return {
             "region": [{"r_regionkey": key, "r_name": name, "r_comment": "-"} for key, name in enumerate(REGIONS)],
             "nation": [
@@ -68,6 +72,28 @@ class Lake:
             "orders": order_rows,
             "lineitem": items,
         }
+
+    def change(self, tables: Mapping[str, SourceTable]) -> None:
+        """Insert and delete orders with their items, and update some rows of each other table that moves."""
+        choose = self.random
+        orders, items = self.orders(20)
+        tables["orders"].append(orders)
+        tables["lineitem"].append(items)
+
+        gone = choose.sample(self.keys, 15)
+        self.keys = [key for key in self.keys if key not in gone]
+        listed = ", ".join(map(str, gone))
+        tables["lineitem"].delete(f"l_orderkey IN ({listed})")
+        tables["orders"].delete(f"o_orderkey IN ({listed})")
+
+        tables["lineitem"].update({"l_discount": "l_discount + 0.01"}, f"l_orderkey % 40 = {choose.randrange(40)}")
+        tables["lineitem"].delete(f"l_linenumber = 2 AND l_orderkey % 60 = {choose.randrange(60)}")
+        tables["orders"].update({"o_orderpriority": "'1-URGENT'"}, f"o_orderkey % 50 = {choose.randrange(50)}")
+        tables["customer"].update({"c_acctbal": "c_acctbal + 100"}, f"c_custkey % 10 = {choose.randrange(10)}")
+        tables["supplier"].update({"s_comment": "'Customer Complaints'"}, f"s_suppkey = {choose.randint(1, 35)}")
+        tables["partsupp"].update({"ps_supplycost": "ps_supplycost * 0.5"}, f"ps_partkey % 30 = {choose.randrange(30)}")
+        tables["partsupp"].update({"ps_availqty": "21 - ps_availqty"}, f"ps_partkey % 3 = {choose.randrange(3)}")
+        tables["part"].update({"p_size": "15"}, f"p_partkey % 40 = {choose.randrange(40)}")
 
     def supplier(self, key: int) -> Row:
         nation = CHOSEN_NATIONS[key % len(CHOSEN_NATIONS)]

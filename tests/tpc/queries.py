@@ -8,6 +8,7 @@ fewer alternatives of the same form, and TPC-DS 27 and 36 name their states.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ class Query:
     @property
     def name(self) -> str:
         return f"{self.suite}_{self.stem}"
+
+    @property
+    def without_limit(self) -> str:
+        """The query without the LIMIT that it ends with, if it does: most of those here would find fewer rows."""
+        return re.sub(r"\nLIMIT \d+\s*$", "\n", self.sql)
 
     def request(self, runtime: SessionRuntime, *, backwards: bool = False) -> CompileRequest:
         """Ask for the query's bundle; `backwards` lists its inputs in the other order."""
