@@ -102,6 +102,10 @@ soak: build ## thousands of cycles, and what the process holds after them (CYCLE
 bench: build ## measure, and write benchmarks/results.md (benchmarks/README.md; ARGS="tpch_refresh --quick")
 	@python -m benchmarks $(ARGS)
 
+.PHONY: tpc-table
+tpc-table: build ## replay TPC-H and TPC-DS as views, and write docs/tpc.md (ARGS='--rounds 20 --seeds 1 2')
+	@python -m tests.tpc.table $(ARGS)
+
 # ---- change and ship -----------------------------------------------------------------------------------------------
 
 .PHONY: format
