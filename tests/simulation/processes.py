@@ -64,6 +64,12 @@ class Worker:
     def kill(self) -> None:
         self.process.kill()
 
+    def killed_after(self, seconds: float) -> int:
+        """Let the process go on for so long, then kill it, wherever it is; its exit code, 0 if it had ended before."""
+        self.process.join(seconds)
+        self.process.kill()
+        return self.ended()
+
     def ended(self) -> int:
         """Wait for the end of the process; its exit code."""
         self.process.join(TIME_LIMIT_S)

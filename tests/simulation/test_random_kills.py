@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -17,8 +16,6 @@ from incremental.events import CycleEvent, EventKind
 from tests.simulation.chain import (
     VIEWS,
     append_orders,
-    assert_settled,
-    assert_sound,
     copied,
     cycle,
     declared,
@@ -27,13 +24,11 @@ from tests.simulation.chain import (
     redefine_totals,
     steps_of,
 )
-from tests.simulation.processes import KILLED, STOP, TELL, Worker, cycle_killed_after, endless_cycles
-from tests.simulation.test_two_keepers import assert_good
+from tests.simulation.deaths import Circumstances, live_and_die
 from tests.workspace import Workspace
 
 SEEDS: Final = 2
 MANY_SEEDS: Final = 150
-ROUNDS: Final = 3
 MORE_VIEWS: Final = {
     "small": "SELECT id, amount FROM orders WHERE amount <= 10",
     "amounts": "SELECT amount, count(*) AS n FROM orders GROUP BY amount",
@@ -73,40 +68,13 @@ def test_views_are_really_refreshed_beside_each_other(wide: Workspace, tmp_path:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_random_death_among_refreshes_beside_each_other(wide: Workspace, tmp_path: Path, seed: int) -> None:
-    live_and_die(copied(wide, tmp_path), seed)
+    live_and_die(copied(wide, tmp_path), seed, CIRCUMSTANCES)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(SEEDS, SEEDS + MANY_SEEDS))
 def test_many_random_deaths(wide: Workspace, tmp_path: Path, seed: int) -> None:
-    live_and_die(copied(wide, tmp_path), seed)
-
-
-def live_and_die(workspace: Workspace, seed: int) -> None:
-    """Change, refresh and die, some times over; then whoever comes next makes everything right."""
-    chance = random.Random(seed)
-    # A few more than there are, so that now and then nobody dies.
-    steps = 10 * (len(VIEWS) + len(MORE_VIEWS))
-    for number in range(ROUNDS):
-        happen(workspace, chance, number)
-        beside = chance.random() < 0.5
-        dies_at = chance.randrange(steps)
-        concurrency = chance.randint(2, 6)
-        print(f"seed {seed}, round {number}: dies at step {dies_at}, {concurrency} at a time, beside another: {beside}")
-        workspace.settings = f"concurrency = {concurrency}"
-        workspace.configure()
-        start_ms = workspace.clock.at_ms + 60_000
-        with ExitStack() as running:
-            other = running.enter_context(endless_cycles(workspace.root, start_ms)) if beside else None
-            mortal = running.enter_context(cycle_killed_after(workspace.root, start_ms, dies_at))
-            if other is not None:
-                workspace.datasets["orders"].append(orders(chance.randrange(1_000), 3))
-            assert mortal.ended() in {KILLED, 0}
-            if other is not None:
-                settled(other)
-        workspace.clock.step(3_600_000)
-        assert_sound(workspace)
-    assert_settled(workspace)
+    live_and_die(copied(wide, tmp_path), seed, CIRCUMSTANCES)
 
 
 def happen(workspace: Workspace, chance: random.Random, number: int) -> None:
@@ -122,13 +90,12 @@ def happen(workspace: Workspace, chance: random.Random, number: int) -> None:
             redefine_totals(workspace)
 
 
-def settled(other: Worker) -> None:
-    """Let the other process run two whole cycles after the death, and end."""
-    for word in (TELL, STOP):
-        other.order(word)
-        for told in other.hears():
-            assert_good(told)
-    assert other.ended() == 0
+def disturb(workspace: Workspace, chance: random.Random) -> None:
+    workspace.datasets["orders"].append(orders(chance.randrange(1_000), 3))
+
+
+# The steps are a few more than there are, so that now and then nobody dies.
+CIRCUMSTANCES: Final = Circumstances(happen, disturb, steps=10 * (len(VIEWS) + len(MORE_VIEWS)))
 
 
 def test_the_number_of_steps_is_about_what_the_deaths_are_drawn_from(wide: Workspace, tmp_path: Path) -> None:
