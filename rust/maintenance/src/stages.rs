@@ -86,13 +86,14 @@ enum Shown {
 
 /// The state of the topmost operator that has one, and how many operators are above that.
 fn topmost_state(view: &LogicalPlan) -> Result<Option<(State, usize)>, DataFusionError> {
-    let (mut plan, mut depth) = (view, 0);
+    let (mut plan, mut depth, mut reduced) = (view, 0, false);
     loop {
         let input = match plan {
             LogicalPlan::Aggregate(aggregate) => {
                 if let Some(state) = state_of(plan, aggregate)? {
                     return Ok(Some((state, depth)));
                 }
+                reduced = true;
                 &aggregate.input
             }
             LogicalPlan::Projection(projection) => &projection.input,
@@ -102,7 +103,10 @@ fn topmost_state(view: &LogicalPlan) -> Result<Option<(State, usize)>, DataFusio
             LogicalPlan::Limit(limit) => &limit.input,
             LogicalPlan::Window(window) => &window.input,
             LogicalPlan::Repartition(repartition) => &repartition.input,
-            LogicalPlan::Join(_) => return Ok(kept(plan, 0)?.map(|state| (state, depth))),
+            // What an aggregate reduces can be far larger than what is joined, and nobody asked for a table of it.
+            LogicalPlan::Join(join) if !reduced && !join.on.is_empty() => {
+                return Ok(kept(plan, 0)?.map(|state| (state, depth)));
+            }
             _ => return Ok(None),
         };
         (plan, depth) = (input, depth + 1);
