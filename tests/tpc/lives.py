@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 from incremental.keeper import Keeper
 from registry.artifact_rows import RefreshRecord
 from registry.bundle import MaintenanceAnalysis
+from registry.view import StateTable
 from tests import oracle
 from tests.lake import Rows, SourceTable
 from tests.tpc import data, tpcds_data
@@ -78,8 +79,8 @@ class Life:
 
     @property
     def incremental(self) -> set[str]:
-        """Return the views whose every operator can be maintained, as their analysis says."""
-        return {view for view in self.workspace.views if self.maintenance(view).incremental}
+        """Return the views and states whose every operator can be maintained, as their analysis says."""
+        return {view for view in self.keeper.world.graph.views if self.maintenance(view).incremental}
 
     def maintenance(self, view: str) -> MaintenanceAnalysis:
         return self.keeper.explain(view).compiled.bundle.maintenance
@@ -105,6 +106,11 @@ class Life:
         workspace = self.workspace
         relations = {name: table.content() for name, table in workspace.datasets.items()}
         for report in self.keeper.verify():
+            if report.view not in workspace.views:
+                # The oracle knows no states; the views over them are compared with their whole queries.
+                if not (report.checked and report.equal):
+                    yield report.view, f"audit: {report.to_json()}"
+                continue
             difference = oracle.compare(
                 workspace.expected(report.view, relations), oracle.read(workspace.target(report.view))
             )
@@ -113,11 +119,13 @@ class Life:
 
 
 @contextmanager
-def life(root: Path, suite: SuiteName, seed: int, *, limited: bool = True) -> Iterator[Life]:
+def life(
+    root: Path, suite: SuiteName, seed: int, *, limited: bool = True, state_table: StateTable = StateTable.AUTO
+) -> Iterator[Life]:
     """Make the lake of a seed and its views, of which nothing is built; not `limited`: without their last LIMIT."""
     chosen = SUITES[suite]
     lake = chosen.lake(random.Random(seed))
-    workspace = Workspace(root)
+    workspace = Workspace(root, settings=f'[defaults]\nstate_table = "{state_table.value}"')
     for name, rows in lake.tables().items():
         workspace.dataset(name, arrow_schema(chosen.schemas[name]), rows)
     for query in load(suite):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from registry.view import StateTable
 from tests import oracle
 from tests.tpc.lives import Life, SuiteName, life
 
@@ -23,18 +24,24 @@ MOVED: Final[Mapping[SuiteName, float]] = {"tpch": 1.0, "tpcds": 0.8}
 
 MANY_ROUNDS: Final = 20
 MANY_SEEDS: Final = range(1, 6)
-FORMS: Final = {"as_written": True, "without_limit": False}
+Form = Mapping[str, Any]
+FORMS: Final[Mapping[str, Form]] = {
+    "as_written": {},
+    "without_limit": {"limited": False},
+    "with_states": {"limited": False, "state_table": StateTable.ALWAYS},
+}
 """Nearly all queries of TPC-DS end with a LIMIT, which hides what the operators below it could do."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("suite", "form"), [("tpch", "as_written"), ("tpcds", "as_written"), ("tpcds", "without_limit")]
+    ("suite", "form"),
+    [("tpch", "as_written"), ("tpch", "with_states"), ("tpcds", "as_written"), ("tpcds", "with_states")],
 )
 def test_all_views_equal_their_queries_after_inserts_deletes_and_updates(
     tmp_path: Path, suite: SuiteName, form: str
 ) -> None:
-    with life(tmp_path, suite, SEEDS[suite], limited=FORMS[form]) as one:
+    with life(tmp_path, suite, SEEDS[suite], **FORMS[form]) as one:
         built = one.build()
         assert {record.outcome for record in built.done.values()} == {"committed"}, built.failures
         assert built.differences == {}
@@ -51,7 +58,7 @@ def test_all_views_equal_their_queries_after_inserts_deletes_and_updates(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("suite", ["tpch", "tpcds"])
 def test_many_rounds(tmp_path: Path, suite: SuiteName, form: str, seed: int) -> None:
-    with life(tmp_path, suite, seed, limited=FORMS[form]) as one:
+    with life(tmp_path, suite, seed, **FORMS[form]) as one:
         assert one.build().differences == {}
         lived(one, MANY_ROUNDS, one.contents())
 

@@ -25,6 +25,7 @@ use prost::Message;
 
 use crate::bundle::PlanEncoding;
 use crate::error::{EngineError, Result};
+use crate::optimizing::optimize;
 use crate::plan_shape::{Unknown, identical, shape};
 use crate::relation_source::{RelationCodec, RelationTable};
 use crate::session::{CATALOG, EngineSession, SCHEMA};
@@ -96,7 +97,7 @@ pub fn decode(
             let message = Plan::decode(bytes).map_err(|error| DataFusionError::Substrait(error.to_string()))?;
             let plan = block_on(from_substrait_plan(&state, &message))?;
             // The decoder builds joins and windows in its own way; optimizing gives the form that was encoded.
-            state.optimize(&plan)
+            optimize(&state, &plan)
         }
         PlanEncoding::Proto => logical_plan_from_bytes_with_extension_codec(
             bytes,

@@ -26,7 +26,7 @@ use crate::output_types::{column_types, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
 use crate::templates::volatile_functions;
-use crate::{dataframe_plan, row_order, set_operations, sql};
+use crate::{dataframe_plan, optimizing, row_order, set_operations, sql};
 
 /// What a view is defined by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,7 +301,7 @@ fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
-    state.optimize(plan).map_err(|error| EngineError::planning(subject, error))
+    optimizing::optimize(state, plan).map_err(|error| EngineError::planning(subject, error))
 }
 
 /// The plan with exact functions in the place of sums of floats, if there are any.

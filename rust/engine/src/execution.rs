@@ -14,6 +14,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_pa
 use futures::TryStreamExt;
 
 use crate::error::EngineError;
+use crate::optimizing::optimize;
 use crate::request::FileWork;
 use crate::session::EngineSession;
 
@@ -35,7 +36,7 @@ impl Execution {
 
     /// The optimized form of a plan.
     pub fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        self.state.optimize(plan)
+        optimize(&self.state, plan)
     }
 
     /// The physical form of an optimized plan.

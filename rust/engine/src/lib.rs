@@ -26,6 +26,7 @@ pub mod identity;
 mod inputs;
 pub mod lineage;
 pub mod observe;
+mod optimizing;
 pub mod output_types;
 mod plan_shape;
 pub mod planning;
