@@ -21,6 +21,7 @@ from incremental.events import CycleEvent, EventKind
 from incremental.keeper import Force, Keeper
 from incremental.outcome import Outcome
 from registry.artifact_rows import RefreshRecord
+from registry.view import StateTable
 
 TOLERANCE: Final = 1.1
 """How much longer than the other path the chosen one may take and still be right: a single run tells no finer."""
@@ -122,9 +123,12 @@ class Project:
 
     @classmethod
     def build(cls, root: Path, datasets: Iterable[str], views: Mapping[str, str]) -> Project:
-        """Build the views of a project whose datasets lie at `lake/<name>`."""
+        """Build the views of a project whose datasets lie at `lake/<name>`.
+
+        Views have states wherever these help: what is measured is tables that are large for their changes.
+        """
         twins = {f"{name}{_TWIN}": f'/*\nrefresh = "incremental"\n*/\n{query}' for name, query in views.items()}
-        write_project(root, datasets, {**views, **twins})
+        write_project(root, datasets, {**views, **twins}, state_table=StateTable.ALWAYS)
         keeper, recorder = open_recorded(root)
         require_committed(keeper.run_cycle(cause="benchmark"), *views)
         return cls(root, views, keeper, recorder)

@@ -21,6 +21,7 @@ from incremental.outcome import Outcome
 from incremental.reports import CycleReport
 from registry.project import load_project
 from registry.session import RuntimeProfile, build_session_runtime
+from registry.view import StateTable
 
 GROUPS: Final = 2_000
 PARTITIONS: Final = 2
@@ -36,11 +37,13 @@ def write_project(
     *,
     durable: bool = False,
     trusted_writers: Iterable[str] = (),
+    state_table: StateTable = StateTable.AUTO,
 ) -> None:
     """Write `deltakeep.toml` and the views; a dataset lies at `lake/<name>`."""
     trusted = f"trusted_writers = {json.dumps(list(trusted_writers))}"
     parts = ['[project]\nname = "bench"\nstore = "state"\ntargets = "views_out"']
     parts += [f'[datasets.{name}]\nuri = "lake/{name}"\npoll = "1s"\n{trusted}' for name in datasets]
+    parts.append(f'[defaults]\nstate_table = "{state_table.value}"')
     parts.append(f'[engine]\nmemory = "4GB"\ntarget_partitions = {PARTITIONS}\ndurable = {str(durable).lower()}')
     (root / "deltakeep.toml").write_text("\n\n".join(parts) + "\n")
     (root / "views").mkdir(exist_ok=True)

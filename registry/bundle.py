@@ -42,7 +42,7 @@ class InputUse(NativeModel):
     schema_hash: str = ""
 
 
-# What decides no row of this plan: recorded while planning, or a plan of its own. The identities speak for the settings.
+# What decides no row of this plan: recorded while planning, or another plan; the identities speak for the settings.
 _NOT_RUN: Final = frozenset({"displays", "settings", "state"})
 
 

@@ -140,6 +140,19 @@ def test_a_plain_plan_is_stored_as_substrait(runtime: SessionRuntime, shape: str
 def test_most_of_the_benchmarks_are_stored_as_substrait(runtime: SessionRuntime) -> None:
     found = {query.name: runtime.compile(query.request(runtime)) for query in load()}
     others = {name: bundle.encoding_reason for name, bundle in found.items() if bundle.encoding != "substrait"}
-    # NOT IN, three ROLLUPs, and windows over the result of a CASE.
-    assert set(others) == {"tpch_q16", "tpcds_q22", "tpcds_q27", "tpcds_q36", "tpcds_q51"}
+    # NOT IN, ROLLUPs, and windows over the result of a CASE.
+    rolled_up = {f"tpcds_q{number}" for number in (14, 18, 22, 27, 36, 67, 70, 77, 86)}
+    assert set(others) == {"tpch_q16", "tpcds_q51"} | rolled_up
     assert all(others.values())
+
+
+@pytest.mark.xfail(
+    reason="DataFusion's protobuf decoder nests the inputs of a union in pairs, which is taken for another plan",
+    strict=True,
+)
+def test_a_union_of_three_beside_what_substrait_cannot_hold_is_stored(runtime: SessionRuntime) -> None:
+    sql = """
+        SELECT id FROM (SELECT id FROM events UNION ALL SELECT id FROM baskets UNION ALL SELECT parent FROM events) x
+        WHERE id NOT IN (SELECT id FROM blocked)
+    """
+    assert bundle_of(runtime, sql).encoding == "proto"

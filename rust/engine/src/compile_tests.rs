@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use crate::bundle::{InputSchema, PlanBundle, PlanEncoding, decode_plan};
-use crate::compile::{CompileOptions, Definition, compile, definition_key};
+use crate::compile::{CompileOptions, Definition, StateOption, compile, definition_key};
 use crate::error::EngineError;
 use crate::plan_shape::shape;
 use crate::session::{EngineOptions, EngineSession};
@@ -342,4 +342,39 @@ fn relations_of_a_query_are_listed_without_its_ctes() {
     )
     .unwrap();
     assert_eq!(names, ["t", "u", "w"]);
+}
+
+#[test]
+fn a_view_that_changes_cannot_keep_is_cut_into_two_stages() {
+    let compiled = |text: &str, always: bool| {
+        let state = Some(StateOption { name: "v__state".to_owned(), always });
+        let options = CompileOptions { state, ..CompileOptions::default() };
+        compile(&session(), "v", &Definition::Sql(text.to_owned()), &small(), &options).unwrap()
+    };
+    let best = "SELECT id, count(*) AS n FROM t GROUP BY id ORDER BY n DESC LIMIT 3";
+    let bundle = compiled(best, false);
+    assert!(!bundle.maintenance.incremental);
+    assert_eq!(bundle.inputs.keys().collect::<Vec<_>>(), ["v__state"]);
+    let state = bundle.state.as_deref().unwrap();
+    assert_eq!((state.name.as_str(), state.maintenance.incremental), ("v__state", true));
+    assert_eq!(state.inputs.keys().collect::<Vec<_>>(), ["t"]);
+    assert_ne!(state.content_key, bundle.content_key);
+    assert_eq!(state.compile_key, format!("{}/state", bundle.compile_key));
+
+    let total = compiled("SELECT sum(id) AS total FROM t", false);
+    assert!(total.maintenance.incremental && total.state.is_some_and(|state| state.maintenance.incremental));
+
+    let groups = "SELECT id, sum(id) AS s FROM t GROUP BY id HAVING count(*) > 1";
+    assert!(compiled(groups, false).state.is_none(), "groups are kept without a state");
+    assert!(compiled(groups, true).state.is_some());
+    for one_stage in [
+        "SELECT id FROM t ORDER BY id LIMIT 3",
+        "SELECT id, count(*) AS n FROM t GROUP BY id",
+        "SELECT max(a.id) AS m FROM t a JOIN t b ON a.id = b.id",
+        "SELECT id, count(*) AS n FROM t WHERE random() > 2 GROUP BY id LIMIT 3",
+    ] {
+        assert!(compiled(one_stage, true).state.is_none(), "{one_stage}");
+    }
+    let alone = compile(&session(), "v", &Definition::Sql(best.to_owned()), &small(), &CompileOptions::default());
+    assert!(alone.unwrap().state.is_none());
 }

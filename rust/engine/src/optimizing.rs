@@ -26,7 +26,7 @@ fn largest_number(plan: &LogicalPlan) -> Result<usize> {
     let mut largest = 0;
     plan.apply_with_subqueries(|node| {
         for (qualifier, field) in node.schema().iter() {
-            let qualifier = qualifier.map(|qualifier| qualifier.table()).unwrap_or_default();
+            let qualifier = qualifier.map(datafusion::common::TableReference::table).unwrap_or_default();
             for name in [qualifier, field.name().as_str()] {
                 largest = largest.max(number_in(name));
             }

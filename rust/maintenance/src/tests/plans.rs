@@ -112,7 +112,7 @@ async fn inserts_alone_are_not_consolidated() {
 #[tokio::test]
 async fn group_keys_are_the_hashed_side_of_the_restricting_join() {
     let (keys, key_columns, new_rows) =
-        groups("SELECT count(*) AS n, s, a FROM r GROUP BY a, s", [MIXED, UNCHANGED, UNCHANGED]).await;
+        groups("SELECT max(b) AS n, s, a FROM r GROUP BY a, s", [MIXED, UNCHANGED, UNCHANGED]).await;
     assert_eq!(key_columns, [2, 1]);
     assert_eq!(keys.schema().field_names(), ["a", "s"]);
     let joins = joins(&new_rows);
@@ -137,7 +137,7 @@ async fn a_key_of_one_input_restricts_that_input_below_the_join() {
 
 #[tokio::test]
 async fn keys_of_two_inputs_restrict_both_and_then_the_join() {
-    let sql = "SELECT r.s AS rs, t.s AS ts, count(*) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.s, t.s";
+    let sql = "SELECT r.s AS rs, t.s AS ts, max(r.b) AS n FROM r JOIN t ON r.a = t.a GROUP BY r.s, t.s";
     let (_, _, new_rows) = groups(sql, [MIXED, MIXED, UNCHANGED]).await;
     let restricted: Vec<usize> = joins(&new_rows)
         .into_iter()
