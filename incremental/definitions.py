@@ -79,7 +79,7 @@ def compile_definitions(
     Raises `DefinitionError` for circles and unknown names; a view that alone is broken has no plan and says why.
     """
     compiled = compile_project(runtime, project, artifacts, schemas, options)
-    states = {name: one.view for name, one in compiled.views.items() if one.view.state_of is not None}
+    states: dict[str, View] = {name: one.view for name, one in compiled.views.items() if one.view.state_of is not None}
     project = replace(project, views={**project.declared, **states})
     graph = RelationGraph({name: relations_of(compiled.views[name]) for name in compiled.order})
     datasets = {DatasetName(name): dataset for name, dataset in project.datasets.items()}
@@ -139,7 +139,7 @@ def edited_project(project: Project, definitions: str | None, edited: Mapping[Vi
     """
     if definitions is not None:
         project = _transplanted(project, load_project(Path(definitions)))
-    views = dict(project.views)
+    views = dict(project.declared)
     for name, sql in edited.items():
         if name not in views:
             raise unknown_view(name, project)

@@ -6,7 +6,7 @@ Losing a record loses history, never correctness.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -98,8 +98,12 @@ class History:
             taken.add(name)
             shelf.put(name, replace(shelf.get(name), hint=record.pins, hint_ms=record.started_ms))
 
-    def orphans(self, project: Project) -> tuple[Notice, ...]:
-        """Name the views that disappeared from the project; their targets are left as they are."""
+    def orphans(self, project: Project, failed: Iterable[ViewName]) -> tuple[Notice, ...]:
+        """Name the views that disappeared from the project; their targets are left as they are.
+
+        `failed` are the views without a plan, whose states nobody knows now.
+        """
+        unknown = {project.views[name].state_name for name in failed}
         try:
             known = self._artifacts.latest_bundles()
         except DeltakeepError as error:
@@ -108,7 +112,7 @@ class History:
         return tuple(
             Notice(ReasonCode.ORPHANED, name, f'View "{name}" is not declared any more; its target is left as it is.')
             for name in sorted(known)
-            if name not in project.views
+            if name not in project.views and name not in unknown
         )
 
 

@@ -121,8 +121,9 @@ class Keeper:
         return self._artifacts
 
     def paused(self) -> Mapping[ViewName, str]:
-        """The paused views, with the reasons that were given."""
-        return dict(self._paused)
+        """The paused views and their states, with the reasons that were given."""
+        states = {name: self._paused[of] for of in self._paused for name in self._states_of({of})}
+        return {**states, **self._paused}
 
     def failed_views(self) -> Mapping[ViewName, CompileFailure]:
         """The views without a plan, and why."""
@@ -195,12 +196,12 @@ class Keeper:
 
         Raises `DefinitionError` where it cannot be compiled or where planning it twice gives two plans.
         """
-        before = self._definitions.view(view)
+        before = self._definitions.view(self._kept_for(view))
         options = CompileOptions(
             now_ms=self._clock.now_ms(), cycle_id=self._new_id(), replan=frozenset({before.view.name})
         )
         after = compile_definitions(self._runtime, self.project, self._artifacts, self._definitions.schemas, options)
-        compiled = after.view(view)
+        compiled = after.view(before.view.name)
         self._definitions = after
         memory = self._shelf.get(compiled.view.name)
         # Planning again is what a person does about a dispute: the view may run once more.
@@ -217,14 +218,14 @@ class Keeper:
         )
 
     def pause(self, view: str, reason: str) -> None:
-        """Stop refreshing a view until it is resumed, also across restarts."""
-        name = self._known(view)
+        """Stop refreshing a view and its state until it is resumed, also across restarts."""
+        name = self._kept_for(view)
         self._artifacts.record_command(Command("pause", name, reason, self._clock.now_ms()))
         self._paused[name] = reason
 
     def resume(self, view: str) -> None:
         """Refresh a view again."""
-        name = self._known(view)
+        name = self._kept_for(view)
         self._artifacts.record_command(Command("resume", name, "", self._clock.now_ms()))
         self._paused.pop(name, None)
 
@@ -244,7 +245,7 @@ class Keeper:
         return report
 
     def housekeeping(self) -> None:
-        """Merge the small files of the artifact tables."""
+        """Merge the small files of the artifact tables, and delete what an earlier merge replaced."""
         self._artifacts.compact_if_needed()
 
     def cancel(self) -> None:
@@ -316,7 +317,7 @@ class Keeper:
         names = self.world.graph.views
         if views is not None:
             named = tuple(self._definitions.view(one).view.name for one in views)
-            names = (*sorted(self._states_of(named)), *named)
+            names = tuple(dict.fromkeys((*sorted(self._states_of(named)), *named)))
         reports: list[AuditReport] = []
         for name in names:
             compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
@@ -425,7 +426,7 @@ class Keeper:
         return CycleFacts(
             clock_ms=clock_ms,
             pins=dataset_pins(observations),
-            paused=dict(self._paused),
+            paused=self.paused(),
             recompute=recompute,
             lags_ms=self.effective_lags(),
             properties={one.pin.table_id: one.properties for one in observations.values() if isinstance(one, Observed)},
@@ -463,7 +464,7 @@ class Keeper:
             Notice(reason, name, f'The plan of view "{name}" is another one now: {reason.text}.')
             for name, reason in self._definitions.compiled.moved.items()
         )
-        return (*moved, *self._history.orphans(self.project))
+        return (*moved, *self._history.orphans(self.project, self.failed_views()))
 
     def _covered(self, views: Sequence[str] | None) -> tuple[tuple[ViewName, ...], tuple[ViewName, ...]]:
         """The views that a cycle covers, in topological order, and those among the wanted that have no plan."""
@@ -477,6 +478,10 @@ class Keeper:
     def _named(self, views: Sequence[str] | None) -> frozenset[ViewName]:
         named = frozenset(self.world.graph.views if views is None else (self._known(view) for view in views))
         return named | self._states_of(named)
+
+    def _kept_for(self, view: str) -> ViewName:
+        """The view that somebody wrote: of a state the one that reads it."""
+        return self.project.views[self._known(view)].state_of or ViewName(view)
 
     def _states_of(self, views: Collection[ViewName]) -> frozenset[ViewName]:
         """The states of views."""
@@ -504,6 +509,6 @@ class Keeper:
             memory=replace(memory, target=plan.target),
             vector=vector,
             effective_lag_ms=lags[name],
-            paused=self._paused.get(name),
+            paused=self.paused().get(name),
             failed=last if failed else None,
         )

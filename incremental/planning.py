@@ -315,9 +315,8 @@ class Planner:
         return self._facts.clock_ms - details.clock_ms >= lag_ms
 
     def _held_back(self, view: View) -> tuple[ReasonCode, str] | None:
-        named = view.state_of or view.name
-        if named in self._facts.paused:
-            why = self._facts.paused[named]
+        if view.name in self._facts.paused:
+            why = self._facts.paused[view.name]
             return ReasonCode.PAUSED, f"Paused: {why}" if why else "Paused."
         return None
 

@@ -150,11 +150,12 @@ class ArtifactStore:
         for table in due:
             try:
                 self._runtime.compact(self.table(table))
-                self._runtime.vacuum(self.table(table))
             except PlanAgain:
                 continue  # somebody appended meanwhile; the next cycle tries again
             self._commits[table] = 0
             done.append(table)
+        for table in done:
+            self._runtime.vacuum(self.table(table))
         return tuple(done)
 
     # --- asking ---

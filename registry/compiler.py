@@ -197,12 +197,13 @@ def compile_project(
             usable = {} if name in options.replan else stored
             compiled = _compile_view(runtime, project, view, wanted, usable, options)
             compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
+            stages = (*_state(project, compiled, stored, latest), compiled)
         except DefinitionError as error:
             deterministic = error.code != ReasonCode.PLAN_NOT_DETERMINISTIC
             reason = ReasonCode.REFRESH_FAILED if deterministic else ReasonCode.PLAN_NOT_DETERMINISTIC
             failed[name] = CompileFailure(view, reason, error.problems)
             continue
-        for stage in (*_state(project, compiled, stored, latest), compiled):
+        for stage in stages:
             done[stage.view.name] = stage
             # A plan that is used again is recorded again, so that the newest record is the plan in force.
             new = stage.outcome is CompileOutcome.PLANNED or stage.moved is not None
@@ -278,7 +279,7 @@ def _compile_view(
     )
     try:
         if isinstance(definition, PythonDefinition):
-            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings)
+            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings, request.state)
         else:
             key = CompileKey(runtime.compile_key(request))
         found = stored.get(key)

@@ -28,6 +28,7 @@ from registry.delta_schema import arrow_schema
 from registry.errors import DefinitionError, Problem
 from registry.functions import UdfPlanningSnapshot
 from registry.names import CompileKey
+from registry.native import StateOption
 from registry.view import PythonDefinition, View
 
 _WORKER: Final = Path(__file__).with_name("python_view_worker.py")
@@ -59,6 +60,7 @@ def python_compile_key(
     schemas: Mapping[str, str],
     functions: UdfPlanningSnapshot,
     settings: Mapping[str, str],
+    state: StateOption | None = None,
 ) -> CompileKey:
     """Give the identity of everything that a Python view's plan depends on, without running it.
 
@@ -70,7 +72,7 @@ def python_compile_key(
         "parameters": definition.parameters,
         "sources": definition.source_digest,
         "exact_sums": view.exact_sums,
-        "state": [view.state_table, view.refresh],
+        "state": None if state is None else [state.name, state.always],
         "schemas": dict(sorted(schemas.items())),
         "functions": [functions.snapshot_hash, functions.registry_hash],
         "settings": dict(sorted(settings.items())),

@@ -136,7 +136,6 @@ class View:
             name=self.state_name,
             id=state_id,
             target=target,
-            refresh=RefreshPolicy.AUTO,
             write=DeltaWriteSpec(target_file_size=self.write.target_file_size),
             description=f"the state of {self.name}",
             state_of=self.name,

@@ -47,12 +47,16 @@ def show_explained(report: Json, *, physical: bool) -> int:
         if report.get(key):
             show_line(f"{key.replace('_', ' ')}: {report[key]}", DIM)
     _show_planners(report)
+    if report.get("state"):
+        show_line(f"state: {report['state']}, kept by changes; explain it too", DIM)
     if maintenance.get("incremental"):
         show_line("refreshed incrementally", GREEN)
         return EXIT_OK
-    hint = f"; {maintenance['hint']}" if maintenance.get("hint") else ""
+    state = report.get("state")
+    hint = f"; {maintenance['hint']}" if maintenance.get("hint") and not state else ""
     why = maintenance.get("text") or maintenance.get("reason") or "its plan is not incremental"
-    show_line(f"recomputed, because {why}{hint}", YELLOW)
+    whence = f" from its state {state}" if state else ""
+    show_line(f"recomputed{whence}, because {why}{hint}", GREEN if state else YELLOW)
     return EXIT_OK
 
 

@@ -22,7 +22,7 @@ use crate::deep_stack::on_deep_stack;
 use crate::error::{EngineError, Result};
 use crate::identity::{compile_key, content_key, fingerprint, input_use};
 use crate::lineage::{self, FunctionUse, Lineage};
-use crate::output_types::{column_types, storable, target_schema};
+use crate::output_types::{column_types, is_storable, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
 use crate::templates::volatile_functions;
@@ -133,13 +133,23 @@ fn compile_here(
         meaning,
         compile_key: compile_key(session, &definition_bytes(session, &subject, definition, macros)?, inputs, options)?,
     };
-    let whole = view.bundle(name, &optimized, inputs, "")?;
+    let whole = view.bundle(name, &optimized, inputs, &Stage::Whole)?;
     match &options.state {
         Some(state) if whole.volatile_functions.is_empty() => {
             Ok(view.in_stages(name, state, &optimized, inputs)?.unwrap_or(whole))
         }
         _ => Ok(whole),
     }
+}
+
+/// Which part of a view a bundle computes.
+enum Stage {
+    /// All of it.
+    Whole,
+    /// Its state.
+    State,
+    /// The rest, over the state with this content key.
+    Rest(String),
 }
 
 /// A view that is compiled, as far as its stages have it in common.
@@ -157,8 +167,8 @@ struct Compiling<'a> {
 }
 
 impl Compiling<'_> {
-    /// The bundle of an optimized plan; `stage` tells the stages of a view apart.
-    fn bundle(&self, name: &str, optimized: &LogicalPlan, inputs: &[InputSchema], stage: &str) -> Result<PlanBundle> {
+    /// The bundle of an optimized plan.
+    fn bundle(&self, name: &str, optimized: &LogicalPlan, inputs: &[InputSchema], stage: &Stage) -> Result<PlanBundle> {
         let (session, subject) = (self.session, format!("view \"{name}\""));
         let (plan, used) = narrow(&subject, optimized, inputs)?;
         let relations: Vec<Arc<RelationTable>> =
@@ -176,10 +186,19 @@ impl Compiling<'_> {
             .collect::<Result<_>>()?;
         let target = target_schema(&subject, &plan)?;
         let platform = session.platform();
-        let meaning = [self.meaning.as_slice(), stage.as_bytes()].concat();
+        let mut meaning = self.meaning.clone();
+        match stage {
+            Stage::Whole => {}
+            // What a state holds follows from where the plan was cut, which the query does not say.
+            Stage::State => meaning.extend_from_slice(&encoded.bytes),
+            Stage::Rest(state) => meaning.extend_from_slice(state.as_bytes()),
+        }
         Ok(PlanBundle {
             name: name.to_owned(),
-            compile_key: format!("{}{stage}", self.compile_key),
+            compile_key: match stage {
+                Stage::State => format!("{}/state", self.compile_key),
+                Stage::Whole | Stage::Rest(_) => self.compile_key.clone(),
+            },
             fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
             content_key: content_key(session, &meaning, self.exact, &closure, &inputs_used),
             output_schema: column_types(&subject, &target)?,
@@ -220,21 +239,26 @@ impl Compiling<'_> {
     ) -> Result<Option<PlanBundle>> {
         let subject = format!("view \"{name}\"");
         let failed = |error| EngineError::planning(&subject, error);
+        // A value that its table holds in another form would not be met again.
+        let fits = |plan: &LogicalPlan| plan.schema().fields().iter().all(|field| is_storable(field.data_type()));
         let source = |plan: &LogicalPlan| -> datafusion::error::Result<Arc<dyn TableSource>> {
-            let schema = target_schema(&subject, plan)?;
+            let schema = if fits(plan) { target_schema(&subject, plan)? } else { Arc::clone(plan.schema().inner()) };
             Ok(provider_as_source(Arc::new(RelationTable::new(&state.name, &schema))))
         };
         let Some(stages) = maintenance::stages(optimized, &state.name, state.always, source).map_err(failed)? else {
             return Ok(None);
         };
+        if !fits(&stages.state) {
+            return Ok(None);
+        }
         let schema = target_schema(&subject, &stages.state)?;
-        let first = self.bundle(&state.name, &stages.state, inputs, "/state")?;
+        let first = self.bundle(&state.name, &stages.state, inputs, &Stage::State)?;
         if !first.maintenance.incremental {
             return Ok(None);
         }
         let mut inputs = inputs.to_vec();
         inputs.push(InputSchema { relation: state.name.clone(), schema });
-        let mut rest = self.bundle(name, &stages.rest, &inputs, "")?;
+        let mut rest = self.bundle(name, &stages.rest, &inputs, &Stage::Rest(first.content_key.clone()))?;
         rest.state = Some(Box::new(first));
         Ok(Some(rest))
     }

@@ -3,6 +3,7 @@
 //! Errors of DataFusion are sorted here, once: a fault of the query is told in the words of its author, a fault of
 //! the world (memory, store) keeps its cause, and what is left is our own mistake and says so.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use lake::LakeError;
 
@@ -95,6 +96,14 @@ pub enum EngineError {
         /// DataFusion's message.
         message: String,
     },
+    /// A number became too large while rows were computed.
+    #[error("{subject}: {message}")]
+    Overflow {
+        /// What was run.
+        subject: String,
+        /// DataFusion's message.
+        message: String,
+    },
     /// An input does not have a column any more that the plan reads.
     #[error("relation \"{relation}\": {detail}")]
     SchemaChanged {
@@ -161,7 +170,7 @@ impl EngineError {
             Self::CorruptBundle { .. } => "corrupt_bundle",
             Self::InvalidArgument { .. } => "invalid_argument",
             Self::OutOfMemory { .. } => "out_of_memory",
-            Self::ExecutionFailed { .. } => "execution_failed",
+            Self::ExecutionFailed { .. } | Self::Overflow { .. } => "execution_failed",
             Self::SchemaChanged { .. } => "schema_changed",
             Self::BudgetExceeded { .. } => "budget_exceeded",
             Self::TargetMismatch { .. } => "target_mismatch",
@@ -227,6 +236,9 @@ impl EngineError {
             DataFusionError::ResourcesExhausted(message) => Self::OutOfMemory { subject, message: tidy(message) },
             DataFusionError::Internal(_) | DataFusionError::Ffi(_) => Self::defect(subject, tidy(&text)),
             _ if planning => Self::invalid_query(subject, tidy(&text)),
+            DataFusionError::ArrowError(arrow, _) if matches!(arrow.as_ref(), ArrowError::ArithmeticOverflow(_)) => {
+                Self::Overflow { subject, message: tidy(&text) }
+            }
             _ => Self::ExecutionFailed { subject, message: tidy(&text) },
         }
     }

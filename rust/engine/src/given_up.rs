@@ -17,6 +17,8 @@ impl GivenUp {
     /// The reason behind an error of the incremental path; the error itself where a recomputation would not help.
     pub fn from_error(error: EngineError) -> Result<Self, EngineError> {
         let reason = match error.code() {
+            // What a step multiplies by a weight is larger than what the view itself adds up.
+            _ if matches!(error, EngineError::Overflow { .. }) => "unsupported_expression",
             code @ ("budget_exceeded" | "target_mismatch" | "history_gone" | "schema_changed") => code,
             "missing_file" => "history_gone",
             "out_of_memory" => "budget_exceeded",

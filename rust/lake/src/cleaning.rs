@@ -19,7 +19,7 @@ use crate::table::Version;
 /// For how long entries are kept where the table does not say it: the default of Delta.
 const LOG_RETENTION: Duration = Duration::from_hours(30 * 24);
 
-/// Deletes the entries that are older than the log retention and that no version within it needs.
+/// Deletes the entries and checkpoints that are older than the log retention and that no version within it needs.
 ///
 /// `checkpoint` is a version that has a checkpoint.  A table with `delta.enableExpiredLogCleanup = false` keeps all.
 /// Returns how many files went.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use delta_kernel::table_properties::TableProperties;
 use object_store::{ObjectStore, PutMode, PutOptions};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -103,7 +104,8 @@ pub enum CommitOutcome {
         version: Version,
         /// Its time, in milliseconds since 1970.
         timestamp_ms: i64,
-        /// Why a checkpoint that was due could not be written; the commit stands, and a later one tries again.
+        /// Why a checkpoint that was due could not be written, or what it made superfluous not be deleted; the commit
+        /// stands, and a later one tries again.
         checkpoint_error: Option<String>,
     },
     /// Somebody else wrote the version; nothing was committed.
@@ -160,7 +162,11 @@ pub async fn commit(lake: &Lake, request: CommitRequest, step: &(dyn Fn(CommitSt
     let mut checkpoint_error = None;
     if version > 0 && version.is_multiple_of(interval(&request, base.as_deref())) {
         match checkpoint(lake, &request.location, version).await {
-            Ok(()) => step(CommitStep::Checkpointed),
+            Ok(properties) => {
+                step(CommitStep::Checkpointed);
+                let expired = expire_log(lake, &request.location, &properties, version).await;
+                checkpoint_error = expired.err().map(|error| error.to_string());
+            }
             Err(error) => checkpoint_error = Some(error.to_string()),
         }
     }
@@ -187,8 +193,8 @@ fn interval(request: &CommitRequest, base: Option<&TableSnapshot>) -> u64 {
     }
 }
 
-/// Writes a checkpoint of `version`, after which older entries than the table keeps are not needed any more.
-async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> Result<()> {
+/// Writes a checkpoint of `version`; returns the properties of the table.
+async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> Result<TableProperties> {
     let store = lake.store(location)?;
     let failed = |error: &dyn std::fmt::Display| LakeError::store(&location.uri, "writing a checkpoint", &error);
     let engine = store.delta.engine(None);
@@ -200,8 +206,7 @@ async fn checkpoint(lake: &Lake, location: &TableLocation, version: Version) -> 
     })
     .await
     .map_err(|error| failed(&error))?;
-    let properties = written.map_err(|error| failed(&error))?;
-    expire_log(lake, location, &properties, version).await.map(|_| ())
+    written.map_err(|error| failed(&error))
 }
 
 async fn blocking(

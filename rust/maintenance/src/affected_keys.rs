@@ -48,23 +48,19 @@ pub(crate) fn compared_as_a_whole(plan: &LogicalPlan, derivation: Derivation<'_>
     difference(plan, now, before).map_err(|error| cannot_build(plan, &error))
 }
 
-/// Rows that are there now, less rows that were there before, as the changes of an operator.
+/// Rows that are there now, less rows that were there before.
 pub(crate) fn difference(
     original: &LogicalPlan,
     now: LogicalPlan,
     before: LogicalPlan,
 ) -> Result<Changes, DataFusionError> {
-    Ok(Changes { plan: less(now, before, original.schema())?, insert_only: false })
-}
-
-/// Rows that are there now, less rows that were there before; both have the columns of `schema`.
-pub(crate) fn less(now: LogicalPlan, before: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan, DataFusionError> {
     let weighted = |plan: LogicalPlan, weight: i64| {
         let mut expressions = all_columns(plan.schema());
         expressions.push(lit(weight).alias(WEIGHT));
         project(expressions, plan)
     };
-    sum_of(vec![weighted(now, 1)?, weighted(before, -1)?], schema)
+    let plan = sum_of(vec![weighted(now, 1)?, weighted(before, -1)?], original.schema())?;
+    Ok(Changes { plan, insert_only: false })
 }
 
 /// What becomes of keys with a NULL.

@@ -30,7 +30,8 @@ pub struct Analysis {
 pub struct OperatorMaintenance {
     /// The operator as DataFusion shows it, shortened.
     pub operator: String,
-    /// `linear`, `join_terms`, `merged_groups`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or `recompute`.
+    /// `linear`, `join_terms`, `merged_groups`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or
+    /// `recompute`.
     pub how: String,
     /// Why it has to be recomputed.
     pub reason: Option<Reason>,

@@ -7,8 +7,8 @@
 //!
 //! It holds for measures that form a group under addition: `count(*)`, `count(x)`, and `sum(x)` of integers and decimals.
 //! A sum over no value is NULL, and a group without rows is gone; so a view can be kept in this way if it shows
-//! `count(*)`, its keys, and with each sum of a nullable expression the count of the same expression.  Without groups
-//! there always is one row, and `count(*)` is not needed.
+//! its keys, `count(*)`, and with each sum of a nullable expression the count of the same expression.  Without groups there
+//! always is one row, and `count(*)` is needed only beside a sum of what is never NULL.
 //!
 //! Floats are left out: their sums depend on what was added before.  So are float keys, whose zeros are one group and two
 //! values.
@@ -27,8 +27,7 @@ use datafusion::logical_expr::{
     TableScanBuilder, cast, lit, when,
 };
 
-use crate::affected_keys::less;
-use crate::columns::{all_columns, column_at, named, named_unqualified, project, weight};
+use crate::columns::{WEIGHT, all_columns, column_at, named, named_unqualified, project, sum_of, weight};
 use crate::consolidate::consolidate;
 use crate::derivation::{Derivation, cannot_build};
 use crate::linear::no_changes;
@@ -192,8 +191,8 @@ impl MergedGroups<'_> {
             let delta = steps.once(self.measured(changes.plan, view)?)?;
             let before = steps.once(self.own_rows(view, &delta)?)?;
             let now = self.added(view, &before, delta)?;
-            let schema = Arc::clone(before.schema());
-            consolidate(less(now, before, &schema)?)
+            let gone = weighted(before.clone(), lit(-1_i64))?;
+            consolidate(sum_of(vec![now, gone], before.schema())?)
         };
         let changes = build().map_err(|error| cannot_build(view, &error))?;
         Ok(ChangePlan::Rows { steps: steps.into_plans(), changes, insert_only: false })
@@ -240,7 +239,9 @@ impl MergedGroups<'_> {
         project(columns, LogicalPlan::Join(join))
     }
 
-    /// The view's rows of the touched groups now: their rows before and the changes, added up.
+    /// The view's rows of the touched groups now, with weights: their rows before and the changes, added up.
+    ///
+    /// A group with fewer rows than none was not what the changes say; its row is taken away, and is not found.
     fn added(
         &self,
         view: &LogicalPlan,
@@ -258,12 +259,14 @@ impl MergedGroups<'_> {
         let sums = (0..self.measures.len()).map(|number| sum(named(measure_name(number))).alias(measure_name(number)));
         let sums = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(both), keys.clone(), sums.collect())?);
         let sums = project(keys.into_iter().chain(self.typed_measures(view)).collect(), sums)?;
-        let alive = match self.number_of(&Measure::Rows) {
-            Some(rows) if !self.keys.is_empty() => {
-                let some = named(measure_name(rows)).gt(lit(0_i64));
-                LogicalPlan::Filter(Filter::try_new(some, Arc::new(sums))?)
+        let rows = self.number_of(&Measure::Rows).filter(|_| !self.keys.is_empty()).map(measure_name);
+        let (alive, weight) = match rows {
+            Some(rows) => {
+                let some = named(&rows).not_eq(lit(0_i64));
+                let weight = when(named(&rows).gt(lit(0_i64)), lit(1_i64)).otherwise(lit(-1_i64))?;
+                (LogicalPlan::Filter(Filter::try_new(some, Arc::new(sums))?), weight)
             }
-            _ => sums,
+            None => (sums, lit(1_i64)),
         };
         let mut columns = Vec::with_capacity(self.columns.len());
         for (shown, field) in self.columns.iter().zip(view.schema().fields()) {
@@ -273,6 +276,7 @@ impl MergedGroups<'_> {
             };
             columns.push(column.alias(field.name()));
         }
+        columns.push(weight.alias(WEIGHT));
         project(columns, alive)
     }
 
@@ -302,6 +306,12 @@ impl MergedGroups<'_> {
             cast(named(measure_name(number)), self.type_of(measure, view).clone()).alias(measure_name(number))
         })
     }
+}
+
+fn weighted(rows: LogicalPlan, weight: Expr) -> Result<LogicalPlan, DataFusionError> {
+    let mut columns = all_columns(rows.schema());
+    columns.push(weight.alias(WEIGHT));
+    project(columns, rows)
 }
 
 fn measure_name(number: usize) -> String {

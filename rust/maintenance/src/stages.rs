@@ -1,7 +1,7 @@
 //! Stages: a view that no rule keeps as a whole, cut into one that is kept and a small rest that is computed from it.
 //!
 //! ```text
-//! view = rest(state)        state = the topmost aggregate or join of the view that the change rules keep
+//! view = rest(state)        state = the topmost aggregate of the view that the change rules keep, or a join above all
 //! ```
 //!
 //! The state is a view like any other, with a table of its own; the rest reads that table instead of the inputs.  So the
@@ -172,18 +172,20 @@ fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
     Ok(keeps.then_some(State { plan, shown, added_up: true }))
 }
 
-/// The argument of an average of decimals whose result has the four more digits that it should have.
+/// The argument of an average of decimals that DataFusion adds up in 128 bits, and whose result has four digits more.
 fn averaged_decimal(expression: &Expr, input: &LogicalPlan) -> Option<Expr> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data else {
         return None;
     };
     let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
     let [argument] = params.args.as_slice() else { return None };
-    let DataType::Decimal128(_, scale) = argument.get_type(input.schema()).ok()? else { return None };
-    let roomy = (0..=MOST_SCALE).contains(&scale);
+    let DataType::Decimal128(precision, scale) = argument.get_type(input.schema()).ok()? else { return None };
+    let roomy = precision <= MOST_DIGITS && (0..=MOST_SCALE).contains(&scale);
     (func.name() == "avg" && plain && params.null_treatment.is_none() && roomy).then(|| argument.clone())
 }
 
+/// The most digits that DataFusion 55.2 adds up in 128 bits for an average.
+const MOST_DIGITS: u8 = 25;
 /// The largest scale to which four digits can be added.
 const MOST_SCALE: i8 = 34;
 
