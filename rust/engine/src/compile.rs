@@ -191,7 +191,7 @@ impl Compiling<'_> {
             Stage::Whole => {}
             // What a state holds follows from where the plan was cut, which the query does not say.
             Stage::State => meaning.extend_from_slice(&encoded.bytes),
-            Stage::Rest(state) => meaning.extend_from_slice(state.as_bytes()),
+            Stage::Rest(key) => meaning.extend_from_slice(key.as_bytes()),
         }
         Ok(PlanBundle {
             name: name.to_owned(),
