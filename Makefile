@@ -91,7 +91,7 @@ random-views: setup ## random views over random changes against their recomputat
 	  cargo test $(BUILD) random_views_equal_their_recomputation
 
 .PHONY: long
-long: build ## random deaths and previews with many more seeds than the tests try, a short soak
+long: build ## random deaths, previews and rounds of TPC-H and TPC-DS with many more seeds than the tests try, a short soak
 	@pytest -m long $(ARGS)
 
 .PHONY: soak

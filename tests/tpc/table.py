@@ -70,7 +70,9 @@ def lived(one: Life, tallies: Tallies) -> Iterator[tuple[str, str]]:
     """Live one round, count it, and give what differs or failed."""
     found = one.round()
     for view, record in found.done.items():
-        tally = tallies.setdefault(view, Tally(one.maintenance(view)))
+        if view not in tallies:
+            tallies[view] = Tally(one.maintenance(view))
+        tally = tallies[view]
         tally.strategies[record.strategy] += 1
         tally.differences += view in found.differences
         tally.failures += view in found.failures
