@@ -99,6 +99,7 @@ def page(tallies: dict[SuiteName, tuple[Tallies, Tallies]], rounds: int, seeds: 
         "",
         "The share is that of refreshes that applied changes, among those that did anything at all.",
         "Most queries end with a LIMIT, so each is tried as it is written and without that last line.",
+        "Names that end with `__state` are those of states.",
         "What fell back are the kinds of operators that could not be maintained, with [reason codes](reasons.md).",
     ]
     for suite, forms in tallies.items():
@@ -125,9 +126,9 @@ def _table(written: Tallies, whole: Tallies) -> Iterator[str]:
     yield ""
     yield "| view | as written | fell back | without LIMIT | fell back |"
     yield "|---|---|---|---|---|"
-    for view in sorted(written):
-        one, other = written[view], whole[view]
-        yield f"| {view} | {one.share} | {one.fallen_back} | {other.share} | {other.fallen_back} |"
+    for view in sorted({*written, *whole}):
+        cells = ((form[view].share, form[view].fallen_back) if view in form else ("", "") for form in (written, whole))
+        yield f"| {view} | {' | '.join(cell for pair in cells for cell in pair)} |"
 
 
 def main() -> None:
