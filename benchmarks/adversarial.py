@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
 
 from benchmarks.both_paths import Measured, Project, Round
 from benchmarks.measurement import Goal, Result, Setting, repeat, timed
+from benchmarks.projects import append_table, delete_rows, update_rows
 from benchmarks.rivals import Rivals
 
 NAME: Final = "adversarial"
@@ -24,8 +24,6 @@ GOAL: Final = Goal("ratio at most 1.1", 1.1)
 SEED: Final = 20261126
 FILES: Final = 4
 DIMENSIONS: Final = 100
-
-_QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +37,22 @@ class Case:
 
 
 def _append(lake: Path, rows: int, number: int) -> None:
-    _write(lake / "facts", _facts(rows + number * 1_000, 1_000))
+    append_table(lake / "facts", _facts(rows + number * 1_000, 1_000))
 
 
 def _one_row(lake: Path, _rows: int, number: int) -> None:
     """A row at the front of the one partition: every later rank and sum moves."""
-    _write(lake / "facts", _facts(-1 - number, 1))
+    append_table(lake / "facts", _facts(-1 - number, 1))
 
 
 def _every_dimension(lake: Path, _rows: int, _number: int) -> None:
-    _update(lake / "kinds", {"factor": "factor + 1"}, None)
+    update_rows(lake / "kinds", {"factor": "factor + 1"})
 
 
 def _extremes(lake: Path, _rows: int, number: int) -> None:
     """The tenth of the rows with the least and the greatest amounts, which hold every group's extremes."""
     low, high = 5 * (number + 1), 100 - 5 * (number + 1)
-    DeltaTable(lake / "facts").delete(f"amount < {low} OR amount >= {high}", post_commithook_properties=_QUIET)
+    delete_rows(lake / "facts", f"amount < {low} OR amount >= {high}")
 
 
 CASES: Final = (
@@ -105,9 +103,9 @@ def _measure(setting: Setting, case: Case, rows: int) -> Result:
     root = setting.folder(f"{NAME}_{case.name}")
     lake, rounds = root / "lake", setting.choose(2, 5)
     for first in range(0, rows, rows // FILES):
-        _write(lake / "facts", _facts(first, rows // FILES))
+        append_table(lake / "facts", _facts(first, rows // FILES))
     keys = np.arange(DIMENSIONS)
-    _write(lake / "kinds", pa.table({"key": keys, "factor": keys + 1}))
+    append_table(lake / "kinds", pa.table({"key": keys, "factor": keys + 1}))
     project = Project.build(root, ["facts", "kinds"], {case.name: case.query})
     taken: list[Round] = []
     for number in range(rounds):
@@ -150,11 +148,3 @@ def _facts(first: int, count: int) -> pa.Table:
             "amount": random.integers(0, 10_000, count) / 100,
         }
     )
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    write_deltalake(path, table, mode="append", post_commithook_properties=_QUIET)
-
-
-def _update(path: Path, updates: dict[str, str], predicate: str | None) -> None:
-    DeltaTable(path).update(updates, predicate=predicate, post_commithook_properties=_QUIET)

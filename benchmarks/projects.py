@@ -75,17 +75,27 @@ def write_rows(path: Path, rows: int, *, files: int = 1, properties: Mapping[str
         if number == 0:
             write_deltalake(path, table, configuration=dict(properties or {}))
         else:
-            write_deltalake(path, table, mode="append", post_commithook_properties=_QUIET)
+            append_table(path, table)
+
+
+def append_table(path: Path, table: pa.Table) -> None:
+    """Append rows as a stranger would, in one commit; the table is created if it is not there."""
+    write_deltalake(path, table, mode="append", post_commithook_properties=_QUIET)
 
 
 def append_rows(path: Path, first: int, rows: int) -> None:
     """Append synthetic rows as a stranger would, in one commit."""
-    write_deltalake(path, synthetic(first, rows), mode="append", post_commithook_properties=_QUIET)
+    append_table(path, synthetic(first, rows))
 
 
 def delete_rows(path: Path, predicate: str) -> int:
     """Delete rows as a stranger would, and return how many there were."""
     return int(DeltaTable(path).delete(predicate, post_commithook_properties=_QUIET)["num_deleted_rows"])
+
+
+def update_rows(path: Path, updates: dict[str, str], predicate: str | None = None) -> None:
+    """Update rows (all: None) as a stranger would."""
+    DeltaTable(path).update(updates, predicate=predicate, post_commithook_properties=_QUIET)
 
 
 def data_files(path: Path) -> list[Path]:

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import pyarrow as pa
-from deltalake import DeltaTable, PostCommitHookProperties, write_deltalake
-
+from benchmarks.projects import append_table, delete_rows, update_rows
 from benchmarks.tpch_data import GENERATIONS, Sizes, chunks, offers, order_key, orders
 
 Kind = Literal["delete", "insert", "update", "mix"]
@@ -25,7 +23,6 @@ KINDS: Final[tuple[Kind, ...]] = ("delete", "insert", "update", "mix")
 STREAMS: Final[tuple[tuple[Kind, ...], ...]] = (("delete", "insert"), ("update",), ("mix",))
 """Kinds that take turns on one lake, so that its size stays what it is."""
 
-_QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 # The number of an order, whatever its generation.
 _NUMBER: Final = "({} / 32 * 8 + {} % 8)"
 
@@ -86,9 +83,9 @@ def _delete(lake: Path, sizes: Sizes, share: float, number: int) -> None:
     low, high = (order_key(one, gone.generation) for one in (gone.first, gone.end - 1))
     for name, key in (("lineitem", "l_orderkey"), ("orders", "o_orderkey")):
         generation = f"{key} / 8 % {GENERATIONS} = {gone.generation % GENERATIONS}"
-        _delete_rows(lake, name, f"{key} >= {low} AND {key} <= {high} AND {generation}")
+        delete_rows(lake / name, f"{key} >= {low} AND {key} <= {high} AND {generation}")
     parts = Range.of(sizes.parts, share, number)
-    _delete_rows(lake, "partsupp", f"ps_partkey >= {parts.first} AND ps_partkey < {parts.end}")
+    delete_rows(lake / "partsupp", f"ps_partkey >= {parts.first} AND ps_partkey < {parts.end}")
 
 
 def _insert(lake: Path, sizes: Sizes, share: float, number: int) -> None:
@@ -96,9 +93,9 @@ def _insert(lake: Path, sizes: Sizes, share: float, number: int) -> None:
     new = Range.of(sizes.orders, share, number)
     for first, end in chunks(new.first, new.end):
         for name, table in orders(sizes, first, end, new.generation + 1).items():
-            _append(lake, name, table)
+            append_table(lake / name, table)
     parts = Range.of(sizes.parts, share, number)
-    _append(lake, "partsupp", offers(sizes, parts.first, parts.end, parts.generation + 1))
+    append_table(lake / "partsupp", offers(sizes, parts.first, parts.end, parts.generation + 1))
 
 
 def _update(lake: Path, sizes: Sizes, share: float, number: int) -> None:
@@ -113,13 +110,4 @@ def _update(lake: Path, sizes: Sizes, share: float, number: int) -> None:
     for table, (key, rows) in targets.items():
         every = min(round(1 / share), rows)
         updates = {column: text.format(customers=sizes.customers) for column, text in _UPDATES[table].items()}
-        some = f"{key} % {every} = {number % every}"
-        DeltaTable(lake / table).update(updates, predicate=some, post_commithook_properties=_QUIET)
-
-
-def _delete_rows(lake: Path, name: str, predicate: str) -> None:
-    DeltaTable(lake / name).delete(predicate, post_commithook_properties=_QUIET)
-
-
-def _append(lake: Path, name: str, table: pa.Table) -> None:
-    write_deltalake(lake / name, table, mode="append", post_commithook_properties=_QUIET)
+        update_rows(lake / table, updates, f"{key} % {every} = {number % every}")

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import PostCommitHookProperties, write_deltalake
 
+from benchmarks.projects import append_table
 from tests.tpc.data import NATIONS, PRIORITIES, REGIONS
 from tests.tpc.schemas import TPCH, arrow_schema
 
@@ -81,8 +81,6 @@ ADJECTIVES: Final = _words(
 VERBS: Final = _words("sleep wake are cajole haggle nag use boost affix detect integrate maintain nod was lose sublate")
 ADVERBS: Final = _words("sometimes always never furiously slyly carefully blithely quickly fluffily slowly quietly")
 
-_QUIET: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -118,7 +116,7 @@ def prepare(folder: Path, scale: float) -> Path:
     for tables in generate(Sizes(scale)):
         for name, table in tables.items():
             # Each chunk is a file of its own.
-            write_deltalake(partial / name, table, mode="append", post_commithook_properties=_QUIET)
+            append_table(partial / name, table)
     return partial.rename(lake)
 
 

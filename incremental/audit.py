@@ -84,9 +84,8 @@ def audit_view(
     `tables` are the relations that the view reads.
     A view that differs there and not at its committed pins was skipped wrongly, and the report says so.
     """
-    if bundle.volatile_functions:
-        names = ", ".join(f"{name}()" for name in bundle.volatile_functions)
-        message = f"The view calls {names}, so no other run gives its rows again."
+    if bundle.volatile_calls:
+        message = f"The view calls {bundle.volatile_calls}, so no other run gives its rows again."
         return _unchecked(view, target, ReasonCode.VOLATILE_FUNCTION, message)
     state = read_frontier(target, definition_of(view, bundle), memory.remembered)
     match state:

@@ -122,7 +122,7 @@ class Keeper:
 
     def paused(self) -> Mapping[ViewName, str]:
         """The paused views and their states, with the reasons that were given."""
-        states = {name: self._paused[of] for of in self._paused for name in self._states_of({of})}
+        states = {name: reason for of, reason in self._paused.items() for name in self._states_of((of,))}
         return {**states, **self._paused}
 
     def failed_views(self) -> Mapping[ViewName, CompileFailure]:
@@ -484,8 +484,10 @@ class Keeper:
         return self.project.views[self._known(view)].state_of or ViewName(view)
 
     def _states_of(self, views: Collection[ViewName]) -> frozenset[ViewName]:
-        """The states of views."""
-        return frozenset(ViewName(name) for name, view in self.project.views.items() if view.state_of in views)
+        """The states of views, found by their names: a cycle must not cost more for each view that it leaves alone."""
+        known = self.project.views
+        names = (known[view].state_name for view in views if view in known)
+        return frozenset(name for name in names if name in known and known[name].state_of is not None)
 
     def _known(self, view: str) -> ViewName:
         if view not in self.project.views:
@@ -509,6 +511,6 @@ class Keeper:
             memory=replace(memory, target=plan.target),
             vector=vector,
             effective_lag_ms=lags[name],
-            paused=self.paused().get(name),
+            paused=self._paused.get(compiled.view.state_of or name),
             failed=last if failed else None,
         )

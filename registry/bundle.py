@@ -100,6 +100,11 @@ class PlanBundle(NativeModel):
         return {**self.functions_used, **{f"macro:{name}": found for name, found in self.macros_used.items()}}
 
     @property
+    def volatile_calls(self) -> str:
+        """Give the calls that give other values each time, in words; empty where there are none."""
+        return ", ".join(f"{name}()" for name in self.volatile_functions)
+
+    @property
     def document(self) -> Mapping[str, Any]:
         """Give the bundle as the engine wrote it: the JSON values that cross back."""
         return self._document

@@ -316,9 +316,8 @@ def _state(
 
 def _require_repeatable(view: View, bundle: PlanBundle) -> None:
     """Refuse a view that gives other rows at each run, unless its author knows: nothing could prove it right."""
-    if bundle.volatile_functions and view.refresh is not RefreshPolicy.RECOMPUTE:
-        names = ", ".join(f"{name}()" for name in bundle.volatile_functions)
-        what = f'view "{view.name}" calls {names}: each run would give other rows'
+    if bundle.volatile_calls and view.refresh is not RefreshPolicy.RECOMPUTE:
+        what = f'view "{view.name}" calls {bundle.volatile_calls}: each run would give other rows'
         expected = "a view whose rows follow from its inputs"
         problem = Problem(view.source.file, view.source.line, what, expected, ReasonCode.VOLATILE_FUNCTION.hint)
         raise DefinitionError([problem])

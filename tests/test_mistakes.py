@@ -141,6 +141,28 @@ def test_a_view_of_chance_is_refused_unless_it_says_recompute(workspace: Workspa
         keeper.close()
 
 
+@pytest.mark.parametrize("named", ["best", "best__state"])
+def test_a_view_and_its_state_are_paused_together(workspace: Workspace, named: str) -> None:
+    workspace.view("best", "SELECT city, count(*) AS n FROM orders GROUP BY city ORDER BY n DESC, city LIMIT 1")
+    keeper = workspace.open()
+    try:
+        assert "best__state" in workspace.cycle(keeper)
+        keeper.pause(named, "later")
+        assert keeper.paused() == {"best": "later", "best__state": "later"}
+        workspace.datasets["orders"].append(SECOND)
+        records = workspace.cycle(keeper)
+        # The view's only input is its state, which stood still.
+        assert (records["best__state"].reason, records["best"].reason) == ("paused", "no_new_versions")
+        assert records["cities"].outcome == "committed"
+        states: dict[str, str] = {view.name: view.state for view in keeper.status().views}
+        assert (states["best"], states["best__state"], states["cities"]) == ("paused", "paused", "fresh")
+        keeper.resume(named)
+        assert keeper.paused() == {}
+        all_is_well(workspace, keeper)
+    finally:
+        keeper.close()
+
+
 def test_views_in_a_circle_are_named(workspace: Workspace) -> None:
     workspace.view("one", "SELECT * FROM other")
     workspace.view("other", "SELECT * FROM one")

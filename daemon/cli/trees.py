@@ -47,12 +47,12 @@ def show_explained(report: Json, *, physical: bool) -> int:
         if report.get(key):
             show_line(f"{key.replace('_', ' ')}: {report[key]}", DIM)
     _show_planners(report)
-    if report.get("state"):
-        show_line(f"state: {report['state']}, kept by changes; explain it too", DIM)
+    state = report.get("state")
+    if state:
+        show_line(f"state: {state}, kept by changes; explain it too", DIM)
     if maintenance.get("incremental"):
         show_line("refreshed incrementally", GREEN)
         return EXIT_OK
-    state = report.get("state")
     hint = f"; {maintenance['hint']}" if maintenance.get("hint") and not state else ""
     why = maintenance.get("text") or maintenance.get("reason") or "its plan is not incremental"
     whence = f" from its state {state}" if state else ""

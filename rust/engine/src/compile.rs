@@ -25,7 +25,7 @@ use crate::lineage::{self, FunctionUse, Lineage};
 use crate::output_types::{column_types, is_storable, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
-use crate::templates::volatile_functions;
+use crate::volatility::volatile_functions;
 use crate::{dataframe_plan, optimizing, row_order, set_operations, sql};
 
 /// What a view is defined by.
@@ -241,16 +241,16 @@ impl Compiling<'_> {
         let failed = |error| EngineError::planning(&subject, error);
         // A value that its table holds in another form would not be met again.
         let fits = |plan: &LogicalPlan| plan.schema().fields().iter().all(|field| is_storable(field.data_type()));
-        let source = |plan: &LogicalPlan| -> datafusion::error::Result<Arc<dyn TableSource>> {
-            let schema = if fits(plan) { target_schema(&subject, plan)? } else { Arc::clone(plan.schema().inner()) };
-            Ok(provider_as_source(Arc::new(RelationTable::new(&state.name, &schema))))
+        let source = |plan: &LogicalPlan| -> datafusion::error::Result<Option<Arc<dyn TableSource>>> {
+            if !fits(plan) {
+                return Ok(None);
+            }
+            let schema = target_schema(&subject, plan)?;
+            Ok(Some(provider_as_source(Arc::new(RelationTable::new(&state.name, &schema)))))
         };
         let Some(stages) = maintenance::stages(optimized, &state.name, state.always, source).map_err(failed)? else {
             return Ok(None);
         };
-        if !fits(&stages.state) {
-            return Ok(None);
-        }
         let schema = target_schema(&subject, &stages.state)?;
         let first = self.bundle(&state.name, &stages.state, inputs, &Stage::State)?;
         if !first.maintenance.incremental {

@@ -21,7 +21,8 @@ use crate::refresh::lake_error;
 use crate::request::{RefreshInput, ScanUnit};
 use crate::scan_units::{ScanSource, scan_units};
 use crate::session::EngineSession;
-use crate::templates::{Template, is_timeless};
+use crate::templates::Template;
+use crate::volatility::is_timeless;
 
 /// One input, opened.
 struct Opened {

@@ -44,6 +44,7 @@ mod set_operations;
 pub mod sql;
 mod target;
 mod templates;
+mod volatility;
 
 #[cfg(test)]
 mod compile_tests;

@@ -131,12 +131,12 @@ fn check_names(subject: &str, fields: &[(Option<TableReference>, FieldRef)]) -> 
     Ok(())
 }
 
-/// The type under which values of a type are stored, or why they cannot be.
 /// Whether a target has values of a type as they are.
 pub fn is_storable(data_type: &DataType) -> bool {
     storable_type(data_type).is_ok_and(|stored| stored == *data_type)
 }
 
+/// The type under which values of a type are stored, or why they cannot be.
 fn storable_type(data_type: &DataType) -> std::result::Result<DataType, String> {
     let refused =
         |cast: &str| Err(format!("has type {data_type}, which a Delta table cannot hold; write CAST(… AS {cast})"));

@@ -4,18 +4,17 @@
 //! where the tables have the columns that it reads and answer its filters as those did that it was optimized over;
 //! everything else is optimized afresh.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableScanBuilder, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableScanBuilder};
 use lake::PinnedTable;
-use maintenance::{called_function, is_work_table};
+use maintenance::is_work_table;
 
 use crate::binding::bind;
 use crate::execution::Execution;
@@ -49,39 +48,6 @@ impl Template {
             None => execution.optimize(&bind(self.unbound.clone(), tables)?),
         }
     }
-}
-
-/// Whether a plan gives the same rows at any time, so that optimizing it puts no moment into it.
-pub fn is_timeless(plan: &LogicalPlan) -> Result<bool> {
-    let mut timeless = true;
-    for_each_call(plan, |_, volatility| timeless &= volatility == Volatility::Immutable)?;
-    Ok(timeless)
-}
-
-/// The functions that give other values at each call.
-pub fn volatile_functions(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for_each_call(plan, |name, volatility| {
-        if volatility == Volatility::Volatile {
-            found.insert(name.to_owned());
-        }
-    })?;
-    Ok(found)
-}
-
-/// Tells the name and the volatility of every call of a function, also inside sub-queries.
-fn for_each_call(plan: &LogicalPlan, mut visit: impl FnMut(&str, Volatility)) -> Result<()> {
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expression| {
-            expression.apply(|part| {
-                if let Some((name, volatility)) = called_function(part) {
-                    visit(name, volatility);
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(())
 }
 
 /// The plan over other tables; none where it might have been optimized otherwise over them.

@@ -17,11 +17,11 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, lit};
 
 use crate::Reason;
-use crate::columns::{WEIGHT, all_columns, named, project, sum_of};
+use crate::columns::{all_columns, project, sum_of, weighted};
 use crate::consolidate::consolidate;
 use crate::derivation::{Changes, Derivation, cannot_build};
 use crate::leaves::Side;
-use crate::restriction::{Key, Restriction, key_name, with_input};
+use crate::restriction::{Key, Restriction, key_columns, key_name, with_input};
 
 /// The changes of an operator with one input, over which the rows of its output with equal keys can be told apart.
 pub(crate) fn compared(
@@ -54,12 +54,7 @@ pub(crate) fn difference(
     now: LogicalPlan,
     before: LogicalPlan,
 ) -> Result<Changes, DataFusionError> {
-    let weighted = |plan: LogicalPlan, weight: i64| {
-        let mut expressions = all_columns(plan.schema());
-        expressions.push(lit(weight).alias(WEIGHT));
-        project(expressions, plan)
-    };
-    let plan = sum_of(vec![weighted(now, 1)?, weighted(before, -1)?], original.schema())?;
+    let plan = sum_of(vec![weighted(now, lit(1_i64))?, weighted(before, lit(-1_i64))?], original.schema())?;
     Ok(Changes { plan, insert_only: false })
 }
 
@@ -78,7 +73,7 @@ pub(crate) fn keys_of(changes: &Changes, expressions: &[Expr], nulls: Nulls) -> 
     let rows = if changes.insert_only { changes.plan.clone() } else { consolidate(changes.plan.clone())? };
     let columns = expressions.iter().enumerate().map(|(number, key)| key.clone().alias(key_name(number))).collect();
     let mut keys = project(columns, rows)?;
-    let names: Vec<Expr> = (0..expressions.len()).map(|number| named(key_name(number))).collect();
+    let names = key_columns(expressions.len());
     if nulls == Nulls::Dropped
         && let Some(predicate) = conjunction(names.iter().map(|name| name.clone().is_not_null()))
     {
@@ -89,7 +84,7 @@ pub(crate) fn keys_of(changes: &Changes, expressions: &[Expr], nulls: Nulls) -> 
 
 /// The distinct keys of two plans of keys.
 pub(crate) fn keys_of_both(one: LogicalPlan, other: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    let names: Vec<Expr> = (0..one.schema().fields().len()).map(|number| named(key_name(number))).collect();
+    let names = key_columns(one.schema().fields().len());
     let schema = Arc::clone(one.schema());
     distinct(sum_of_keys(vec![one, other], &schema)?, names)
 }

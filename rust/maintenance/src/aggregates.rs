@@ -23,10 +23,10 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 
 use crate::affected_keys::{Nulls, compared, compared_as_a_whole, keys_of, keys_over};
 use crate::analyze::refusal;
-use crate::columns::{all_columns, named, project, without_rows};
+use crate::columns::{all_columns, project, without_rows};
 use crate::derivation::{Changes, Derivation, cannot_build, view_rows};
 use crate::leaves::Side;
-use crate::restriction::{Key, Restriction, below, group_expressions, key_name, with_input};
+use crate::restriction::{Key, Restriction, below, group_expressions, key_columns, key_name, with_input};
 use crate::steps::Steps;
 use crate::windows::partition_keys;
 use crate::{ChangePlan, InputShape, Reason};
@@ -132,7 +132,7 @@ impl Grouped<'_> {
             let distinct = keys_of(&changes, &expressions, Nulls::Kept)?;
             let fields = view.schema().fields();
             let names = self.key_columns.iter().map(|position| fields[*position].name());
-            let shown = (0..expressions.len()).map(|number| named(key_name(number))).zip(names);
+            let shown = key_columns(expressions.len()).into_iter().zip(names);
             project(shown.map(|(column, name)| column.alias(name)).collect(), distinct)
         };
         build().map_err(|error| cannot_build(view, &error))

@@ -63,6 +63,13 @@ fn alias(expression: Expr, qualifier: Option<TableReference>, name: &str) -> Exp
     expression.unalias().alias_qualified(qualifier, name)
 }
 
+/// A plan's columns and, after them, a weight.
+pub(crate) fn weighted(plan: LogicalPlan, weight: Expr) -> Result<LogicalPlan, DataFusionError> {
+    let mut expressions = all_columns(plan.schema());
+    expressions.push(weight.alias(WEIGHT));
+    project(expressions, plan)
+}
+
 /// A projection over a plan.
 pub(crate) fn project(expressions: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
     Projection::try_new(expressions, Arc::new(input)).map(LogicalPlan::Projection)

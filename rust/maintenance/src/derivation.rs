@@ -104,14 +104,19 @@ pub(crate) fn view_changes(plan: &LogicalPlan, inputs: &BTreeMap<String, InputSh
             Some(changes) => (changes.plan, changes.insert_only),
             None => (linear::no_changes(plan)?, true),
         };
-        let mut expressions = named_unqualified(all_columns(plan.schema()), plan.schema());
-        expressions.push(weight());
-        let rows = project(expressions, input)?;
+        let rows = view_weighted(plan, input)?;
         let changes = if insert_only { rows } else { consolidate(rows)? };
         Ok((changes, insert_only))
     };
     let (changes, insert_only) = build().map_err(|error| cannot_build(plan, &error))?;
     Ok(ChangePlan::Rows { steps: steps.into_plans(), changes, insert_only })
+}
+
+/// The view's columns without qualifiers, and the weight.
+pub(crate) fn view_weighted(plan: &LogicalPlan, changes: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let mut expressions = named_unqualified(all_columns(plan.schema()), plan.schema());
+    expressions.push(weight());
+    project(expressions, changes)
 }
 
 /// The view's columns without qualifiers.

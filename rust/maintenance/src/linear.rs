@@ -11,7 +11,7 @@ use std::sync::Arc;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, Union, Unnest, lit};
 
-use crate::columns::{WEIGHT, all_columns, named_as, project, sum_of, weight, without_rows};
+use crate::columns::{self, all_columns, named_as, project, sum_of, weight, without_rows};
 use crate::derivation::Changes;
 
 /// The same expressions over the changes; the weight passes through.
@@ -53,9 +53,7 @@ pub(crate) fn union(union: &Union, inputs: Vec<(&LogicalPlan, Changes)>) -> Resu
 
 /// The empty change set of a plan.
 pub(crate) fn no_changes(plan: &LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    let mut expressions = all_columns(plan.schema());
-    expressions.push(lit(0_i64).alias(WEIGHT));
-    project(expressions, without_rows(plan))
+    columns::weighted(without_rows(plan), lit(0_i64))
 }
 
 fn weighted(mut expressions: Vec<Expr>, input: Changes) -> Result<Changes, DataFusionError> {

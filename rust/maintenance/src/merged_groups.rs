@@ -19,19 +19,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DataFusionError, NullEquality, TableReference};
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, Filter, Join, JoinConstraint, JoinType, LogicalPlan, LogicalTableSource,
-    TableScanBuilder, cast, lit, when,
+    Aggregate, AggregateUDF, Expr, ExprSchemable, Filter, LogicalPlan, LogicalTableSource, TableScanBuilder, cast, lit,
+    when,
 };
 
-use crate::columns::{WEIGHT, all_columns, column_at, named, named_unqualified, project, sum_of, weight};
+use crate::affected_keys::keys_over;
+use crate::columns::{WEIGHT, all_columns, column_at, named, named_unqualified, project, sum_of, weight, weighted};
 use crate::consolidate::consolidate;
-use crate::derivation::{Derivation, cannot_build};
+use crate::derivation::{Derivation, cannot_build, view_weighted};
 use crate::linear::no_changes;
-use crate::restriction::{group_expressions, key_name};
+use crate::restriction::{group_expressions, key_columns, key_name, semi_joined};
 use crate::steps::Steps;
 use crate::{ChangePlan, InputShape, Reason};
 
@@ -52,22 +53,14 @@ pub(crate) enum Measure {
 impl Measure {
     /// What an aggregate expression measures, if that can be added up.
     pub fn of(expression: &Expr, input: &LogicalPlan) -> Option<Self> {
-        let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data
-        else {
-            return None;
-        };
-        let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
-        let [argument] = params.args.as_slice() else { return None };
-        if !plain || params.null_treatment.is_some() {
-            return None;
-        }
-        match func.name() {
+        let (function, argument) = plain_aggregate(expression)?;
+        match function.name() {
             "count" if !argument.nullable(input.schema()).ok()? => Some(Self::Rows),
-            "count" => Some(Self::Count(argument.clone())),
+            "count" => Some(Self::Count(argument)),
             "sum" => {
                 let data_type = argument.get_type(input.schema()).ok()?;
                 let added = data_type.is_signed_integer() || matches!(data_type, DataType::Decimal128(..));
-                added.then(|| Self::Sum(argument.clone()))
+                added.then_some(Self::Sum(argument))
             }
             _ => None,
         }
@@ -95,6 +88,16 @@ impl Measure {
             },
         })
     }
+}
+
+/// The function and the argument of an aggregate of one argument that takes every row once, in whatever order.
+pub(crate) fn plain_aggregate(expression: &Expr) -> Option<(Arc<AggregateUDF>, Expr)> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data else {
+        return None;
+    };
+    let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
+    let [argument] = <[Expr; 1]>::try_from(params.args).ok()?;
+    (plain && params.null_treatment.is_none()).then_some((func, argument))
 }
 
 /// What a column of the view shows.
@@ -160,8 +163,7 @@ impl MergedGroups<'_> {
     /// Whether the view shows all that its next content is made of.
     fn is_complete(&self) -> bool {
         let shows = |measure: &Measure| self.column_of(measure).is_some();
-        let keys = (0..self.keys.len())
-            .all(|key| self.columns.iter().any(|shown| matches!(shown, Shown::Key(position) if *position == key)));
+        let keys = (0..self.keys.len()).all(|key| self.column_of_key(key).is_some());
         let rows = self.keys.is_empty() || shows(&Measure::Rows);
         let input = &self.aggregate.input;
         let counts = self.measures.iter().filter_map(|measure| measure.counted_by(input)).all(|count| shows(&count));
@@ -184,9 +186,7 @@ impl MergedGroups<'_> {
         let changes = Derivation { inputs, steps: &steps }.changes(&self.aggregate.input)?;
         let build = || -> Result<LogicalPlan, DataFusionError> {
             let Some(changes) = changes else {
-                let mut columns = named_unqualified(all_columns(view.schema()), view.schema());
-                columns.push(weight());
-                return project(columns, no_changes(view)?);
+                return view_weighted(view, no_changes(view)?);
             };
             let delta = steps.once(self.measured(changes.plan, view)?)?;
             let before = steps.once(self.own_rows(view, &delta)?)?;
@@ -206,9 +206,7 @@ impl MergedGroups<'_> {
             measures.push(measure.of_changes(self.type_of(measure, view))?.alias(measure_name(number)));
         }
         let sums = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(changes), keys, measures)?);
-        let mut columns: Vec<Expr> = (0..self.keys.len()).map(|number| named(key_name(number))).collect();
-        columns.extend(self.typed_measures(view));
-        project(columns, sums)
+        self.typed(view, sums)
     }
 
     /// The view's rows of the groups that the changes touch, before.
@@ -221,22 +219,9 @@ impl MergedGroups<'_> {
         if self.keys.is_empty() {
             return project(columns, rows);
         }
-        let wanted = project((0..self.keys.len()).map(|number| named(key_name(number))).collect(), delta.clone())?;
-        let on = (0..self.keys.len())
-            .filter_map(|key| Some((named(key_name(key)), column_at(rows.schema(), self.column_of_key(key)?))))
-            .collect();
-        // The keys are the hashed side, so that their dynamic filter reaches the scan.
-        let join = Join::try_new(
-            Arc::new(wanted),
-            Arc::new(rows),
-            on,
-            None,
-            JoinType::RightSemi,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNull,
-            false,
-        )?;
-        project(columns, LogicalPlan::Join(join))
+        let shown = (0..self.keys.len()).filter_map(|key| self.column_of_key(key));
+        let keys = keys_over(shown.map(|position| column_at(rows.schema(), position)));
+        project(columns, semi_joined(delta, rows, &keys)?)
     }
 
     /// The view's rows of the touched groups now, with weights: their rows before and the changes, added up.
@@ -255,10 +240,10 @@ impl MergedGroups<'_> {
         });
         let parts = vec![Arc::new(project(keys.chain(measures).collect(), before.clone())?), Arc::new(delta)];
         let both = LogicalPlan::Union(datafusion::logical_expr::Union::try_new(parts)?);
-        let keys: Vec<Expr> = (0..self.keys.len()).map(|number| named(key_name(number))).collect();
         let sums = (0..self.measures.len()).map(|number| sum(named(measure_name(number))).alias(measure_name(number)));
-        let sums = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(both), keys.clone(), sums.collect())?);
-        let sums = project(keys.into_iter().chain(self.typed_measures(view)).collect(), sums)?;
+        let keys = key_columns(self.keys.len());
+        let sums = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(both), keys, sums.collect())?);
+        let sums = self.typed(view, sums)?;
         let rows = self.number_of(&Measure::Rows).filter(|_| !self.keys.is_empty()).map(measure_name);
         let (alive, weight) = match rows {
             Some(rows) => {
@@ -300,18 +285,13 @@ impl MergedGroups<'_> {
         view.schema().field(position).data_type()
     }
 
-    /// The measures under their names, in the types that the view has for them.
-    fn typed_measures(&self, view: &LogicalPlan) -> impl Iterator<Item = Expr> {
-        self.measures.iter().enumerate().map(|(number, measure)| {
+    /// Keys and measures under their names, the measures in the types that the view has for them.
+    fn typed(&self, view: &LogicalPlan, sums: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+        let measures = self.measures.iter().enumerate().map(|(number, measure)| {
             cast(named(measure_name(number)), self.type_of(measure, view).clone()).alias(measure_name(number))
-        })
+        });
+        project(key_columns(self.keys.len()).into_iter().chain(measures).collect(), sums)
     }
-}
-
-fn weighted(rows: LogicalPlan, weight: Expr) -> Result<LogicalPlan, DataFusionError> {
-    let mut columns = all_columns(rows.schema());
-    columns.push(weight.alias(WEIGHT));
-    project(columns, rows)
 }
 
 fn measure_name(number: usize) -> String {

@@ -43,6 +43,11 @@ pub(crate) fn key_name(number: usize) -> String {
     format!("__key_{number}")
 }
 
+/// The columns of so many keys, in order.
+pub(crate) fn key_columns(count: usize) -> Vec<Expr> {
+    (0..count).map(|number| named(key_name(number))).collect()
+}
+
 impl Restriction<'_> {
     /// The rows of a plan whose keys are among the wanted ones, with the plan's own columns.
     pub fn of(&self, plan: &LogicalPlan, keys: &[Key]) -> Result<LogicalPlan, Reason> {
@@ -140,21 +145,32 @@ impl Restriction<'_> {
     }
 
     fn semi_joined(&self, plan: LogicalPlan, keys: &[Key]) -> Result<LogicalPlan, DataFusionError> {
-        let columns = keys.iter().map(|key| named(key_name(key.number))).collect();
-        let wanted = project(columns, self.keys.clone())?;
-        let on = keys.iter().map(|key| (named(key_name(key.number)), key.expression.clone())).collect();
-        let join = Join::try_new(
-            Arc::new(wanted),
-            Arc::new(plan),
-            on,
-            None,
-            JoinType::RightSemi,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNull,
-            false,
-        )?;
-        Ok(LogicalPlan::Join(join))
+        semi_joined(self.keys, plan, keys)
     }
+}
+
+/// The rows of a plan whose keys are among the wanted ones.
+///
+/// The keys are the hashed side, so that their dynamic filter reaches the scans of the plan.
+pub(crate) fn semi_joined(
+    wanted: &LogicalPlan,
+    plan: LogicalPlan,
+    keys: &[Key],
+) -> Result<LogicalPlan, DataFusionError> {
+    let columns = keys.iter().map(|key| named(key_name(key.number))).collect();
+    let wanted = project(columns, wanted.clone())?;
+    let on = keys.iter().map(|key| (named(key_name(key.number)), key.expression.clone())).collect();
+    let join = Join::try_new(
+        Arc::new(wanted),
+        Arc::new(plan),
+        on,
+        None,
+        JoinType::RightSemi,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNull,
+        false,
+    )?;
+    Ok(LogicalPlan::Join(join))
 }
 
 /// The input of an operator that a restriction commutes with, and the keys over that input.

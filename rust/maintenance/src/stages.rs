@@ -17,14 +17,13 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
-use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
 };
 
 use crate::analyze::analyze;
 use crate::columns::{all_columns, column_at, named_as, project};
-use crate::merged_groups::{Measure, merged};
+use crate::merged_groups::{Measure, merged, plain_aggregate};
 use crate::restriction::{group_expressions, with_input};
 
 /// A view in two stages.
@@ -40,8 +39,8 @@ pub struct Stages {
 ///
 /// With `always` a view whose groups can be added up is cut even if its changes could be derived without a state.
 ///
-/// The rest scans the state under the name `relation`, from the source that `source_of` makes for it; its columns may
-/// have other types than the state's, as a table would give them.
+/// The rest scans the state under the name `relation`, from the source that `source_of` makes for it, or does not where
+/// no table can hold the state; its columns may have other types than the state's, as a table would give them.
 ///
 /// # Errors
 /// DataFusion's, for a plan that cannot be built.
@@ -49,7 +48,7 @@ pub fn stages(
     view: &LogicalPlan,
     relation: &str,
     always: bool,
-    source_of: impl Fn(&LogicalPlan) -> datafusion::error::Result<Arc<dyn TableSource>>,
+    source_of: impl Fn(&LogicalPlan) -> datafusion::error::Result<Option<Arc<dyn TableSource>>>,
 ) -> Result<Option<Stages>, DataFusionError> {
     let incremental = analyze(view).incremental;
     if incremental && (!always || merged(view).is_some()) {
@@ -59,7 +58,8 @@ pub fn stages(
     if incremental && !state.added_up {
         return Ok(None);
     }
-    let scan = TableScanBuilder::new(TableReference::bare(relation), source_of(&state.plan)?).build()?;
+    let Some(source) = source_of(&state.plan)? else { return Ok(None) };
+    let scan = TableScanBuilder::new(TableReference::bare(relation), source).build()?;
     let rest = with_state(view, depth, &state.shown, &LogicalPlan::TableScan(scan))?;
     Ok(Some(Stages { state: state.plan, rest }))
 }
@@ -174,14 +174,10 @@ fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
 
 /// The argument of an average of decimals that DataFusion adds up in 128 bits, and whose result has four digits more.
 fn averaged_decimal(expression: &Expr, input: &LogicalPlan) -> Option<Expr> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data else {
-        return None;
-    };
-    let plain = !params.distinct && params.filter.is_none() && params.order_by.is_empty();
-    let [argument] = params.args.as_slice() else { return None };
+    let (function, argument) = plain_aggregate(expression)?;
     let DataType::Decimal128(precision, scale) = argument.get_type(input.schema()).ok()? else { return None };
     let roomy = precision <= MOST_DIGITS && (0..=MOST_SCALE).contains(&scale);
-    (func.name() == "avg" && plain && params.null_treatment.is_none() && roomy).then(|| argument.clone())
+    (function.name() == "avg" && roomy).then_some(argument)
 }
 
 /// The most digits that DataFusion 55.2 adds up in 128 bits for an average.

@@ -28,12 +28,10 @@ impl FunctionRewrite for FieldOfPicked {
             return Ok(Transformed::no(expr));
         };
         // A name that is not picked is an error, and stays one.
-        let Some((_, [source, names @ ..])) = call_of::<StructPick>(of).filter(|(_, args)| args[1..].contains(name))
-        else {
-            return Ok(Transformed::no(expr));
+        let source = match call_of::<StructPick>(of) {
+            Some((_, [source, names @ ..])) if names.contains(name) => source.clone(),
+            _ => return Ok(Transformed::no(expr)),
         };
-        debug_assert!(!names.is_empty());
-        let source = source.clone();
         let Expr::ScalarFunction(mut access) = expr else {
             return Ok(Transformed::no(expr));
         };
