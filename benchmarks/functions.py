@@ -76,6 +76,12 @@ PAIRS: Final = (
         EQUAL,
     ),
     Pair(
+        "strings: utf8_normalize of ASCII in upper case",
+        "SELECT sum(octet_length(utf8_normalize(upper(label), 'NFC', true))) FROM rows",
+        "SELECT sum(octet_length(lower(upper(label)))) FROM rows",
+        EQUAL,
+    ),
+    Pair(
         "strings: utf8_null_if_blank",
         "SELECT count(utf8_null_if_blank(label)) FROM rows",
         "SELECT count(nullif(trim(label), '')) FROM rows",

@@ -102,9 +102,9 @@ class LiveKeeper:
         """The views that are paused."""
         return frozenset(self._keeper.paused())
 
-    def housekeeping(self) -> None:
-        """Compact the artifact tables."""
-        self._keeper.housekeeping()
+    def housekeeping(self) -> Sequence[str]:
+        """Merge small files of artifact tables and targets."""
+        return self._keeper.housekeeping()
 
     def cancel(self) -> None:
         """Interrupt the engine."""
@@ -185,9 +185,9 @@ class LiveKeeper:
         """The last refreshes, newest first."""
         return [record.to_json() for record in self._keeper.history(view, limit)]
 
-    def verify(self, views: Sequence[str] | None) -> JsonValue:
+    def verify(self, views: Sequence[str] | None, *, digest: bool, version: int | None) -> JsonValue:
         """Compare views with their recomputation."""
-        reports = self._keeper.verify(views)
+        reports = self._keeper.verify(views, digest=digest, version=version)
         return {"equal": all(one.checked and one.equal for one in reports), "views": [one.to_json() for one in reports]}
 
     def query(self, sql: str, limit: int) -> JsonValue:

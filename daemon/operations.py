@@ -149,7 +149,9 @@ def _preview(keeper: KeeperPort, given: Parameters, _observer: Observer) -> Json
 
 
 def _verify(keeper: KeeperPort, given: Parameters, _observer: Observer) -> JsonValue:
-    return keeper.verify(given["views"] or None)
+    if given["version"] is not None and len(given["views"]) != 1:
+        raise UsageError("usage", "a version is one of one view: name that view")
+    return keeper.verify(given["views"] or None, digest=given["digest"], version=given["version"])
 
 
 def _query(keeper: KeeperPort, given: Parameters, _observer: Observer) -> JsonValue:
@@ -207,7 +209,13 @@ OPERATIONS: Mapping[str, Operation] = {
             ),
             _preview,
         ),
-        Operation("verify", "Compare views with their recomputation.", False, (_VIEWS,), _verify),
+        Operation(
+            "verify",
+            "Compare views with their recomputation.",
+            False,
+            (_VIEWS, Parameter("digest", "flag", False), Parameter("version", "number", None)),
+            _verify,
+        ),
         Operation(
             "query",
             "Rows of a SQL query.",

@@ -131,8 +131,8 @@ class KeeperPort(Protocol):
         """The last refreshes, newest first."""
         ...
 
-    def verify(self, views: Sequence[str] | None) -> JsonValue:
-        """Compare views (all: None) with their recomputation."""
+    def verify(self, views: Sequence[str] | None, *, digest: bool, version: int | None) -> JsonValue:
+        """Compare views (all: None) with their recomputation: rows, or digests, of a version of the past too."""
         ...
 
     def query(self, sql: str, limit: int) -> JsonValue:
@@ -155,8 +155,8 @@ class KeeperPort(Protocol):
         """Versions of the engine and its parts."""
         ...
 
-    def housekeeping(self) -> None:
-        """Compact and clean what is ours."""
+    def housekeeping(self) -> Sequence[str]:
+        """Compact and clean what is ours; gives the views whose targets were compacted."""
         ...
 
     def cancel(self) -> None:

@@ -281,7 +281,9 @@ class Service:
         if keeper is None or not isinstance(self._state, lifecycle.Running):
             return
         try:
-            await self._worker.submit(Priority.CYCLE, "housekeeping", keeper.housekeeping)
+            merged = await self._worker.submit(Priority.CYCLE, "housekeeping", keeper.housekeeping)
+            if merged:
+                self._log.info("targets compacted", views=list(merged))
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._log.warning("housekeeping failed", error=str(error))
         self._metrics.tick("housekeeping", self._clock.now_ms())

@@ -7,8 +7,8 @@ A view that somebody else changed is compared too: the report shows what they di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from incremental.frontier import (
     Absent,
@@ -35,8 +35,17 @@ from registry.view import View
 
 
 @dataclass(frozen=True, slots=True)
+class DigestFound:
+    """The digest that a commit carries, and that of the query at its pins, which gives `rows` rows."""
+
+    committed: str
+    computed: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
-    """Whether a view equals its query at its pins.
+    """Whether a view equals its query at its pins: by its rows (`found`), or by their digest.
 
     `checked` is false where nothing could be compared; `reason` and `message` say why.
     `approximate_columns` were compared to 12 significant digits, for `approximate_reason`; all others exactly.
@@ -50,10 +59,11 @@ class AuditReport:
     reason: ReasonCode | None = None
     message: str = ""
     found: VerifyReport | None = None
+    digest: DigestFound | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
-        found = self.found
+        found, digest = self.found, self.digest
         return {
             "view": self.view,
             "checked": self.checked,
@@ -62,13 +72,18 @@ class AuditReport:
             "pins": dict(self.pins),
             "reason": None if self.reason is None else self.reason.value,
             "message": self.message,
-            "rows": None if found is None else found.rows,
+            "rows": found.rows if found is not None else None if digest is None else digest.rows,
             "missing": None if found is None else found.missing,
             "unexpected": None if found is None else found.unexpected,
             "samples": [] if found is None else list(found.samples),
             "approximate_columns": [] if found is None else list(found.approximate_columns),
             "approximate_reason": None if found is None else found.approximate_reason,
+            "digest": None if digest is None else asdict(digest),
         }
+
+
+# Errors that say that what the pins name is gone.
+HISTORY_CODES: Final = frozenset({"history_gone", "missing_file", "version_not_found", "table_replaced"})
 
 
 def audit_view(
@@ -86,28 +101,28 @@ def audit_view(
     """
     if bundle.volatile_calls:
         message = f"The view calls {bundle.volatile_calls}, so no other run gives its rows again."
-        return _unchecked(view, target, ReasonCode.VOLATILE_FUNCTION, message)
+        return unchecked(view, target, ReasonCode.VOLATILE_FUNCTION, message)
     state = read_frontier(target, definition_of(view, bundle), memory.remembered)
     match state:
         case Absent(reason=reason, message=message):
-            return _unchecked(view, target, reason, message)
+            return unchecked(view, target, reason, message)
         case NotOurs(message=message):
-            return _unchecked(view, target, ReasonCode.NOT_OURS, message)
+            return unchecked(view, target, ReasonCode.NOT_OURS, message)
         case Disputed(message=message):
-            return _unchecked(view, target, ReasonCode.DEFINITION_CONFLICT, message)
+            return unchecked(view, target, ReasonCode.DEFINITION_CONFLICT, message)
         case Broken(reason=reason, message=message) if reason is not ReasonCode.TARGET_MODIFIED:
-            return _unchecked(view, target, reason, message)
+            return unchecked(view, target, reason, message)
         case _:
             pass
     committed = frontier_of(target)
     effective = memory.frontier(target) if isinstance(state, Held) else committed
     inputs = pinned_inputs(runtime, effective, tables)
     if isinstance(inputs, str):
-        return _unchecked(view, target, ReasonCode.TABLE_REPLACED, inputs)
+        return unchecked(view, target, ReasonCode.TABLE_REPLACED, inputs)
     clock_ms = target.details.clock_ms if target.details is not None else None
     if clock_ms is None and depends_on_clock(bundle.maintenance):
         message = "The entry that says what the view took for the time is gone from the target's log."
-        return _unchecked(view, target, ReasonCode.HISTORY_GONE, message)
+        return unchecked(view, target, ReasonCode.HISTORY_GONE, message)
     pins = {RelationName(one.relation): one.version for one in inputs}
     assert target.version is not None, "the target exists"
     request = VerifyRequest(
@@ -124,9 +139,9 @@ def audit_view(
         if skipped and not found.equal and _right_at(runtime, committed, tables, request):
             message += " At the pins of the last commit it is equal: a skip since then was wrong."
     except DeltakeepError as error:
-        if error.code not in _HISTORY:
+        if error.code not in HISTORY_CODES:
             raise
-        return _unchecked(view, target, ReasonCode.HISTORY_GONE, error.message)
+        return unchecked(view, target, ReasonCode.HISTORY_GONE, error.message)
     return AuditReport(view.name, True, found.equal, target.version, pins, None, message, found)
 
 
@@ -136,9 +151,6 @@ def _right_at(
     """Whether the view is equal at other pins."""
     inputs = pinned_inputs(runtime, frontier, tables)
     return not isinstance(inputs, str) and runtime.verify(request.model_copy(update={"inputs": inputs})).equal
-
-
-_HISTORY = frozenset({"history_gone", "missing_file", "version_not_found", "table_replaced"})
 
 
 def pinned_inputs(
@@ -161,7 +173,8 @@ def pinned_inputs(
     return tuple(inputs)
 
 
-def _unchecked(view: View, target: ViewTarget, reason: ReasonCode, message: str) -> AuditReport:
+def unchecked(view: View, target: ViewTarget, reason: ReasonCode, message: str) -> AuditReport:
+    """The report of a view that could not be compared."""
     return AuditReport(view.name, False, False, target.version, {}, reason, message)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from incremental.audit import AuditReport, audit_view
 from incremental.clock import Clock
+from incremental.compaction import Compaction
 from incremental.cycle import Cycle, CycleResult, World, dataset_pins
 from incremental.definitions import (
     Definitions,
@@ -28,6 +30,7 @@ from incremental.definitions import (
     unknown_dataset,
     unknown_view,
 )
+from incremental.digest_audit import audit_digest
 from incremental.events import CycleEvent, EventKind, Observer, ignore
 from incremental.explain import ExplainReport, ReplanReport, explain_view
 from incremental.history import History, unplanned_record
@@ -71,6 +74,7 @@ class Keeper:
         self._artifacts = ArtifactStore(runtime, project.store_table, project.name)
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
+        self._compaction = Compaction(runtime)
         self._history = History(self._artifacts)
         self._known_schemas: Mapping[str, str] = {}
         self._distrust = False
@@ -244,9 +248,16 @@ class Keeper:
         self._history.flush()
         return report
 
-    def housekeeping(self) -> None:
-        """Merge the small files of the artifact tables, and delete what an earlier merge replaced."""
+    def housekeeping(self) -> tuple[ViewName, ...]:
+        """Merge small files of the artifact tables and of targets; gives the views whose targets were merged.
+
+        Of the artifact tables what an earlier merge replaced is deleted too.
+        """
         self._artifacts.compact_if_needed()
+        views = (compiled.view for compiled in self._definitions.compiled.views.values())
+        running = [view for view in views if (view.state_of or view.name) not in self._paused]
+        seen = [(view, self._shelf.get(view.name).target) for view in running]
+        return self._compaction.run((view, target) for view, target in seen if target is not None)
 
     def cancel(self) -> None:
         """Interrupt what the engine does now; callable from any thread."""
@@ -311,8 +322,13 @@ class Keeper:
         """Plan and maintenance of a view: what would fall back, and what to change."""
         return explain_view(self._definitions.view(view))
 
-    def verify(self, views: Sequence[str] | None = None) -> tuple[AuditReport, ...]:
-        """Compare views (all: None) with their recomputation at their pins."""
+    def verify(
+        self, views: Sequence[str] | None = None, *, digest: bool = False, version: int | None = None
+    ) -> tuple[AuditReport, ...]:
+        """Compare views (all: None) with their recomputation at their pins: all rows, or only their digest.
+
+        A `version` of the past of one view's target is compared by its digest.
+        """
         planner = Planner(self._runtime, CycleFacts(self._clock.now_ms(), {}))
         names = self.world.graph.views
         if views is not None:
@@ -322,8 +338,14 @@ class Keeper:
         for name in names:
             compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)
             tables = {one: self.project.relations[one] for one in self.world.graph.inputs(name)}
-            target = planner.read_target(compiled.view)
-            reports.append(audit_view(self._runtime, compiled.view, compiled.bundle, tables, target, memory))
+            target = planner.read_target(compiled.view, version)
+            if digest or version is not None:
+                known = memory if version is None else None
+                find = partial(self._artifacts.bundle, name)
+                report = audit_digest(self._runtime, compiled.view, compiled.bundle, tables, target, known, find)
+                reports.append(report)
+            else:
+                reports.append(audit_view(self._runtime, compiled.view, compiled.bundle, tables, target, memory))
         return tuple(reports)
 
     def history(self, view: str | None = None, limit: int = 20) -> tuple[RefreshRecord, ...]:

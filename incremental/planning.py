@@ -131,10 +131,11 @@ class Planner:
             return known
         return self.read_target(view) if self._runtime.next_version_exists(view.target, known.version) else known
 
-    def read_target(self, view: View) -> ViewTarget:
-        """The view's target as its log tells now."""
+    def read_target(self, view: View, version: int | None = None) -> ViewTarget:
+        """The view's target as its log tells now, or as it was at a version."""
         with native_errors():
-            return ViewTarget.from_text(self._runtime.engine.target_state(view.target.to_json_text(), view.id))
+            text = self._runtime.engine.target_state(view.target.to_json_text(), view.id, version)
+        return ViewTarget.from_text(text)
 
     def plan_view(
         self, view: View, bundle: PlanBundle, supplies: Mapping[RelationName, Supply], memory: ViewMemory

@@ -135,6 +135,7 @@ def _fields(
             table=view.target,
             base=spec.target.version,
             own_version=spec.target.own_version,
+            content_digest=None if spec.target.details is None else spec.target.details.content_digest,
         ),
         "write": WriteSpec(
             partition_by=view.write.partition_by,

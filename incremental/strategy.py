@@ -58,7 +58,10 @@ TRIAL_AFTER: Final = 16
 """How many refreshes in a row take one path before the other one is tried again."""
 
 TRIAL_RATIO: Final = 3.0
-"""A path that is expected to take more than this many times as long is not tried again."""
+"""A path that is expected to cost more than this many times as much is not tried."""
+
+FIRST_TRIAL_AFTER: Final = 2
+"""How many timed recomputes in a row there are before an incremental path that bytes speak against is timed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,8 @@ def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy:
     recompute = Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, _comparison(costs), costs)
     if costs.incremental_ms is None or costs.recompute_ms is None:
         dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
+        if dearer and _worth_a_first_trial(experience, costs):
+            return replace(incremental, message=f"{_comparison(costs)} Nobody knows yet what it takes.")
         return recompute if dearer else incremental
     dearer = costs.incremental_ms > max(costs.recompute_ms * PREFERENCE, costs.recompute_ms + WORTH_MS)
     chosen, other = (recompute, incremental) if dearer else (incremental, recompute)
@@ -247,6 +252,16 @@ def _worth_a_trial(experience: Experience, chosen: Strategy, incremental_ms: flo
     expected, other = (incremental_ms, recompute_ms) if chosen == "incremental" else (recompute_ms, incremental_ms)
     affordable = other - expected <= experience.in_a_row_ms * TRIAL_SHARE
     return affordable and other <= expected * TRIAL_RATIO
+
+
+def _worth_a_first_trial(experience: Experience, costs: Costs) -> bool:
+    """Whether an incremental path that was hardly ever taken should be, to learn what it takes.
+
+    Its bytes are an upper bound, which a hot cache or keys that rule out most files leave far behind.
+    """
+    recomputes = bool(experience.estimates) and experience.estimates[-1].strategy == "recompute"
+    timed = recomputes and experience.in_a_row >= FIRST_TRIAL_AFTER and experience.in_a_row_ms > 0
+    return timed and costs.incremental_ms is None and costs.incremental <= costs.recompute * TRIAL_RATIO
 
 
 def costs_of(plan: RefreshPlan, target_bytes: int, experience: Experience) -> Costs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from registry.artifact_rows import (
@@ -180,6 +181,17 @@ class ArtifactStore:
             except ValueError:
                 continue
         return found
+
+    def bundle(self, view: str, fingerprint: str) -> PlanBundle | None:
+        """Give the recorded plan of a view with this fingerprint; None if there is none that can be read."""
+        sql = (
+            f"SELECT bundle_json FROM {CATALOG_SCHEMA}.plan_artifacts WHERE view_name = {_literal(view)}"
+            f" AND plan_fingerprint = {_literal(fingerprint)} ORDER BY recorded_ms DESC LIMIT 1"
+        )
+        for row in self._query(ArtifactTable.PLAN_ARTIFACTS, sql):
+            with suppress(ValueError):
+                return PlanBundle.from_text(row["bundle_json"])
+        return None
 
     def latest_bundles(self) -> dict[ViewName, PlanBundle]:
         """Give the plan of each view that was recorded last."""

@@ -38,6 +38,7 @@ def view(
     change_data_feed: bool = ...,
     deletion_vectors: bool = ...,
     recompute_writes: Literal["replace", "difference"] = ...,
+    compact: bool = ...,
     exact_sums: bool = ...,
     state_table: Literal["auto", "always", "never"] = ...,
     properties: Mapping[str, str] = ...,

@@ -116,7 +116,10 @@ class DeltaInputPin(NativeModel):
 
 
 class FrontierDetails(NativeModel):
-    """What a commit of ours says of itself under `deltakeep` in its commit information."""
+    """What a commit of ours says of itself under `deltakeep` in its commit information.
+
+    `content_digest` is the digest of all rows of the target after it, None where nobody knows it.
+    """
 
     commit_id: str = ""
     view: str = ""
@@ -130,6 +133,7 @@ class FrontierDetails(NativeModel):
     reason: str = ""
     rows: Mapping[str, int | None] = Field(default_factory=dict)
     engine_version: str = ""
+    content_digest: str | None = None
 
 
 class TargetState(NativeModel):
@@ -291,11 +295,15 @@ class RefreshInput(NativeRequest):
 
 
 class RefreshTarget(NativeRequest):
-    """Where a refresh commits: `base` is the version that it builds upon, None where the table has to be created."""
+    """Where a refresh commits: `base` is the version that it builds upon, None where the table has to be created.
+
+    `content_digest` is the digest of its rows, if the last commit told.
+    """
 
     table: TableRef
     base: int | None = None
     own_version: int | None = None
+    content_digest: str | None = None
 
 
 class WriteSpec(NativeRequest):
@@ -436,6 +444,25 @@ class VerifyRequest(NativeRequest):
     target: TableRef
     version: int
     clock_ms: int = 0
+
+
+class DigestRequest(NativeRequest):
+    """Asks for the digest of a view's query at the pins `inputs`."""
+
+    bundle: Mapping[str, Any]
+    inputs: tuple[PinnedInput, ...]
+    clock_ms: int = 0
+
+
+class DigestReport(NativeModel):
+    """The digest of what a query gives, and how many rows that are.
+
+    `approximate_columns` are not the same bits in every run, so that the digest is not either.
+    """
+
+    digest: str
+    rows: int = 0
+    approximate_columns: tuple[str, ...] = ()
 
 
 class VerifyReport(NativeModel):

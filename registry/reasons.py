@@ -45,6 +45,7 @@ class ReasonCode(StrEnum):
     CLOCK_DEPENDENT = "clock_dependent"
     UNSUPPORTED_EXPRESSION = "unsupported_expression"
     FLOAT_ORDER_DEPENDENT = "float_order_dependent"
+    DIGEST_UNKNOWN = "digest_unknown"
     TARGET_MISMATCH = "target_mismatch"
     BUDGET_EXCEEDED = "budget_exceeded"
 
@@ -119,6 +120,10 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.FLOAT_ORDER_DEPENDENT: (
         "the last digits of its floats depend on the order of the rows",
         "set exact_sums = true, and leave approximate and DISTINCT pair functions out",
+    ),
+    _R.DIGEST_UNKNOWN: (
+        "nobody knows the digest of the content that the last commit built upon",
+        "verify without a digest, or recompute the view",
     ),
     _R.TARGET_MISMATCH: ("the rows to delete were not all found in the target", "run verify, then recompute the view"),
     _R.BUDGET_EXCEEDED: ("applying the changes cost more than planned", ""),

@@ -25,6 +25,8 @@ from registry.native import (
     AppendRequest,
     ChangeSummary,
     CompileRequest,
+    DigestReport,
+    DigestRequest,
     ExamineRequest,
     FunctionProblem,
     FunctionSource,
@@ -241,6 +243,11 @@ class SessionRuntime:
         """Compare a target with its view at its pins, as bags."""
         with native_errors():
             return VerifyReport.from_text(self.engine.verify(request.to_json_text()))
+
+    def digest(self, request: DigestRequest) -> DigestReport:
+        """The digest of a view's query at its pins; only the inputs are read."""
+        with native_errors():
+            return DigestReport.from_text(self.engine.digest(request.to_json_text()))
 
     # --- rows ---
 

@@ -81,6 +81,7 @@ class DeltaWriteSpec:
     change_data_feed: bool = True
     deletion_vectors: bool = False
     recompute_writes: RecomputeWrites = RecomputeWrites.REPLACE
+    compact: bool = True
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def table_properties(self) -> dict[str, str]:

@@ -59,6 +59,7 @@ def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
         recompute_writes=section.take(
             "recompute_writes", toml.one_of(RecomputeWrites), defaults.write.recompute_writes
         ),
+        compact=section.take("compact", toml.boolean, defaults.write.compact),
         properties={**defaults.write.properties, **section.take("properties", _properties, {})},
     )
     return ViewOptions(

@@ -1,17 +1,14 @@
 """The golden samples of identifiers and normal forms agree with second implementations.
 
 The Rust tests of `rust/functions` hold the functions to the samples; this file holds the samples to an encoder that was
-written from the table in `value_bytes.rs` alone, to the BLAKE3 of the `datafusion` package, and to Python's
-`unicodedata`.  Nobody has to trust one implementation about itself.
+written from the table in `value_bytes.rs` alone (`tests/value_bytes.py`), to the BLAKE3 of the `datafusion` package,
+and to Python's `unicodedata`.  Nobody has to trust one implementation about itself.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import struct
 import unicodedata
-from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
@@ -20,70 +17,16 @@ import pytest
 from datafusion import SessionContext
 
 from tests.sources import ROOT
+from tests.value_bytes import CLASSES, encode
 
 GOLDEN: Final = ROOT / "rust" / "functions" / "golden"
 SCHEMES: Final = {"stable_id_parts": 1, "prefixed_hash_parts64": 1, "stable_hash_any": 2}
-CLASSES: Final = {"date": 7, "instant": 8, "clock": 9, "time": 10, "duration": 11, "interval": 12}
-LAYOUTS: Final = {"date": "<q", "instant": "<qI", "clock": "<qI", "time": "<qI", "duration": "<qI", "interval": "<iiq"}
 
 
 @cache
 def samples(name: str) -> list[dict[str, Any]]:
     read: list[dict[str, Any]] = json.loads((GOLDEN / f"{name}.json").read_text())["samples"]
     return read
-
-
-def leb128(number: int) -> bytes:
-    low, rest = number & 0x7F, number >> 7
-    return bytes([low | 0x80]) + leb128(rest) if rest else bytes([low])
-
-
-def sized(content: bytes) -> bytes:
-    return leb128(len(content)) + content
-
-
-def encode_number(text: str) -> bytes:
-    number = Decimal(text)
-    if number == number.to_integral_value() and -(2**63) <= int(number) < 2**63:
-        return b"\x02" + struct.pack("<q", int(number))
-    plain = format(number, "f")
-    return b"\x03" + sized((plain.rstrip("0").rstrip(".") if "." in plain else plain).encode())
-
-
-def encode_float(text: str) -> bytes:
-    number = float(text)
-    if math.isnan(number):
-        return b"\x04" + struct.pack("<Q", 0x7FF8000000000000)
-    return b"\x04" + struct.pack("<d", 0.0 if number == 0 else number)
-
-
-def encode(value: list[Any]) -> bytes:
-    """Return the value bytes of a value, written as its class and what it is."""
-    match value:
-        case ["null"]:
-            return b"\x00"
-        case ["boolean", bool(truth)]:
-            return bytes([1, truth])
-        case ["number", str(text)]:
-            return encode_number(text)
-        case ["float", str(text)]:
-            return encode_float(text)
-        case ["string", str(text)]:
-            return b"\x05" + sized(text.encode())
-        case ["binary", str(digits)]:
-            return b"\x06" + sized(bytes.fromhex(digits))
-        case ["list", list(elements)]:
-            return b"\x0d" + leb128(len(elements)) + b"".join(encode(element) for element in elements)
-        case ["map", list(entries)]:
-            encoded = sorted(encode(key) + encode(content) for key, content in entries)
-            return b"\x0e" + leb128(len(entries)) + b"".join(encoded)
-        case ["struct", list(fields)]:
-            ordered = sorted((name.encode(), content) for name, content in fields)
-            return b"\x0f" + leb128(len(fields)) + b"".join(sized(name) + encode(content) for name, content in ordered)
-        case [str(kind), *numbers]:
-            return bytes([CLASSES[kind]]) + struct.pack(LAYOUTS[kind], *numbers)
-        case _:
-            raise AssertionError(value)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from incremental.keeper import Keeper
 from registry.artifact_rows import RefreshRecord
 from tests import oracle
 from tests.lake import Rows, SourceTable
+from tests.value_bytes import content_digest
 
 
 @dataclass(slots=True)
@@ -98,6 +100,17 @@ class Workspace:
         return [name for name in (*self.datasets, *self.views) if name in words and name != view]
 
     def assert_right(self, *, about: str = "") -> None:
-        """Fail unless every view equals its recomputation over the latest versions."""
+        """Fail unless every view equals its recomputation over the latest versions, and so does its commit's digest."""
         for view in self.views:
-            oracle.assert_equal(self.expected(view), oracle.read(self.target(view)), about=f'view "{view}" {about}')
+            content = oracle.read(self.target(view))
+            oracle.assert_equal(self.expected(view), content, about=f'view "{view}" {about}')
+            said = self.said(view)
+            assert said is None or said["content_digest"] == content_digest(content), f'digest of "{view}" {about}'
+
+    def said(self, view: str) -> dict[str, Any] | None:
+        """Return what the newest commit of ours to a target says of itself; None if its entry is gone."""
+        for entry in sorted((self.target(view) / "_delta_log").glob("*.json"), reverse=True):
+            for line in entry.read_text().splitlines():
+                if found := json.loads(line).get("commitInfo", {}).get("deltakeep"):
+                    return dict(found)
+        return None

@@ -17,18 +17,27 @@ from registry.errors import EXIT_CHECK_FAILED, EXIT_OK
 @click.command()
 @click.argument("views", nargs=-1, metavar="[VIEW]...")
 @click.option("--all", "everything", is_flag=True, help="All views.")
+@click.option("--digest", is_flag=True, help="Compare digests instead of rows: the target is not read.")
+@click.option("--version", type=click.IntRange(0), help="A version of the past of one view's target, by its digest.")
 @output_option
 @click.pass_context
-def verify(ctx: click.Context, views: tuple[str, ...], everything: bool, output: str) -> int:
+def verify(
+    ctx: click.Context, views: tuple[str, ...], everything: bool, digest: bool, version: int | None, output: str
+) -> int:
     """Prove that views equal their recomputation.
 
     Each view is computed anew at the versions that it was made from and compared as a bag, duplicates and NULLs
     included.  Exit code 8 says that one differs, or could not be compared.
+
+    With --digest the digest of the recomputation is compared with the one that the target's last commit carries.
     """
     if bool(views) == everything:
         raise click.UsageError("name the views, or say --all", ctx)
+    if version is not None and len(views) != 1:
+        raise click.UsageError("a version is one of one view: name that view", ctx)
     what = "all views" if everything else ", ".join(views)
-    report = perform(ctx, "verify", {"views": list(views)}, f"verifying {what}")
+    parameters = {"views": list(views), "digest": digest, "version": version}
+    report = perform(ctx, "verify", parameters, f"verifying {what}")
     if output == "json":
         show_json(report)
         equal = all(view.get("equal") for view in report.get("views", ()))

@@ -146,7 +146,7 @@ class FakeKeeper:
     def history(self, view: str | None, limit: int) -> JsonValue:
         return [{"view": view, "limit": limit}]
 
-    def verify(self, views: Sequence[str] | None) -> JsonValue:
+    def verify(self, views: Sequence[str] | None, *, digest: bool, version: int | None) -> JsonValue:
         return {"views": list(views or self.shape.views)}
 
     def query(self, sql: str, limit: int) -> JsonValue:
@@ -166,8 +166,9 @@ class FakeKeeper:
     def versions(self) -> Mapping[str, str]:
         return {"engine_version": "fake"}
 
-    def housekeeping(self) -> None:
+    def housekeeping(self) -> Sequence[str]:
         self.calls.append(("housekeeping",))
+        return ()
 
     def cancel(self) -> None:
         self.cancelled.set()

@@ -237,7 +237,7 @@ class FakeLake(FakeEngine):
             return rows.total()
         return self._run(f"SELECT * FROM {relation} WHERE {condition[1]}", {relation: (columns, rows)})[1].total()
 
-    def target_state(self, table: str, view_id: str) -> str:
+    def target_state(self, table: str, view_id: str, version: int | None = None) -> str:
         self.calls["target_state"] += 1
         uri = json.loads(table)["uri"]
         if uri not in self.tables:

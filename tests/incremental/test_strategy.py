@@ -175,6 +175,25 @@ def test_the_other_path_is_tried_again_for_a_small_share_of_the_time() -> None:
     assert chosen(taught).strategy == "recompute", "the trial showed nothing new"
 
 
+def test_a_path_that_was_never_timed_is_tried_once_although_its_bytes_speak_against_it() -> None:
+    def strategy(experience: Experience, read: int = 40 * MB) -> str:
+        found = choose(plan(read, 50 * MB, 100 * MB), 50 * MB, experience, AUTO)
+        assert isinstance(found, Choice)
+        return found.strategy
+
+    dear = 700 * MB
+    taught = experienced(*times(1, "recompute", 900))
+    assert strategy(taught, dear) == "recompute", "the first build alone says little"
+    taught = experienced(*times(2, "recompute", 900))
+    assert strategy(taught, dear) == "incremental"
+    assert strategy(taught, 5_000 * MB) == "recompute", "far too dear"
+    assert strategy(taught.without_times(), dear) == "recompute", "nothing could be learnt of milliseconds"
+    for _ in range(TIMED_SAMPLES):
+        taught = taught.after(Estimate("incremental", 0, 0, 700 * MB, 30)).after(Estimate("recompute", 0, 0, 0, 900))
+        taught = taught.after(Estimate("recompute", 0, 0, 0, 900))
+    assert strategy(taught, dear) == "incremental", "by its time"
+
+
 def test_a_path_that_is_far_slower_is_not_tried_again() -> None:
     taught = experienced(("recompute", 5_000), *times(10_000, "incremental", 20))
     assert chosen(taught).strategy == "incremental"

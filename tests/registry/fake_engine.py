@@ -87,7 +87,7 @@ class FakeEngine:
     def examine(self, request: str) -> str:
         raise AssertionError("these tests refresh nothing")
 
-    def target_state(self, table: str, view_id: str) -> str:
+    def target_state(self, table: str, view_id: str, version: int | None = None) -> str:
         raise AssertionError("these tests refresh nothing")
 
     def relations(self, sql: str) -> str:
@@ -152,6 +152,9 @@ class FakeEngine:
         raise AssertionError("these tests refresh nothing")
 
     def verify(self, request: str) -> str:
+        raise AssertionError("these tests refresh nothing")
+
+    def digest(self, request: str) -> str:
         raise AssertionError("these tests refresh nothing")
 
     def query(self, request: str, memory: dict[str, pa.Table] | None = None) -> object:

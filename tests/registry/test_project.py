@@ -54,6 +54,7 @@ partition_by = ["day"]
 refresh = "auto"
 deletion_vectors = true
 recompute_writes = "difference"
+compact = false
 properties = { "delta.checkpointInterval" = 10 }
 description = "What was sold, by day"
 */
@@ -108,6 +109,7 @@ def test_a_full_project_is_read_with_absolute_places(write_project: WriteProject
     assert daily.target.options == {"aws_secret_access_key": "hunter2"}
     assert (daily.target_lag_ms, daily.refresh) == (3_600_000, RefreshPolicy.AUTO)
     assert daily.write.recompute_writes is RecomputeWrites.DIFFERENCE
+    assert not daily.write.compact
     assert daily.write.table_properties() == {
         "delta.checkpointInterval": "10",
         "delta.enableChangeDataFeed": "false",

@@ -146,10 +146,6 @@ def test_most_of_the_benchmarks_are_stored_as_substrait(runtime: SessionRuntime)
     assert all(others.values())
 
 
-@pytest.mark.xfail(
-    reason="DataFusion's protobuf decoder nests the inputs of a union in pairs, which is taken for another plan",
-    strict=True,
-)
 def test_a_union_of_three_beside_what_substrait_cannot_hold_is_stored(runtime: SessionRuntime) -> None:
     sql = """
         SELECT id FROM (SELECT id FROM events UNION ALL SELECT id FROM baskets UNION ALL SELECT parent FROM events) x

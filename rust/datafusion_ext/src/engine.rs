@@ -117,12 +117,14 @@ impl Engine {
         to_json(&summary)
     }
 
-    /// What a view's target says of itself: frontier, content key, foreign commits.
-    fn target_state(&self, py: Python<'_>, table: &str, view_id: &str) -> PyResult<String> {
+    /// What a view's target says of itself, as it is or as it was: frontier, content key, foreign commits.
+    #[pyo3(signature = (table, view_id, version=None))]
+    fn target_state(&self, py: Python<'_>, table: &str, view_id: &str, version: Option<u64>) -> PyResult<String> {
         let table: TableLocation = from_json(table)?;
         let (view_id, session) = (view_id.to_owned(), Arc::clone(&self.session));
-        let state =
-            self.tasks.wait(py, async move { engine::observe::target_state(&session, &table, &view_id).await })?;
+        let state = self
+            .tasks
+            .wait(py, async move { engine::observe::target_state(&session, &table, &view_id, version).await })?;
         to_json(&state)
     }
 
@@ -198,6 +200,13 @@ impl Engine {
     fn verify(&self, py: Python<'_>, request: &str) -> PyResult<String> {
         let (request, session) = (from_json(request)?, Arc::clone(&self.session));
         let report = self.tasks.wait(py, async move { engine::audit::verify(&session, &request).await })?;
+        to_json(&report)
+    }
+
+    /// The digest of a view's query at the pins, as its commits write that of their content.
+    fn digest(&self, py: Python<'_>, request: &str) -> PyResult<String> {
+        let (request, session) = (from_json(request)?, Arc::clone(&self.session));
+        let report = self.tasks.wait(py, async move { engine::digest::digest(&session, &request).await })?;
         to_json(&report)
     }
 

@@ -65,23 +65,22 @@ pub struct VerifyRequest {
     pub clock_ms: i64,
 }
 
-impl VerifyRequest {
-    fn pins(&self) -> Vec<RefreshInput> {
-        self.inputs
-            .iter()
-            .map(|input| RefreshInput {
-                relation: input.relation.clone(),
-                table: input.table.clone(),
-                before: None,
-                now: input.version,
-                table_id: input.table_id.clone(),
-                timestamp_ms: 0,
-                commit_hash: None,
-                before_commit_hash: None,
-                trusted_writers: Vec::new(),
-            })
-            .collect()
-    }
+/// Inputs that are only read, as a refresh takes them.
+pub(crate) fn pins(inputs: &[PinnedInput]) -> Vec<RefreshInput> {
+    inputs
+        .iter()
+        .map(|input| RefreshInput {
+            relation: input.relation.clone(),
+            table: input.table.clone(),
+            before: None,
+            now: input.version,
+            table_id: input.table_id.clone(),
+            timestamp_ms: 0,
+            commit_hash: None,
+            before_commit_hash: None,
+            trusted_writers: Vec::new(),
+        })
+        .collect()
 }
 
 /// A row that one side has and the other lacks.
@@ -120,7 +119,7 @@ pub async fn verify(session: &EngineSession, request: &VerifyRequest) -> Result<
 
 async fn compare(session: &EngineSession, request: &VerifyRequest) -> Result<VerifyReport> {
     let execution = Execution::new(session, request.clock_ms)?;
-    let inputs = Inputs::open(session, &request.pins(), false).await?;
+    let inputs = Inputs::open(session, &pins(&request.inputs), false).await?;
     let target = &request.target;
     session.register_store(target)?;
     let snapshot = session.lake().snapshot(target, Some(request.version)).await.map_err(lake_error)?;
@@ -178,7 +177,10 @@ async fn compare(session: &EngineSession, request: &VerifyRequest) -> Result<Ver
 }
 
 /// Float columns that depend on the order of rows: their sums are not exact.
-fn approximate_columns(outputs: &[OutputColumn], schema: &datafusion::arrow::datatypes::Schema) -> BTreeSet<usize> {
+pub(crate) fn approximate_columns(
+    outputs: &[OutputColumn],
+    schema: &datafusion::arrow::datatypes::Schema,
+) -> BTreeSet<usize> {
     outputs
         .iter()
         .enumerate()

@@ -10,9 +10,10 @@
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, Union};
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
 };
@@ -99,12 +100,25 @@ pub fn decode(
             // The decoder builds joins and windows in its own way; optimizing gives the form that was encoded.
             optimize(&state, &plan)
         }
-        PlanEncoding::Proto => logical_plan_from_bytes_with_extension_codec(
-            bytes,
-            &state.task_ctx(),
-            &RelationCodec::new(relations.iter().map(Arc::clone)),
-        ),
+        PlanEncoding::Proto => {
+            let codec = RelationCodec::new(relations.iter().map(Arc::clone));
+            let plan = logical_plan_from_bytes_with_extension_codec(bytes, &state.task_ctx(), &codec)?;
+            unions_of_many(plan)
+        }
     }
+}
+
+/// Joins unions of unions, since the decoder of messages builds a union of many inputs out of unions of two.
+fn unions_of_many(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let joined = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Union(union) = node else { return Ok(Transformed::no(node)) };
+        let inputs = union.inputs.iter().flat_map(|input| match input.as_ref() {
+            LogicalPlan::Union(inner) => inner.inputs.clone(),
+            _ => vec![Arc::clone(input)],
+        });
+        Ok(Transformed::yes(LogicalPlan::Union(Union { inputs: inputs.collect(), schema: union.schema })))
+    })?;
+    Ok(joined.data)
 }
 
 /// Makes relations known to a fresh state under their bare names.

@@ -27,6 +27,13 @@ pub(crate) struct Commitment {
     pub(crate) replaces_all: bool,
 }
 
+/// What a commit says of the rows of the target.
+pub(crate) struct Said {
+    pub(crate) rows: RowCount,
+    /// The digest of all rows after the commit, where it is known.
+    pub(crate) content_digest: Option<String>,
+}
+
 /// The id that a view's `txn` of one input, or of the target itself, goes by.
 pub(crate) fn application_id(view_id: &str, table_id: &str) -> String {
     format!("deltakeep/{view_id}/{table_id}")
@@ -61,7 +68,7 @@ pub(crate) async fn commit(
     request: &RefreshRequest,
     target: Option<&Target>,
     work: Commitment,
-    rows: RowCount,
+    said: Said,
     observer: Observer<'_>,
 ) -> Result<Ended> {
     let lake = session.lake();
@@ -69,7 +76,7 @@ pub(crate) async fn commit(
     let mut remove = work.remove;
     let added_rows: u64 = work.add.iter().map(|file| file.rows).sum();
     let schema = output_schema(request)?;
-    let info = metadata(request, rows);
+    let info = metadata(request, &said);
     for _ in 0..=MAX_REBASES {
         let base = snapshot.as_ref().map(|snapshot| snapshot.version);
         let own_version = base.map_or(0, |base| base + 1);
@@ -144,7 +151,7 @@ fn transactions(request: &RefreshRequest, own_version: u64) -> Result<Vec<(Strin
     Ok(transactions)
 }
 
-fn metadata(request: &RefreshRequest, rows: RowCount) -> Map<String, Value> {
+fn metadata(request: &RefreshRequest, said: &Said) -> Map<String, Value> {
     let pins: Vec<Value> = request
         .inputs
         .iter()
@@ -170,7 +177,8 @@ fn metadata(request: &RefreshRequest, rows: RowCount) -> Map<String, Value> {
         "pins": pins,
         "strategy": request.strategy,
         "reason": request.reason,
-        "rows": rows,
+        "rows": said.rows,
+        "content_digest": said.content_digest,
         "engine_version": request.bundle.engine_version,
     });
     if let Value::Object(own) = own {

@@ -17,6 +17,7 @@ mod cross_joins;
 mod dataframe_plan;
 mod deep_stack;
 mod difference;
+pub mod digest;
 pub mod error;
 mod execution;
 mod feeds;

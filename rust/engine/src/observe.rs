@@ -321,10 +321,15 @@ pub struct TargetState {
     pub timestamp_ms: Option<i64>,
 }
 
-/// Read the frontier of a view from its target.
-pub async fn target_state(session: &EngineSession, table: &TableLocation, view_id: &str) -> Result<TargetState> {
+/// Read the frontier of a view from its target, as it is or as it was at a version.
+pub async fn target_state(
+    session: &EngineSession,
+    table: &TableLocation,
+    view_id: &str,
+    version: Option<Version>,
+) -> Result<TargetState> {
     let lake = session.lake();
-    let snapshot = match lake.snapshot(table, None).await {
+    let snapshot = match lake.snapshot(table, version).await {
         Ok(snapshot) => snapshot,
         Err(LakeError::NotATable { .. }) => return Ok(missing()),
         Err(error) => return Err(error.into()),

@@ -21,8 +21,9 @@ use lake::{ChangeFeed, CommitStep, DataFile, WrittenFile};
 use crate::binding::{LeafNeeds, Side};
 use crate::change_plans::{AffectedGroups, Held};
 use crate::changes::{self, ChangeSets};
-use crate::commit::{self, Commitment};
+use crate::commit::{self, Commitment, Said};
 use crate::difference::{Deletions, Matching, RowCounts};
+use crate::digest::TargetDigest;
 use crate::error::EngineError;
 use crate::execution::{Execution, scanned};
 use crate::given_up::GivenUp;
@@ -64,12 +65,14 @@ struct Run<'a> {
     opened: Option<Inputs>,
     /// Count the changed rows and stop.
     dry: bool,
+    digest: TargetDigest,
     progress: Progress,
 }
 
 impl<'a> Run<'a> {
     fn new(session: &'a EngineSession, request: &'a RefreshRequest, observer: Observer<'a>) -> Self {
-        Self { session, request, observer, opened: None, dry: false, progress: Progress::default() }
+        let digest = TargetDigest::upon(request.target.content_digest.as_deref());
+        Self { session, request, observer, opened: None, dry: false, digest, progress: Progress::default() }
     }
 
     async fn finish(mut self) -> Result<RefreshResult, EngineError> {
@@ -125,6 +128,7 @@ impl<'a> Run<'a> {
         (self.observer)(CommitStep::Planned.name());
         (self.observer)("computing");
         let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
+        self.digest = TargetDigest::anew();
         let added = self.write_all(&execution, &physical, &schema).await?;
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
@@ -316,7 +320,8 @@ impl<'a> Run<'a> {
         }
         if insert_only {
             (self.observer)(CommitStep::Planned.name());
-            let added = self.write(repeated(stream, target.schema()), &self.output_schema()?).await?;
+            let rows = self.digest.of_added(repeated(stream, target.schema()));
+            let added = self.write(rows, &self.output_schema()?).await?;
             self.progress.read = self.progress.read.plus(scanned(&physical));
             self.progress.timed("compute", started);
             self.progress.rows = RowCount { inserted: rows_of(&added), deleted: 0 };
@@ -393,6 +398,7 @@ impl<'a> Run<'a> {
                 .map_err(lake_error)?;
             self.count_written(&change_files);
         }
+        self.digest.exchange(&inserts, &deletions.rows)?;
         self.progress.timed("write", started);
         let commitment = Commitment { add: added, remove: removed, change_files, replaces_all: false };
         self.commit(inputs, Some(target), commitment).await
@@ -407,10 +413,11 @@ impl<'a> Run<'a> {
     ) -> Result<Vec<WrittenFile>> {
         if !self.request.write.partition_by.is_empty() {
             // Partition columns split the rows by value already: files from each thread would be too many.
-            return self.write(physical_stream(execution, physical)?, schema).await;
+            let rows = self.digest.of_added(physical_stream(execution, physical)?);
+            return self.write(rows, schema).await;
         }
         let spec = commit::write_spec(self.request);
-        let streams = execution.streams(physical)?;
+        let streams = execution.streams(physical)?.into_iter().map(|rows| self.digest.of_added(rows)).collect();
         let files = lake::write_partitions(self.session.lake(), &spec, schema, streams).await.map_err(lake_error)?;
         self.count_written(&files);
         Ok(files)
@@ -437,7 +444,8 @@ impl<'a> Run<'a> {
         (self.observer)("committing");
         inputs.still_the_same(self.session).await?;
         self.progress.removed_files = work.remove.len() as u64;
-        let ended = commit::commit(self.session, self.request, target, work, self.progress.rows, self.observer).await?;
+        let said = Said { rows: self.progress.rows, content_digest: self.digest.content() };
+        let ended = commit::commit(self.session, self.request, target, work, said, self.observer).await?;
         self.progress.timed("commit", started);
         Ok(ended)
     }

@@ -113,6 +113,9 @@ pub struct RefreshTarget {
     /// The version to build on; none where the table does not exist.
     #[serde(default)]
     pub base: Option<Version>,
+    /// The digest of its content, as the last commit of ours wrote it.
+    #[serde(default)]
+    pub content_digest: Option<String>,
 }
 
 /// How the target is written.

@@ -18,12 +18,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, GenericStringArray, Int32Array, OffsetSizeTrait, StringViewArray,
+    new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::types::logical_string;
 use datafusion::common::utils::take_function_args;
-use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
+use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -85,19 +89,6 @@ impl Meaning {
         }
     }
 
-    fn rank(self, change_type: &str) -> Result<i32> {
-        match change_type {
-            "update_preimage" => Ok(0),
-            "delete" => Ok(1),
-            "insert" => Ok(2),
-            "update_postimage" => Ok(3),
-            other => Err(exec_datafusion_err!(
-                "{}: \"{other}\" is not a change type; there are update_preimage, delete, insert and update_postimage",
-                self.name()
-            )),
-        }
-    }
-
     fn constant(self, value: &ScalarValue) -> Result<ScalarValue> {
         if *value == ScalarValue::Null {
             return self.scalar(None);
@@ -109,21 +100,39 @@ impl Meaning {
     }
 
     fn scalar(self, change_type: Option<&str>) -> Result<ScalarValue> {
-        let rank = change_type.map(|word| self.rank(word)).transpose()?;
+        let rank = change_type.map(|word| rank_of(word.as_bytes()));
+        if let Some((UNKNOWN, word)) = rank.zip(change_type) {
+            return self.unknown(word);
+        }
         Ok(match self {
-            Self::Rank => ScalarValue::Int32(rank),
+            Self::Rank => ScalarValue::Int32(rank.map(i32::from)),
             Self::Upsert => ScalarValue::Boolean(rank.map(is_upsert)),
             Self::Delete => ScalarValue::Boolean(rank.map(is_delete)),
         })
     }
 
-    fn array<'a>(self, change_types: impl Iterator<Item = Option<&'a str>>) -> Result<ArrayRef> {
-        let ranks = change_types.map(|word| word.map(|word| self.rank(word)).transpose());
+    /// The answers for words of these ranks; a word of a row that has none is an error.
+    fn array<'a>(self, ranks: &[u8], nulls: Option<NullBuffer>, word: impl Fn(usize) -> &'a str) -> Result<ArrayRef> {
+        let is_used = |row: &usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+        // Most batches have none, and a search for one byte is quick.
+        if ranks.contains(&UNKNOWN)
+            && let Some(row) = (0..ranks.len()).filter(|row| ranks[*row] == UNKNOWN).find(is_used)
+        {
+            return self.unknown(word(row));
+        }
+        let answers = |answer: fn(u8) -> bool| BooleanBuffer::collect_bool(ranks.len(), |row| answer(ranks[row]));
         Ok(match self {
-            Self::Rank => Arc::new(ranks.collect::<Result<Int32Array>>()?),
-            Self::Upsert => Arc::new(ranks.map(|rank| Ok(rank?.map(is_upsert))).collect::<Result<BooleanArray>>()?),
-            Self::Delete => Arc::new(ranks.map(|rank| Ok(rank?.map(is_delete))).collect::<Result<BooleanArray>>()?),
+            Self::Rank => Arc::new(Int32Array::new(ranks.iter().map(|rank| i32::from(*rank)).collect(), nulls)),
+            Self::Upsert => Arc::new(BooleanArray::new(answers(is_upsert), nulls)),
+            Self::Delete => Arc::new(BooleanArray::new(answers(is_delete), nulls)),
         })
+    }
+
+    fn unknown<T>(self, word: &str) -> Result<T> {
+        exec_err!(
+            "{}: \"{word}\" is not a change type; there are update_preimage, delete, insert and update_postimage",
+            self.name()
+        )
     }
 
     fn documentation(self) -> Documentation {
@@ -160,11 +169,59 @@ impl Meaning {
     }
 }
 
-fn is_upsert(rank: i32) -> bool {
+/// The rank of a word that is no change type.
+const UNKNOWN: u8 = u8::MAX;
+
+fn rank_of(word: &[u8]) -> u8 {
+    match word {
+        b"update_preimage" => 0,
+        b"delete" => 1,
+        b"insert" => 2,
+        b"update_postimage" => 3,
+        _ => UNKNOWN,
+    }
+}
+
+/// The ranks of words given as views: short words lie in their views, and long ones are mostly views of one text, so
+/// that nearly all are told by comparing numbers.
+fn ranks_of_views(words: &StringViewArray) -> Vec<u8> {
+    let (insert, delete) = (inline_view("insert"), inline_view("delete"));
+    // No word has these views: a length of zero goes with zeros behind it.
+    let (mut preimage, mut postimage) = (u128::MAX << 32, u128::MAX << 32);
+    let rank = |(row, view): (usize, &u128)| {
+        let view = *view;
+        // Sums instead of branches: the words of a feed come in no order that could be foreseen.
+        let known = u8::from(view == preimage)
+            + 2 * u8::from(view == delete)
+            + 3 * u8::from(view == insert)
+            + 4 * u8::from(view == postimage);
+        if known != 0 {
+            return known - 1;
+        }
+        let rank = rank_of(words.value(row).as_bytes());
+        match rank {
+            0 => preimage = view,
+            3 => postimage = view,
+            _ => {}
+        }
+        rank
+    };
+    words.views().iter().enumerate().map(rank).collect()
+}
+
+/// The view of a word of at most 12 bytes: its length, then its bytes.
+fn inline_view(word: &str) -> u128 {
+    let mut bytes = [0; 16];
+    bytes[0] = u8::try_from(word.len()).unwrap_or(u8::MAX);
+    bytes[4..4 + word.len()].copy_from_slice(word.as_bytes());
+    u128::from_le_bytes(bytes)
+}
+
+fn is_upsert(rank: u8) -> bool {
     rank >= 2
 }
 
-fn is_delete(rank: i32) -> bool {
+fn is_delete(rank: u8) -> bool {
     rank == 1
 }
 
@@ -236,19 +293,27 @@ impl ScalarUDFImpl for ChangeTypeFunction {
 
 fn invoke_array(meaning: Meaning, array: &ArrayRef) -> Result<ArrayRef> {
     match array.data_type() {
-        DataType::Utf8 => meaning.array(array.as_string::<i32>().iter()),
-        DataType::LargeUtf8 => meaning.array(array.as_string::<i64>().iter()),
-        DataType::Utf8View => meaning.array(array.as_string_view().iter()),
-        DataType::Null => meaning.array((0..array.len()).map(|_| None)),
+        DataType::Utf8 => invoke_strings(meaning, array.as_string::<i32>()),
+        DataType::LargeUtf8 => invoke_strings(meaning, array.as_string::<i64>()),
+        DataType::Utf8View => {
+            let words = array.as_string_view();
+            meaning.array(&ranks_of_views(words), words.nulls().cloned(), |row| words.value(row))
+        }
+        DataType::Null => Ok(new_null_array(&meaning.data_type(), array.len())),
         // Dictionaries may hold words that no row uses; only words of rows can be errors.
         DataType::Dictionary(_, values) => invoke_array(meaning, &cast(array, values)?),
         other => exec_err!("{} takes a string, not {other}", meaning.name()),
     }
 }
 
+fn invoke_strings<O: OffsetSizeTrait>(meaning: Meaning, words: &GenericStringArray<O>) -> Result<ArrayRef> {
+    let ranks: Vec<u8> = (0..words.len()).map(|row| rank_of(words.value(row).as_bytes())).collect();
+    meaning.array(&ranks, words.nulls().cloned(), |row| words.value(row))
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, LargeStringArray, StringArray, StringViewArray};
+    use arrow::array::{DictionaryArray, LargeStringArray, StringArray};
     use arrow::datatypes::Int32Type;
     use datafusion::config::ConfigOptions;
 
@@ -346,6 +411,23 @@ mod tests {
             let array: ArrayRef = Arc::new(StringArray::from(vec!["insert", "upsert"]));
             let message = invoke(name, ColumnarValue::Array(array)).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains("\"upsert\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn views_have_the_ranks_of_their_words() {
+        let words = ["update_preimage", "delete", "update_postimage", "insert", "", "inserts", "update_preimagE"];
+        let mut views = arrow::array::StringViewBuilder::new().with_fixed_block_size(64);
+        for row in 0..words.len() * 40 {
+            views.append_value(words[row * row % words.len()]);
+        }
+        // The same words once more, as views of the texts that are there already.
+        let views = views.finish();
+        let rows = Int32Array::from_iter_values((0..1000).map(|row| row * 37 % 280));
+        for views in [arrow::compute::take(&views, &rows, None).unwrap(), Arc::new(views) as ArrayRef] {
+            let views = views.as_string_view();
+            let expected: Vec<u8> = views.iter().map(|word| rank_of(word.unwrap().as_bytes())).collect();
+            assert_eq!(ranks_of_views(views), expected);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod aggregates;
 mod arguments;
 pub mod change_types;
 mod constant;
+pub mod content_digest;
 pub mod exact_rewrite;
 pub mod exact_sums;
 pub mod identifiers;
@@ -43,6 +44,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TypeSignature, WindowUDF};
 use serde::{Deserialize, Serialize};
 
+pub use content_digest::ContentDigest;
 pub use macro_function::MacroFactory;
 pub use macros::{MacroProblem, MacroSource, Macros};
 pub use snapshot::{FunctionSnapshot, PlatformSnapshot, UdfPlanningSnapshot, registry};

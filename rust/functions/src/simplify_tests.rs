@@ -135,7 +135,8 @@ fn nested(inner: &Expressions) -> Expressions {
         flag: prop_oneof![
             filled("span_overlaps({}, {})", vec![span.clone(), span.clone()]),
             filled("span_contains({}, {})", vec![span.clone(), span.clone()]),
-            filled("span_contains({}, {})", vec![span, number]),
+            filled("span_contains({}, {})", vec![span, number.clone()]),
+            filled("span_contains({}, {}, {})", vec![number.clone(), number.clone(), number]),
             filled("cdf_is_upsert({})", vec![change.clone()]),
             filled("cdf_is_delete({})", vec![change]),
             filled("(struct_pick(r, 'x', 'y')[{}] IS NULL OR {})", vec![field, flag]),

@@ -10,7 +10,10 @@
 //! | `span_len(span)` | `end - start` |
 //! | `span_len(start, end[, col_unit])` | the same of `span_make(start, end[, col_unit])`, without making the span |
 //! | `span_overlaps(a, b)` | whether a position is in both |
+//! | `span_overlaps(start, end, other_start, other_end)` | the same of spans of one unit, without making them |
 //! | `span_contains(a, b)` | whether `b`, a span or a position, lies within `a` |
+//! | `span_contains(start, end, position)` | the same of a position, without making the span |
+//! | `span_contains(start, end, other_start, other_end)` | the same of spans of one unit, without making them |
 //! | `span_id(prefix, path, start, end)` | `stable_id_parts(prefix, path, start, end)` of a valid span |
 //!
 //! - **Empty spans** are places between positions.  They have length 0 and overlap nothing, not even themselves.  A
@@ -27,6 +30,7 @@
 //!
 //! Invariant: every span that `span_make` gives is accepted by all the others.
 
+use std::slice;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
@@ -47,7 +51,7 @@ use crate::arguments::{
 };
 use crate::identifiers::{Messages, Scheme, ids};
 pub use crate::span_columns::span_type;
-use crate::span_columns::{A_SPAN, Spans, is_span, positions};
+use crate::span_columns::{A_SPAN, Spans, UNITS, is_span, positions};
 use crate::tags::{HASH, ID, POSITION_ENCODING, SPAN};
 use crate::text_arrays::Texts;
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -97,8 +101,11 @@ impl SpanKind {
         match self {
             Self::Make => "span_make(start, end[, col_unit])",
             Self::Length => "span_len(span) or span_len(start, end[, col_unit])",
-            Self::Overlaps => "span_overlaps(a, b)",
-            Self::Contains => "span_contains(a, b)",
+            Self::Overlaps => "span_overlaps(a, b) or span_overlaps(start, end, other_start, other_end)",
+            Self::Contains => {
+                "span_contains(a, b), span_contains(start, end, position) or \
+                 span_contains(start, end, other_start, other_end)"
+            }
             Self::Id => "span_id(prefix, path, start, end)",
         }
     }
@@ -152,7 +159,8 @@ impl SpanKind {
         let allowed = match self {
             Self::Make => 2..=3,
             Self::Length => 1..=3,
-            Self::Overlaps | Self::Contains => 2..=2,
+            // Three arguments are refused below.
+            Self::Overlaps | Self::Contains => 2..=4,
             Self::Id => 4..=4,
         };
         require_count(name, arg_types.len(), allowed, self.usage())?;
@@ -177,6 +185,18 @@ impl SpanKind {
                 }
                 wrong_type(name, "b", &format!("{A_SPAN} or an integer"), b)
             }
+            (Self::Contains, [start, end, position]) => {
+                require_integer(name, "start", start)?;
+                require_integer(name, "end", end)?;
+                require_integer(name, "position", position)
+            }
+            (Self::Overlaps | Self::Contains, [start, end, other_start, other_end]) => {
+                require_integer(name, "start", start)?;
+                require_integer(name, "end", end)?;
+                require_integer(name, "other_start", other_start)?;
+                require_integer(name, "other_end", other_end)
+            }
+            (Self::Overlaps, other) => require_count(name, other.len(), 2..=2, self.usage()),
             (_, [prefix, path, start, end]) => {
                 require_text(name, "prefix", prefix)?;
                 require_text(name, "path", path)?;
@@ -224,7 +244,9 @@ impl SpanKind {
             Self::Overlaps => Documentation::builder(
                 SECTION,
                 "Whether a position is in both spans. Spans that only touch do not overlap, and an empty span overlaps \
-                 nothing. Spans in different units are an error; NULL gives NULL.",
+                 nothing. Spans in different units are an error; NULL gives NULL. \
+                 span_overlaps(start, end, other_start, other_end) is the same of two spans in one unit; the planner \
+                 writes calls over span_make so.",
                 "span_overlaps(a, b)",
             )
             .with_sql_example(
@@ -240,7 +262,9 @@ impl SpanKind {
                 SECTION,
                 "Whether a span or a position lies within a span: a.start <= b.start and b.end <= a.end, or \
                  a.start <= b < a.end for a position. An empty span is contained where it touches. Spans in different \
-                 units are an error; NULL gives NULL.",
+                 units are an error; NULL gives NULL. span_contains(start, end, position) and \
+                 span_contains(start, end, other_start, other_end) are the same of spans in one unit; the planner \
+                 writes calls over span_make so.",
                 "span_contains(a, b)",
             )
             .with_sql_example(
@@ -286,6 +310,26 @@ impl SpanFunction {
     fn new(kind: SpanKind) -> Self {
         Self { kind, signature: kind.signature(), documentation: kind.documentation() }
     }
+
+    /// What the function says of two spans in each row, which were checked.
+    fn compared(&self, a: &Spans<'_>, b: &Spans<'_>, nulls: Option<NullBuffer>, rows: usize) -> ArrayRef {
+        let values = if self.kind == SpanKind::Overlaps {
+            collected(a, b, rows, |a, b| a.0.max(b.0) < a.1.min(b.1))
+        } else {
+            collected(a, b, rows, |a, b| a.0 <= b.0 && b.1 <= a.1)
+        };
+        Arc::new(BooleanArray::new(values, nulls))
+    }
+}
+
+/// The answers to a test of two spans, given as start and end, in each row.
+fn collected(
+    a: &Spans<'_>,
+    b: &Spans<'_>,
+    rows: usize,
+    test: impl Fn((i64, i64), (i64, i64)) -> bool,
+) -> BooleanBuffer {
+    BooleanBuffer::collect_bool(rows, |row| test(a.at(row), b.at(row)))
 }
 
 impl ScalarUDFImpl for SpanFunction {
@@ -332,9 +376,27 @@ impl ScalarUDFImpl for SpanFunction {
             (SpanKind::Length, [start, end, unit @ ..]) => {
                 lengths(&Spans::of_arguments("span_make", start, end, unit.first(), rows)?, rows)?
             }
-            (SpanKind::Overlaps, [a, b]) => compared(self.name(), a, b, rows, |a, b| a.0.max(b.0) < a.1.min(b.1))?,
-            (SpanKind::Contains, [a, b]) if is_integer(&b.data_type()) => contains_positions(a, b, rows)?,
-            (SpanKind::Contains, [a, b]) => compared(self.name(), a, b, rows, |a, b| a.0 <= b.0 && b.1 <= a.1)?,
+            (SpanKind::Contains, [a, b]) if is_integer(&b.data_type()) => {
+                contains_positions(&Spans::of_structs(self.name(), "a", a)?, b, rows)?
+            }
+            (SpanKind::Contains, [start, end, position]) => {
+                let spans = Spans::of_arguments("span_make", start, end, None, rows)?;
+                spans.check(rows, spans.nulls(rows).as_ref())?;
+                contains_positions(&spans, position, rows)?
+            }
+            (SpanKind::Overlaps | SpanKind::Contains, [a, b]) => {
+                let spans = (Spans::of_structs(self.name(), "a", a)?, Spans::of_structs(self.name(), "b", b)?);
+                let nulls = check_comparable(self.name(), &spans.0, &spans.1, rows)?;
+                self.compared(&spans.0, &spans.1, nulls, rows)
+            }
+            (SpanKind::Overlaps | SpanKind::Contains, [start, end, other_start, other_end]) => {
+                let a = Spans::of_arguments("span_make", start, end, None, rows)?;
+                let b = Spans::of_arguments("span_make", other_start, other_end, None, rows)?;
+                let (of_a, of_b) = (a.nulls(rows), b.nulls(rows));
+                a.check(rows, of_a.as_ref())?;
+                b.check(rows, of_b.as_ref())?;
+                self.compared(&a, &b, NullBuffer::union(of_a.as_ref(), of_b.as_ref()), rows)
+            }
             (SpanKind::Id, [prefix, path, start, end]) => span_ids([prefix, path, start, end], &args.args, rows)?,
             _ => return exec_err!("{} is called {}", self.name(), self.kind.usage()),
         };
@@ -345,13 +407,19 @@ impl ScalarUDFImpl for SpanFunction {
         if let Some(literal) = folded(self, &args, info) {
             return Ok(ExprSimplifyResult::Simplified(literal));
         }
-        // The length of a span that is only made for it.  It stays a call: a malformed span must stay an error.
-        if self.kind == SpanKind::Length
-            && let [Expr::ScalarFunction(made)] = args.as_slice()
-            && made.func.inner().downcast_ref::<Self>().is_some_and(|made| made.kind == SpanKind::Make)
-        {
-            let length = Arc::new(ScalarUDF::new_from_impl(Self::new(SpanKind::Length)));
-            let call = ScalarFunction::new_udf(length, made.args.clone());
+        // Spans that are only made to be measured or compared.  It stays a call: a malformed span must stay an error.
+        let unmade = match (self.kind, args.as_slice()) {
+            (SpanKind::Length, [span]) => made(span).map(<[Expr]>::to_vec),
+            (SpanKind::Contains, [a, b]) if info.get_data_type(b).is_ok_and(|b| is_integer(&b)) => {
+                let made = made(a).filter(|made| unit_of(made).is_some());
+                made.map(|made| [&made[..2], slice::from_ref(b)].concat())
+            }
+            (SpanKind::Overlaps | SpanKind::Contains, [a, b]) => unmade_pair(a, b),
+            _ => None,
+        };
+        if let Some(unmade) = unmade {
+            let function = Arc::new(ScalarUDF::new_from_impl(Self::new(self.kind)));
+            let call = ScalarFunction::new_udf(function, unmade);
             return Ok(ExprSimplifyResult::Simplified(Expr::ScalarFunction(call)));
         }
         Ok(ExprSimplifyResult::Original(args))
@@ -369,15 +437,30 @@ fn lengths(spans: &Spans<'_>, rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::try_new((0..rows).map(length).collect(), nulls)?))
 }
 
-/// Compares two spans, given as start and end, in each row.
-fn compared(
-    function: &str,
-    a: &ColumnarValue,
-    b: &ColumnarValue,
-    rows: usize,
-    test: impl Fn((i64, i64), (i64, i64)) -> bool,
-) -> Result<ArrayRef> {
-    let (a, b) = (Spans::of_structs(function, "a", a)?, Spans::of_structs(function, "b", b)?);
+/// The arguments of `span_make`, if this is a call of it.
+fn made(span: &Expr) -> Option<&[Expr]> {
+    let Expr::ScalarFunction(call) = span else { return None };
+    let function = call.func.inner().downcast_ref::<SpanFunction>()?;
+    (function.kind == SpanKind::Make).then_some(&call.args)
+}
+
+/// The unit of a call of `span_make`, if it is one for all rows.
+fn unit_of(made: &[Expr]) -> Option<&str> {
+    match made.get(2) {
+        None => Some(UNITS[0]),
+        Some(Expr::Literal(unit, _)) => unit.try_as_str().flatten().filter(|unit| UNITS.contains(unit)),
+        Some(_) => None,
+    }
+}
+
+/// The starts and ends of two calls of `span_make` in one unit.
+fn unmade_pair(a: &Expr, b: &Expr) -> Option<Vec<Expr>> {
+    let (a, b) = (made(a)?, made(b)?);
+    (unit_of(a)? == unit_of(b)?).then(|| [&a[..2], &b[..2]].concat())
+}
+
+/// Refuses spans that are malformed or in different units, and gives the NULLs of both.
+fn check_comparable(function: &str, a: &Spans<'_>, b: &Spans<'_>, rows: usize) -> Result<Option<NullBuffer>> {
     let nulls = NullBuffer::union(a.nulls(rows).as_ref(), b.nulls(rows).as_ref());
     a.check_positions(rows, nulls.as_ref())?;
     b.check_positions(rows, nulls.as_ref())?;
@@ -396,12 +479,10 @@ fn compared(
             b.unit(row)
         );
     }
-    let values = BooleanBuffer::collect_bool(rows, |row| test(a.at(row), b.at(row)));
-    Ok(Arc::new(BooleanArray::new(values, nulls)))
+    Ok(nulls)
 }
 
-fn contains_positions(spans: &ColumnarValue, position: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
-    let spans = Spans::of_structs("span_contains", "a", spans)?;
+fn contains_positions(spans: &Spans<'_>, position: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
     let position = positions(&position.to_array(rows)?)?;
     let nulls = NullBuffer::union(spans.nulls(rows).as_ref(), position.nulls());
     spans.check(rows, nulls.as_ref())?;

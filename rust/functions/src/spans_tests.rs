@@ -239,7 +239,18 @@ fn wrong_types_and_counts_are_refused_while_planning() {
             vec![span_type(), words.clone()],
             "span_contains: argument \"b\" is a span (a struct with the fields start, end and unit) or an integer, not Utf8",
         ),
-        ("span_id", vec![words.clone(), words.clone(), integer], "span_id takes 4 arguments, not 3"),
+        ("span_id", vec![words.clone(), words.clone(), integer.clone()], "span_id takes 4 arguments, not 3"),
+        ("span_overlaps", vec![integer.clone(); 3], "span_overlaps takes 2 arguments, not 3"),
+        (
+            "span_contains",
+            vec![integer.clone(), integer.clone(), words.clone()],
+            "span_contains: argument \"position\" is an integer, not Utf8",
+        ),
+        (
+            "span_contains",
+            vec![integer.clone(), integer.clone(), integer, words.clone()],
+            "span_contains: argument \"other_end\" is an integer, not Utf8",
+        ),
     ];
     for (name, types, expected) in cases {
         let message = refusal(name, &types);
@@ -333,6 +344,39 @@ async fn the_length_of_a_made_span_makes_no_span_and_keeps_its_errors() {
     // A literal that is malformed is an error only where it is evaluated.
     let guarded = "SELECT CASE WHEN column1 < 0 THEN span_len(span_make(5, 2)) ELSE 0 END AS length FROM t";
     assert_eq!(query(&session, guarded).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn made_spans_are_compared_without_being_made_and_keep_their_errors() {
+    let rows = "(3, 8, 5), (3, 3, 3), (NULL, 9, 4), (1, NULL, 2), (2, 7, NULL)";
+    let calls = [
+        ("span_overlaps(span_make(a, b), span_make(c, c + 2))", "span_overlaps(t.a, t.b, t.c, t.c + Int64(2))"),
+        ("span_contains(span_make(a, b), span_make(c, c, 'byte'))", "span_contains(t.a, t.b, t.c, t.c)"),
+        ("span_contains(span_make(a, b, 'utf16'), c)", "span_contains(t.a, t.b, t.c)"),
+    ];
+    let sessions = [session(true), session(false)];
+    for (table, values) in [("t", rows.to_owned()), ("bad", format!("{rows}, (8, 3, NULL)"))] {
+        for session in &sessions {
+            let create = format!("CREATE TABLE {table} AS SELECT * FROM (VALUES {values}) AS v(a, b, c)");
+            session.sql(&create).await.unwrap().collect().await.unwrap();
+        }
+    }
+    for (call, unmade) in calls {
+        let shown = plan(&sessions[0], &format!("SELECT {call} AS answer FROM t")).await;
+        assert!(shown.contains(unmade) && !shown.contains("span_make"), "{shown}");
+        let good = format!("SELECT {call} FROM t");
+        assert_eq!(query(&sessions[0], &good).await.unwrap(), query(&sessions[1], &good).await.unwrap());
+        let bad = format!("SELECT {call} FROM bad");
+        let with = query(&sessions[0], &bad).await.unwrap_err().strip_backtrace();
+        let without = query(&sessions[1], &bad).await.unwrap_err().strip_backtrace();
+        assert_eq!(with, without);
+        assert!(with.contains("span_make: argument \"end\" is 3 in row 6 of the batch"), "{with}");
+    }
+    for unit in ["'utf16'", "'char'", "NULL"] {
+        let call = format!("span_overlaps(span_make(a, b), span_make(c, c, {unit}))");
+        let kept = plan(&sessions[0], &format!("SELECT {call} AS answer FROM t")).await;
+        assert!(kept.contains("span_make(t.a, t.b)"), "{kept}");
+    }
 }
 
 fn position() -> impl Strategy<Value = Option<i64>> {

@@ -18,7 +18,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericStringArray, OffsetSizeTrait, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, GenericStringArray, OffsetSizeTrait, StringViewArray, new_null_array,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use arrow::compute::kernels::nullif::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -379,6 +381,9 @@ fn normalize_all(array: &ArrayRef, normalization: Normalization) -> Result<Array
     let ascii = match array.data_type() {
         DataType::Utf8 => normalize_ascii(array.as_string::<i32>(), normalization)?,
         DataType::LargeUtf8 => normalize_ascii(array.as_string::<i64>(), normalization)?,
+        DataType::Utf8View => {
+            normal_ascii_views(array.as_string_view(), normalization.casefold).then(|| Arc::clone(array))
+        }
         _ => None,
     };
     if let Some(ascii) = ascii {
@@ -420,6 +425,26 @@ fn normalize_ascii<O: OffsetSizeTrait>(
     let offsets = OffsetBuffer::new(offsets.iter().map(|offset| *offset - first).collect());
     let lower = Buffer::from_vec(bytes.to_ascii_lowercase());
     Ok(Some(Arc::new(GenericStringArray::<O>::try_new(offsets, lower, array.nulls().cloned())?)))
+}
+
+/// Whether all texts are ASCII that stays as it is; short ones are told by their views, 16 bytes at once.
+fn normal_ascii_views(array: &StringViewArray, casefold: bool) -> bool {
+    const EACH_BYTE: u128 = u128::MAX / 0xff;
+    const HIGH_BITS: u128 = EACH_BYTE * 0x80;
+    // The high bit of a byte of the sum is set from this letter on; no byte of ASCII carries into the next one.
+    const FROM_A: u128 = EACH_BYTE * (0x80 - b'A' as u128);
+    const BEHIND_Z: u128 = EACH_BYTE * (0x80 - (b'Z' + 1) as u128);
+    let is_normal = |(row, view): (usize, &u128)| {
+        let length = *view & u128::from(u32::MAX);
+        if length > 12 {
+            let text = array.value(row).as_bytes();
+            return text.is_ascii() && !(casefold && text.iter().any(u8::is_ascii_uppercase));
+        }
+        let text = *view >> 32;
+        let upper = text.wrapping_add(FROM_A) & !text.wrapping_add(BEHIND_Z);
+        (text | if casefold { upper } else { 0 }) & HIGH_BITS == 0
+    };
+    array.views().iter().enumerate().all(is_normal)
 }
 
 /// Makes blank texts of a plain array NULL; all others keep their bytes where they are.

@@ -107,6 +107,26 @@ fn what_is_normal_already_is_not_copied() {
 }
 
 #[test]
+fn views_of_ascii_are_told_byte_by_byte() {
+    for byte in 0..=0x7f_u8 {
+        for length in [1, 2, 11, 12, 13, 40] {
+            for place in [0, length / 2, length - 1] {
+                let mut bytes = vec![b'a'; length];
+                bytes[place] = byte;
+                let word = String::from_utf8(bytes).unwrap();
+                let views = StringViewArray::from(vec![Some(word.as_str()), None, Some("")]);
+                let same = word.to_ascii_lowercase() == word;
+                assert_eq!(normal_ascii_views(&views, true), same, "{word:?}");
+                assert!(normal_ascii_views(&views, false));
+            }
+        }
+    }
+    for word in ["\u{e9}", "aaaaaaaaaa\u{e9}", "aaaaaaaaaaaaaaaaaa\u{e9}"] {
+        assert!(!normal_ascii_views(&StringViewArray::from(vec!["a", word]), false));
+    }
+}
+
+#[test]
 fn blank_is_unicode_white_space() {
     let blanks =
         ["", " ", "\t\n\r\u{b}\u{c}", "\u{85}\u{a0}\u{1680}\u{2000}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}"];

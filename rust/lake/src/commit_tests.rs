@@ -266,6 +266,25 @@ async fn compaction_changes_files_and_no_rows() {
 }
 
 #[tokio::test]
+async fn a_large_file_is_merged_once_the_small_ones_have_grown() {
+    let table = Fixture::new(&[]);
+    let many: Vec<i64> = (0..200_000).map(|id| id * 7919 % 1_000_003).collect();
+    table.append(None, &many).await;
+    for base in 0..3 {
+        table.append(Some(base), &[i64::try_from(base).unwrap()]).await;
+    }
+    let files = async || table.snapshot(None).await.files.len();
+    assert_eq!(files().await, 4);
+    assert_eq!(compact(&table.lake, table.location(), None).await.unwrap(), Some(4));
+    assert_eq!(files().await, 2, "the large file stays as it is");
+    assert_eq!(compact(&table.lake, table.location(), None).await.unwrap(), None);
+    table.append(Some(4), &many).await;
+    assert_eq!(compact(&table.lake, table.location(), None).await.unwrap(), Some(6));
+    assert_eq!(files().await, 1);
+    assert_eq!(table.ids(None).await.len(), 400_003);
+}
+
+#[tokio::test]
 async fn durable_commits_and_remote_stores_work_alike() {
     let table = Fixture::new(&[]);
     let durable = Lake::new(LakeOptions::default());

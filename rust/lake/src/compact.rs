@@ -77,6 +77,9 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
 }
 
 /// Files of partitions in which at least two are small, or one has hidden rows.
+///
+/// Of the small ones only those are merged that are not much larger than all smaller ones together: so a row is
+/// written again a few times while its file grows (the logarithm of its growth), and not with each compaction.
 fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
     let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&DataFile>> = BTreeMap::new();
     for file in snapshot.files.iter() {
@@ -85,12 +88,21 @@ fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
             partitions.entry(file.partition_values.as_ref()).or_default().push(file);
         }
     }
-    partitions
-        .into_values()
-        .filter(|files| files.len() > 1 || files.iter().any(|file| file.deletion_vector.is_some()))
-        .flatten()
-        .cloned()
-        .collect()
+    let mut chosen = Vec::new();
+    for mut files in partitions.into_values() {
+        files.sort_by_key(|file| (file.size, file.path.clone()));
+        let mut smaller = 0;
+        let mut merged = 0;
+        for (index, file) in files.iter().enumerate() {
+            if file.size <= 2 * smaller {
+                merged = index + 1;
+            }
+            smaller += file.size;
+        }
+        let hidden = |file: &&&DataFile| file.deletion_vector.is_some();
+        chosen.extend(files[..merged].iter().chain(files[merged..].iter().filter(hidden)).map(|file| (*file).clone()));
+    }
+    chosen
 }
 
 /// The base commit's own details, repeated, so that the newest commit of a target always carries them.
