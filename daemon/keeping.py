@@ -15,7 +15,7 @@ from daemon.failure import Failure
 from daemon.freshness import Freshness
 from daemon.log import logger
 from daemon.metrics import Metrics
-from daemon.port import CycleOutcome, JsonValue, Look, ViewOutcome
+from daemon.port import CycleOutcome, JsonValue, KeeperFigures, Look, ViewOutcome
 from daemon.schedule import Due, Schedule, ViewRun, Wait
 from daemon.topology import Topology
 
@@ -118,12 +118,21 @@ class Keeping:
         if not isinstance(view, str):
             return
         match event.get("kind"):
-            case "refresh_planned" | "refresh_step":
+            case "view_examined":
+                self._metrics.examined(event.get("elapsed_ms", 0) / 1000)
+            case "refresh_planned":
+                self._running.add(view)
+                self._metrics.planned(view, event.get("cause", "dataset"), event.get("retry"))
+            case "refresh_step":
                 self._running.add(view)
             case "refresh_finished" | "view_skipped":
                 self._running.discard(view)
             case _:
                 return
+
+    def took_figures(self, figures: KeeperFigures) -> None:
+        """Take what the keeper tells of its memory."""
+        self._metrics.figures(figures)
 
     def took_cycle(self, outcome: CycleOutcome, cause: str, started_ms: int, started_wall_ms: int) -> None:
         """Take a cycle's end: schedule, freshness, metrics, log.  `started_ms` is monotonic."""
@@ -243,6 +252,7 @@ class Keeping:
         """Set the gauges that are read rather than counted."""
         states = self.states()
         self._metrics.view_states(states)
+        self._metrics.retention(self._clock.now_ms())
         self._metrics.gauge("queue_length", len(self._schedule.pending), queue="views")
         for view, state in states.items():
             self._metrics.gauge("view_paused", 1 if state == "paused" else 0, view=view)
