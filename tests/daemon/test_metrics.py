@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ from daemon.port import CycleOutcome, Look, ViewOutcome
 from tests.daemon.fakes import ManualClock, shop
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARDS = sorted((ROOT / "grafana").glob("*.json"))
-CLIENT_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 
 def keeping() -> tuple[Keeping, Metrics, ManualClock]:
@@ -146,33 +143,7 @@ def _current(view: str, outcome: str = "skipped") -> ViewOutcome:
     return ViewOutcome(view=view, strategy="skip", reason="no_new_versions", outcome=outcome, elapsed_ms=1)
 
 
-# --- dashboards and unit ----------------------------------------------------------------------------------------------
-
-
-def expressions(node: Any) -> list[str]:
-    match node:
-        case dict():
-            own = [node["expr"]] if isinstance(node.get("expr"), str) else []
-            own += [node["query"]] if isinstance(node.get("query"), str) and "label_values" in node["query"] else []
-            return own + [found for item in node.values() for found in expressions(item)]
-        case list():
-            return [found for item in node for found in expressions(item)]
-        case _:
-            return []
-
-
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_a_dashboard_shows_only_metrics_that_exist(path: Path) -> None:
-    dashboard = json.loads(path.read_text())
-    assert {variable["name"] for variable in dashboard["templating"]["list"]} >= {"job", "view"}
-    used = {
-        name for text in expressions(dashboard) for name in re.findall(r"\b(?:deltakeep|process|python)_[a-z_]+", text)
-    }
-    assert used
-    assert used <= known_series() | CLIENT_METRICS
-    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    assert all(panel["title"] and panel["description"] for panel in panels)
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+# --- unit -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
