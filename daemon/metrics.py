@@ -205,13 +205,15 @@ class Metrics:
         with self._lock:
             self._forget("view", self._views - views)
             self._forget("dataset", self._datasets - sources)
+        new = views - self._views
         self._views, self._datasets = views, sources
         self._states = {view: state for view, state in self._states.items() if view in views}
         self._retention = tuple(one for one in self._retention if one.dataset in sources)
         for view, lag_ms in target_lag_ms.items():
             self.gauge("view_target_lag_seconds", lag_ms / 1000, view=view)
-            self.gauge("view_consecutive_failures", 0, view=view)
-            self.gauge("view_paused", 0, view=view)
+            if view in new:
+                self.gauge("view_consecutive_failures", 0, view=view)
+                self.gauge("view_paused", 0, view=view)
             self.add("view_lag_good_seconds_total", 0, view=view)
             self.add("view_lag_observed_seconds_total", 0, view=view)
             self.add("commit_conflicts_total", 0, view=view)

@@ -31,6 +31,7 @@ def bad_share(window: str) -> str:
 
 
 def _bad_share(window: str) -> Record:
+    # Without the comparison a view that was not observed would be 0 / 0, and with it every average over views.
     return Record(
         bad_share(window),
         f"""\
@@ -38,7 +39,7 @@ def _bad_share(window: str) -> Record:
 -
   sum by (job, instance, view) (rate(deltakeep_view_lag_good_seconds_total[{window}]))
 /
-  sum by (job, instance, view) (rate(deltakeep_view_lag_observed_seconds_total[{window}]))""",
+  (sum by (job, instance, view) (rate(deltakeep_view_lag_observed_seconds_total[{window}])) > 0)""",
     )
 
 

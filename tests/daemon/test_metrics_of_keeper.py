@@ -115,6 +115,15 @@ def test_the_figures_of_a_view_that_left_are_gone() -> None:
     assert 'dataset="planes"' not in text
 
 
+def test_definitions_that_are_taken_over_again_forget_no_failure() -> None:
+    one, metrics, _ = keeping()
+    failed = ViewOutcome(view="daily", strategy="incremental", reason="store_error", outcome="failed", failed=True)
+    one.took_cycle(CycleOutcome((failed,), {}), "poll", 0, 0)
+    one.defined(shop(), frozenset())
+    assert value(metrics, "view_consecutive_failures", view="daily") == 1
+    assert value(metrics, "view_consecutive_failures", view="clean") == 0
+
+
 def crowded() -> Metrics:
     """A thousand views that have seen more kinds of days than views do, over three hundred datasets."""
     clock, metrics = ManualClock(), Metrics()
