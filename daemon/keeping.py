@@ -242,10 +242,11 @@ class Keeping:
         seconds = (now_ms - before) / 1000
         for name, view in self._topology.views.items():
             lag_ms = self.lag_ms(name)
-            if name in self.paused or lag_ms is None:
+            # A view that was looked at and whose age nobody knows (it fails since the start) is not fresh.
+            if name in self.paused or (lag_ms is None and name not in self._looked_at):
                 continue
             self._metrics.add("view_lag_observed_seconds_total", seconds, view=name)
-            if lag_ms <= view.target_lag_ms:
+            if lag_ms is not None and lag_ms <= view.target_lag_ms:
                 self._metrics.add("view_lag_good_seconds_total", seconds, view=name)
 
     def read_gauges(self) -> None:

@@ -14,9 +14,6 @@ from grafana.records import SECONDS_LEFT, bad_share
 
 Severity = Literal["critical", "warning"]
 
-RUNBOOKS: Final = "docs/operations"
-"""Where the pages are: a path in the repository; `daemonctl export prometheus --runbooks URL` writes another base."""
-
 JOBS: Final = 'job=~".*deltakeep.*"'
 """The jobs under which daemons are scraped, for series that are not only ours."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from grafana.alerts import ALERTS, RUNBOOKS, Alert
+from daemon.cli.export import RUNBOOKS
+from grafana.alerts import ALERTS, Alert
 from grafana.records import RECORDS, Record
 
 HEADER = "# Made by `make docs` from grafana/*.py; edit those.\n"

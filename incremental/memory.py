@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from incremental.frontier import Broken, Frontier, Remembered, ViewTarget, frontier_of
+from incremental.frontier import Broken, Frontier, Remembered, ViewTarget, covers, frontier_of
 from incremental.retention import retention_ms
 from incremental.strategy import Estimate, Experience
 from incremental.view_plan import ViewPlan
@@ -64,8 +64,10 @@ class ViewMemory:
     @property
     def known_frontier(self) -> Frontier | None:
         """The frontier as far as memory knows it; None for a content that the next refresh does not build upon."""
-        if self.plan is not None and isinstance(self.plan.state, Broken) and self.failures:
-            return None
+        plan, effective = self.plan, self.effective
+        if plan is not None and isinstance(plan.state, Broken):
+            renewed = effective is not None and bool(plan.pins) and covers(effective, plan.pins)
+            return effective if renewed else None
         if self.target is None:
             return self.effective
         return None if self.target.own_version is None else self.frontier(self.target)

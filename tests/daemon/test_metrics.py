@@ -105,6 +105,20 @@ def test_lag_is_good_while_the_data_is_young_and_a_pause_is_not_observed() -> No
     assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 1
 
 
+def test_a_view_that_fails_since_the_start_is_observed_and_not_good() -> None:
+    one, metrics, clock = keeping()
+    one.account_lag()
+    clock.move(1_000)
+    one.account_lag()
+    assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 0
+    failed = ViewOutcome(view="fleet", strategy="skip", reason="not_ours", outcome="refused", failed=True)
+    one.took_cycle(CycleOutcome((failed,), {}), "start", 0, clock.now_ms())
+    clock.move(1_000)
+    one.account_lag()
+    assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 1
+    assert value(metrics, "view_lag_good_seconds_total", view="fleet") == 0
+
+
 def test_a_machine_that_slept_is_not_observed() -> None:
     one, metrics, clock = keeping()
     one.took_cycle(CycleOutcome((_current("fleet"),), {}), "start", 0, clock.now_ms())

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from daemon.cli.application import VERBS
-from grafana.alerts import ALERTS, RUNBOOKS, Alert
+from daemon.cli.export import RUNBOOKS
+from grafana.alerts import ALERTS, Alert
 from grafana.make import FILES, FOLDER
 from grafana.records import RECORDS
 from tests.grafana.alert_cases import CASES, DAEMON, Case, Day

@@ -80,6 +80,19 @@ def test_a_view_that_is_always_recomputed_needs_no_history(shop: Shop) -> None:
     assert clock_of(keeper.figures(), "orders").pinned is None
 
 
+def test_a_content_that_will_be_recomputed_anyway_pins_nothing_until_it_was(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    keeper.pause("clean", "maintenance")
+    shop.lake.add(shop.uri("clean"), (9, 9))
+    shop.add("orders", (3, 30))
+    keeper.run_cycle(cause="test")
+    assert clock_of(keeper.figures(), "orders").pinned is None
+    keeper.resume("clean")
+    keeper.run_cycle(cause="test")
+    assert clock_of(keeper.figures(), "orders").pinned == 1
+
+
 def test_pending_versions_are_counted_until_a_cycle_takes_them_in(shop: Shop) -> None:
     keeper = shop.open()
     assert keeper.figures().pending == {}
