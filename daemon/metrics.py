@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,12 +24,37 @@ from prometheus_client import (
 )
 
 from daemon.lifecycle import STATE_NAMES
-from daemon.metrics_catalogue import FAMILIES, LOOPS, PLAN_PHASES, RETRIES, VIEW_STATES, Family, catalogue_page
+from daemon.metrics_catalogue import (
+    CYCLE_CAUSES,
+    FAMILIES,
+    LOOPS,
+    PLAN_PHASES,
+    RETRIES,
+    VIEW_STATES,
+    WATCH_KINDS,
+    Family,
+    catalogue_page,
+)
+from daemon.operations import OPERATIONS
 from daemon.port import DatasetRetention, KeeperFigures, ViewOutcome
 
 Metric = Counter | Gauge | Histogram | Summary
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LEVELS = ("info", "warning", "error", "critical")
+
+FROM_THE_START: Mapping[str, Mapping[str, Iterable[str]]] = {
+    "last_tick_timestamp_seconds": {"loop": LOOPS},
+    "config_reloads_total": {"result": ("changed", "unchanged", "failed")},
+    "watch_events_total": {"kind": WATCH_KINDS},
+    "cycles_total": {"cause": CYCLE_CAUSES, "result": ("ok", "failed")},
+    "refresh_duration_seconds": {"strategy": ("incremental", "recompute")},
+    "plans_total": {"result": ("planned", "reused", "failed")},
+    "plan_duration_seconds": {"phase": PLAN_PHASES},
+    "retries_total": {"cause": RETRIES},
+    "control_requests_total": {"operation": OPERATIONS, "result": ("ok", "failed")},
+    "log_messages_total": {"level": LEVELS},
+}
+"""Series that are there before anything has happened, at 0, so that the first event is an increase."""
 
 
 class Metrics:
@@ -48,20 +74,9 @@ class Metrics:
         if process_metrics:
             ProcessCollector(registry=self.registry)
             GCCollector(registry=self.registry)
-        for loop in LOOPS:
-            self.gauge("last_tick_timestamp_seconds", 0, loop=loop)
-        for result in ("changed", "unchanged", "failed"):
-            self.add("config_reloads_total", 0, result=result)
-        for result in ("planned", "reused", "failed"):
-            self.add("plans_total", 0, result=result)
-        for level in LEVELS:
-            self.add("log_messages_total", 0, level=level)
-        for cause in RETRIES:
-            self.add("retries_total", 0, cause=cause)
-        for phase in PLAN_PHASES:
-            self._start("plan_duration_seconds", phase=phase)
-        for strategy in ("incremental", "recompute"):
-            self._start("refresh_duration_seconds", strategy=strategy)
+        for name, labels in FROM_THE_START.items():
+            for values in product(*labels.values()):
+                self._metrics[name].labels(**dict(zip(labels, values, strict=True)))
         self.lifecycle("starting")
 
     def render(self) -> bytes:
@@ -233,10 +248,6 @@ class Metrics:
         self._states = dict(states)
         for name in VIEW_STATES:
             self.gauge("views", sum(1 for state in states.values() if state == name), state=name)
-
-    def _start(self, name: str, **labels: str) -> None:
-        """Begin the series of a histogram, so that they exist before the first value."""
-        self._metrics[name].labels(**labels)
 
     def _forget(self, label: str, gone: Iterable[str]) -> None:
         for name in gone:

@@ -16,6 +16,8 @@ CYCLE_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 3
 SHORT_BUCKETS = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
 RETRIES = ("fell_back", "planned_again", "conflict")
 PLAN_PHASES = ("compile", "decide")
+CYCLE_CAUSES = ("start", "event", "poll", "upstream", "definition", "reconcile", "request", "retry")
+WATCH_KINDS = ("log", "definition")
 LOOPS = ("watch", "poll", "schedule", "cycle", "housekeeping")
 VIEW_STATES = ("fresh", "due", "running", "late", "waiting", "paused", "failed")
 
@@ -225,6 +227,7 @@ def catalogue_page() -> str:
         "",
         f"Values of `loop`: {', '.join(LOOPS)}.",
         f"Values of a view's `state`: {', '.join(VIEW_STATES)}; the most important one counts.",
+        f"Values of `cause` of cycles: {', '.join(CYCLE_CAUSES)}.",
         f"Values of `phase`: {', '.join(PLAN_PHASES)}.",
         "Values of `reason` are the codes of the reasons page; in `view_failures_total` also codes of errors.",
         "`process_*` and `python_gc_*` come from the Prometheus client.",

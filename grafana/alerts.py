@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from grafana.records import SECONDS_LEFT, bad_share
+from grafana.records import SECONDS_LEFT, bad_share, growth
 
 Severity = Literal["critical", "warning"]
 
@@ -63,14 +63,9 @@ and
 
 
 def _recomputes(selector: str) -> str:
-    """Recomputes in the last hour; a series that was born within it has no earlier value to increase from."""
-    series = f"deltakeep_view_recomputes_total{{{selector}}}"
-    return f"""\
-sum by (job, instance, view, reason) (
-    increase({series}[1h]) > 0
-  or
-    ({series} unless {series} offset 1h)
-) > 0"""
+    """Recomputes in the last hour, by view and reason."""
+    grown = growth(f"deltakeep_view_recomputes_total{{{selector}}}", "1h")
+    return f"sum by (job, instance, view, reason) ({grown}) > 0"
 
 
 ALERTS: Final[tuple[Alert, ...]] = (

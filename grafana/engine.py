@@ -96,8 +96,8 @@ CYCLES: Final = Row(
             "0 while the engine is idle.",
             (
                 Query(
-                    f"(time() - (deltakeep_work_started_timestamp_seconds{{{DAEMON}}} > 0)) or "
-                    f"deltakeep_work_started_timestamp_seconds{{{DAEMON}}}",
+                    f"(time() - deltakeep_work_started_timestamp_seconds{{{DAEMON}}}) "
+                    f"* (deltakeep_work_started_timestamp_seconds{{{DAEMON}}} > bool 0)",
                     "{{instance}}",
                 ),
             ),

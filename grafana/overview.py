@@ -8,7 +8,7 @@ from daemon.metrics_catalogue import VIEW_STATES
 from grafana.alerts import BUDGET
 from grafana.boards import DAEMON, Board, Row
 from grafana.panels import BAD, GOOD, STATE_COLOURS, WARN, Panel, Query
-from grafana.records import LAG, SAVED, bad_share
+from grafana.records import LAG, SAVED, bad_share, growth
 
 BUDGET_STEPS: Final = ((None, GOOD), (BUDGET, WARN), (6 * BUDGET, BAD))
 QUANTILES: Final = (0.5, 0.95, 0.99)
@@ -36,7 +36,7 @@ def rate_by(counter: str, *labels: str, selector: str = DAEMON) -> Query:
 def increase_by(counter: str, *labels: str, selector: str = DAEMON) -> Query:
     """How much a counter grew within a step of the graph, apart by labels."""
     legend = " ".join(f"{{{{{label}}}}}" for label in labels)
-    return Query(f"sum by ({', '.join(labels)}) (increase({counter}{{{selector}}}[$__rate_interval]))", legend)
+    return Query(f"sum by ({', '.join(labels)}) ({growth(f'{counter}{{{selector}}}', '$__rate_interval')})", legend)
 
 
 NOW: Final = Row(

@@ -54,6 +54,14 @@ def test_the_page_of_metrics_is_the_catalogue() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == catalogue_page()
 
 
+def test_what_may_happen_is_at_zero_before_it_happens() -> None:
+    metrics = Metrics(process_metrics=False)
+    assert value(metrics, "cycles_total", cause="upstream", result="failed") == 0
+    assert value(metrics, "control_requests_total", operation="refresh", result="ok") == 0
+    assert value(metrics, "last_tick_timestamp_seconds", loop="housekeeping") == 0
+    assert value(metrics, "plan_duration_seconds_count", phase="compile") == 0
+
+
 def test_a_refresh_is_counted_by_strategy_with_what_it_read_and_saved() -> None:
     one, metrics, clock = keeping()
     clock.move(500)

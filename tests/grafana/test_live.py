@@ -212,11 +212,11 @@ def test_every_rule_is_evaluated_without_an_error(story: Story) -> None:
     assert {name: told for name, told in found.items() if told != ("ok", "")} == {}
 
 
-def test_the_recompute_that_a_stranger_caused_fires_and_nothing_critical_does(story: Story) -> None:
-    firing = [one["metric"] for one in story.prometheus.instant('ALERTS{alertstate="firing"}')]
-    assert "DeltakeepUnexpectedRecompute" in {one["alertname"] for one in firing}
-    critical = [one for one in firing if one["severity"] == "critical" and one.get("view") != FOREIGN]
-    assert not critical
+def test_alerts_are_about_the_view_that_fails_and_about_no_other(story: Story) -> None:
+    found = [one["metric"] for one in story.prometheus.instant("ALERTS")]
+    about_view = {one["alertname"] for one in found if one.get("view") == FOREIGN}
+    assert "DeltakeepFreshnessBudgetBurnFast" in about_view
+    assert not [one for one in found if one.get("view") != FOREIGN and one["severity"] == "critical"]
 
 
 def test_every_family_of_the_catalogue_has_a_sample(story: Story) -> None:
