@@ -15,7 +15,7 @@ from daemon.failure import Failure
 from daemon.freshness import Freshness
 from daemon.log import logger
 from daemon.metrics import Metrics
-from daemon.port import CycleOutcome, JsonValue, KeeperFigures, Look, ViewOutcome
+from daemon.port import CycleOutcome, JsonValue, Look, ViewOutcome
 from daemon.schedule import Due, Schedule, ViewRun, Wait
 from daemon.topology import Topology
 
@@ -129,10 +129,6 @@ class Keeping:
                 self._running.discard(view)
             case _:
                 return
-
-    def took_figures(self, figures: KeeperFigures) -> None:
-        """Take what the keeper tells of its memory."""
-        self._metrics.figures(figures)
 
     def took_cycle(self, outcome: CycleOutcome, cause: str, started_ms: int, started_wall_ms: int) -> None:
         """Take a cycle's end: schedule, freshness, metrics, log.  `started_ms` is monotonic."""

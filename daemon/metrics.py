@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 
 from prometheus_client import (
@@ -70,7 +70,6 @@ class Metrics:
         self._states: dict[str, str] = {}
         self._retention: tuple[DatasetRetention, ...] = ()
         self._lock = threading.Lock()
-        self._before_render: list[Callable[[], None]] = []
         if process_metrics:
             ProcessCollector(registry=self.registry)
             GCCollector(registry=self.registry)
@@ -80,23 +79,9 @@ class Metrics:
         self.lifecycle("starting")
 
     def render(self) -> bytes:
-        """The exposition in Prometheus' text format, with gauges of this moment."""
-        self.refresh()
-        return self.text()
-
-    def refresh(self) -> None:
-        """Read the gauges that are read rather than counted."""
-        for refresh in self._before_render:
-            refresh()
-
-    def text(self) -> bytes:
-        """The exposition as of the last `refresh`; callable from any thread, since a large one takes its time."""
+        """The exposition in Prometheus' text format; callable from any thread, since a large one takes its time."""
         with self._lock:
             return generate_latest(self.registry)
-
-    def before_render(self, refresh: Callable[[], None]) -> None:
-        """Call this before each scrape, for gauges that are read rather than counted."""
-        self._before_render.append(refresh)
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -22,6 +22,7 @@ from daemon.control import (
     control_application,
     public_application,
 )
+from daemon.exposition import Exposition
 from daemon.failure import Failure, failure_of
 from daemon.keeping import Keeping
 from daemon.log import logger
@@ -30,7 +31,7 @@ from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
 from daemon.place import settings_at_start
 from daemon.polling import Polling
-from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperFigures, KeeperPort, Look, Observer
+from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
 from daemon.signals import signals_answered
@@ -69,6 +70,7 @@ class Service:
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
+        self._exposition = Exposition(clock, metrics, self._keeping, self._worker)
         self._keeper: KeeperPort | None = None
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._loops: dict[str, asyncio.Task[None]] = {}
@@ -89,7 +91,6 @@ class Service:
         self._reloading = asyncio.Lock()
         self._settings = _settings(options.root)
         self.public_address: tuple[str, int] | None = None
-        metrics.before_render(self._read_gauges)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -159,7 +160,6 @@ class Service:
             self._keeper = await self._worker.submit(Priority.RELOAD, "open the project", self._open_keeper)
             topology = await self._worker.submit(Priority.RELOAD, "read the project", self._keeper.topology)
             paused = await self._worker.submit(Priority.RELOAD, "read the project", self._keeper.paused)
-            figures = await self._worker.submit(Priority.RELOAD, "read the project", self._keeper.figures)
             self._metrics.build(
                 str(self._identity.get("version", "")),
                 str(self._identity.get("python", "")),
@@ -172,7 +172,6 @@ class Service:
             self.dispatch(lifecycle.OpenFailed(failure.exit_code))
             return
         self._keeping.defined(topology, paused)
-        self._keeping.took_figures(figures)
         self._metrics.reloaded("changed", self._clock.now_ms())
         self.dispatch(lifecycle.Opened())
 
@@ -240,21 +239,20 @@ class Service:
         observer = self._across_threads(self._keeping.took_event)
         submitted_ms = self._clock.monotonic_ms()
 
-        def call() -> tuple[CycleOutcome, KeeperFigures, int, int]:
+        def call() -> tuple[CycleOutcome, int, int]:
             # What is noticed while the call waits for its turn is still seen by this cycle.
             started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
             outcome = keeper.run_cycle(views, cause=cause, force=None, observer=observer)
-            return outcome, keeper.figures(), started_ms, started_wall_ms
+            return outcome, started_ms, started_wall_ms
 
         try:
-            outcome, figures, started_ms, started_wall_ms = await self._worker.submit(
+            outcome, started_ms, started_wall_ms = await self._worker.submit(
                 Priority.CYCLE, f"cycle over {len(views)} views", call
             )
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._keeping.cycle_failed(views, cause, submitted_ms, failure_of(error))
         else:
             self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
-            self._keeping.took_figures(figures)
         self._metrics.tick("cycle", self._clock.now_ms())
         self._notifier.status(self._keeping.summary())
 
@@ -262,14 +260,8 @@ class Service:
         keeper = self._keeper
         if keeper is None or not isinstance(self._state, lifecycle.Running):
             return
-
-        def call() -> tuple[Sequence[Look], KeeperFigures | None]:
-            looks = keeper.look(datasets)
-            # A look that finds nothing new changes no figure.
-            return looks, keeper.figures() if any(look.moved for look in looks) else None
-
         try:
-            looks, figures = await self._worker.submit(Priority.POLL, "look at datasets", call)
+            looks = await self._worker.submit(Priority.POLL, "look at datasets", lambda: keeper.look(datasets))
         except RetryLater:
             return
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
@@ -277,8 +269,6 @@ class Service:
             return
         if self._keeping.took_looks(looks, self._clock.now_ms()):
             self._wake.set()
-        if figures is not None:
-            self._keeping.took_figures(figures)
         self._metrics.tick("poll", self._clock.now_ms())
 
     async def _reconcile(self) -> None:
@@ -349,7 +339,6 @@ class Service:
                 outcome = await self._worker.submit(Priority.RELOAD, "reload", keeper.reload)
                 topology = await self._worker.submit(Priority.RELOAD, "reload", keeper.topology)
                 paused = await self._worker.submit(Priority.RELOAD, "reload", keeper.paused)
-                figures = await self._worker.submit(Priority.RELOAD, "reload", keeper.figures)
             except Exception as error:
                 failure = failure_of(error)
                 self._keeping.definitions_failure = failure
@@ -364,7 +353,6 @@ class Service:
             if self._keeping.restart_needed:
                 self._log.warning("restart needed", hint="[engine] and [daemon] are read at start only")
             self._keeping.defined(topology, paused)
-            self._keeping.took_figures(figures)
             self._keeping.notice(outcome.changed, "definition", urgent=True)
             self._polling.plan(self._keeping.poll_groups())
             self._watch_logs()
@@ -407,8 +395,6 @@ class Service:
         value = await self._worker.submit(Priority.REQUEST, name, lambda: operation.run(keeper, given, across))
         if name in {"cycle", "refresh"}:
             self._keeping.took_cycle(value, "request", started_ms, started_wall_ms)
-        if name in {"cycle", "refresh", "replan"}:
-            self._keeping.took_figures(await self._worker.submit(Priority.REQUEST, name, keeper.figures))
         if name in {"pause", "resume"}:
             self._keeping.paused = await self._worker.submit(Priority.REQUEST, name, keeper.paused)
         if name in {"replan", "resume"}:
@@ -452,9 +438,9 @@ class Service:
         self.dispatch(lifecycle.StopAsked(self._clock.monotonic_ms()))
 
     async def exposition(self) -> bytes:
-        """The metrics as text; with a thousand views that is megabytes, and the loops go on meanwhile."""
-        self._metrics.refresh()
-        return await asyncio.to_thread(self._metrics.text)
+        """The metrics as text."""
+        keeper = self._keeper if isinstance(self._state, lifecycle.Running) else None
+        return await self._exposition.text(keeper, ready=all(self.ready_gates().values()))
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -479,19 +465,6 @@ class Service:
                 loop.call_soon_threadsafe(observer, event)
 
         return forward
-
-    def _read_gauges(self) -> None:
-        self._metrics.gauge("ready", 1 if all(self.ready_gates().values()) else 0)
-        self._metrics.gauge("workers", 1)
-        in_hand = self._worker.in_hand
-        self._metrics.gauge("workers_busy", 0 if in_hand is None else 1)
-        running_ms = 0 if in_hand is None else self._clock.monotonic_ms() - in_hand.started_ms
-        started_s = 0 if in_hand is None else (self._clock.now_ms() - running_ms) / 1000
-        self._metrics.gauge("work_started_timestamp_seconds", started_s)
-        if self._keeper is not None:
-            self._metrics.gauge("memory_pool_reserved_bytes", self._keeper.reserved_bytes())
-        self._metrics.gauge("queue_length", self._worker.queued, queue="calls")
-        self._keeping.read_gauges()
 
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:

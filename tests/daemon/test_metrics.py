@@ -32,7 +32,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_the_exposition_is_valid_and_has_only_what_the_catalogue_names() -> None:
     one, metrics, _ = keeping()
     one.took_looks([Look("orders", 3, moved=True, elapsed_ms=2)], 1)
-    metrics.before_render(one.read_gauges)
+    one.read_gauges()
     text = metrics.render().decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
