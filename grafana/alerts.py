@@ -64,8 +64,8 @@ and
 
 def _recomputes(selector: str) -> str:
     """Recomputes in the last hour, by view and reason."""
-    grown = growth(f"deltakeep_view_recomputes_total{{{selector}}}", "1h")
-    return f"sum by (job, instance, view, reason) ({grown}) > 0"
+    grown = growth(f"deltakeep_view_recomputes_total{{{selector}}}", "1h", "job, instance, view, reason")
+    return f"{grown} > 0"
 
 
 ALERTS: Final[tuple[Alert, ...]] = (

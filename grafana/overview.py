@@ -36,7 +36,7 @@ def rate_by(counter: str, *labels: str, selector: str = DAEMON) -> Query:
 def increase_by(counter: str, *labels: str, selector: str = DAEMON) -> Query:
     """How much a counter grew within a step of the graph, apart by labels."""
     legend = " ".join(f"{{{{{label}}}}}" for label in labels)
-    return Query(f"sum by ({', '.join(labels)}) ({growth(f'{counter}{{{selector}}}', '$__rate_interval')})", legend)
+    return Query(growth(f"{counter}{{{selector}}}", "$__rate_interval", ", ".join(labels)), legend)
 
 
 NOW: Final = Row(

@@ -17,14 +17,22 @@ SECONDS_LEFT: Final = "instance_dataset:deltakeep_dataset_pinned_left_seconds:mi
 SAVED: Final = "instance:deltakeep_saved_bytes:ratio_rate1h"
 
 
-def growth(series: str, window: str) -> str:
-    """How much counters grew within a window, also those that were born in it.
+def growth(series: str, window: str, by: str) -> str:
+    """How much counters grew within a window, summed by labels, also those that were born in it.
 
     Most series of a view begin with the event that they count, and `increase` sees no event in a first sample.
     That a series is new is believed only of a daemon that was scraped at the window's start.
     """
-    born = f"({series} unless {series} offset {window}) and on (job, instance) up offset {window}"
-    return f"({born}) or increase({series}[{window}])"
+    return f"""\
+sum by ({by}) (
+      {series}
+    unless
+      {series} offset {window}
+    and on (job, instance)
+      up offset {window}
+  or
+    increase({series}[{window}])
+)"""
 
 
 @dataclass(frozen=True, slots=True)

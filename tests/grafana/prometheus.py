@@ -12,19 +12,20 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 PATIENCE_S: Final = 60
-EVERY_MS: Final = 250
-"""How often it scrapes and evaluates."""
+SCRAPE_MS: Final = 1_000
+"""How often it scrapes, and how long a scrape may take: on a busy machine a short one fails."""
+EVALUATE_MS: Final = 500
 
 CONFIGURATION: Final = """\
 global:
-  scrape_interval: {every}ms
-  scrape_timeout: {every}ms
-  evaluation_interval: {every}ms
+  scrape_interval: {scrape}ms
+  scrape_timeout: {scrape}ms
+  evaluation_interval: {evaluate}ms
 rule_files: {rules}
 scrape_configs:
   - job_name: deltakeep
@@ -35,18 +36,27 @@ scrape_configs:
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """Where it answers."""
+    """Where it answers; `at` is the moment that it is asked about, None for now.
+
+    What was scraped up to a moment stays as it was, however long one takes to ask.
+    """
 
     url: str
+    at: float | None = None
 
     def instant(self, expr: str) -> list[Any]:
-        """The samples of now."""
-        return self._numbers("query", query=expr)
+        """The samples of the moment."""
+        moment = {} if self.at is None else {"time": str(self.at)}
+        return self._numbers("query", query=expr, **moment)
 
     def over(self, expr: str, seconds: int) -> list[Any]:
-        """The series of the last seconds, one sample a second."""
-        now = float(self._ask("query", query="time()")["result"][1])
-        return self._numbers("query_range", query=expr, start=str(now - seconds), end=str(now), step="1")
+        """The series of the seconds before the moment, one sample a second."""
+        assert self.at is not None
+        return self._numbers("query_range", query=expr, start=str(self.at - seconds), end=str(self.at), step="1")
+
+    def stopped(self) -> Prometheus:
+        """The same, about this very moment from now on."""
+        return replace(self, at=float(self._ask("query", query="time()")["result"][1]))
 
     def value(self, expr: str) -> float | None:
         """The one sample of now; None where there is none."""
@@ -83,7 +93,9 @@ def prometheus(folder: Path, target: str, rules: list[Path]) -> Iterator[Prometh
     """Run one that scrapes `target` and evaluates `rules`."""
     folder.mkdir()
     listed = json.dumps([str(one) for one in rules])
-    (folder / "prometheus.yml").write_text(CONFIGURATION.format(every=EVERY_MS, rules=listed, target=target))
+    (folder / "prometheus.yml").write_text(
+        CONFIGURATION.format(scrape=SCRAPE_MS, evaluate=EVALUATE_MS, rules=listed, target=target)
+    )
     port = free_port()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

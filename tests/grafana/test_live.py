@@ -129,8 +129,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             one.client.call(operation, {}, None)
         last = one.value("log_messages_total")
         until("everything was scraped", lambda: (watching.value("sum(deltakeep_log_messages_total)") or 0) >= last)
-        until("alerts were evaluated", lambda: bool(watching.instant("ALERTS")))
-        yield Story(watching, fetch(f"{one.url}/metrics"))
+        until("alerts were evaluated", lambda: bool(watching.instant("ALERTS and on () up == 1")))
+        yield Story(watching.stopped(), fetch(f"{one.url}/metrics"))
 
 
 def _settled(one: Daemon, dataset: str) -> None:
