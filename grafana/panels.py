@@ -136,7 +136,7 @@ def _stat(panel: Panel) -> Any:
     return (
         stat.Panel()
         .reduce_options(reduce)
-        .color_mode(common.BigValueColorMode.VALUE if panel.steps else common.BigValueColorMode.NONE)
+        .color_mode(common.BigValueColorMode.VALUE if panel.steps or panel.colours else common.BigValueColorMode.NONE)
         .graph_mode(common.BigValueGraphMode.NONE)
         .text_mode(common.BigValueTextMode.AUTO)
     )
