@@ -19,7 +19,7 @@ BUILD := --release --workspace --locked
 # `cargo clippy` checks, and a check shares nothing with a build.  As the compiler of the workspace's members, clippy
 # lints while it builds: dependencies are those of the build, and what it has linted is what the tests run.
 LINTED = RUSTC_WORKSPACE_WRAPPER="$$(command -v clippy-driver)" CLIPPY_ARGS=-Dwarnings
-PYTHON_SOURCES = $(wildcard datafusion_ext registry incremental daemon tests examples benchmarks)
+PYTHON_SOURCES = $(wildcard datafusion_ext registry incremental daemon tests examples benchmarks grafana)
 NATIVE_SOURCES = Cargo.toml Cargo.lock .cargo/config.toml $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 # Days that the demo replays after the initial load.
@@ -115,8 +115,9 @@ format: setup ## format everything
 	@cargo fmt --all
 
 .PHONY: docs
-docs: build ## write the documents that are made from code: reasons, metrics, commands, functions
+docs: build ## write what is made from code: reasons, metrics, commands, functions, rules, dashboards
 	@python -m tests.documents
+	@python -m grafana.make
 
 .PHONY: lock
 lock: setup ## write constraints.txt from what is installed in .venv

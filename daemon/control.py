@@ -63,7 +63,7 @@ class ControlTarget(Protocol):
         """Drain and stop."""
         ...
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """The metrics as text."""
         ...
 
@@ -125,7 +125,7 @@ def public_application(target: ControlTarget) -> Starlette:
     """What monitoring sees: `/metrics`, `/-/healthy`, `/-/ready`; nothing here changes anything."""
 
     async def metrics(_request: Request) -> Response:
-        return Response(target.exposition(), media_type=CONTENT_TYPE)
+        return Response(await target.exposition(), media_type=CONTENT_TYPE)
 
     return Starlette(routes=[Route("/metrics", metrics), *_health_routes(target)])
 

@@ -118,7 +118,12 @@ class Keeping:
         if not isinstance(view, str):
             return
         match event.get("kind"):
-            case "refresh_planned" | "refresh_step":
+            case "view_examined":
+                self._metrics.examined(event.get("elapsed_ms", 0) / 1000)
+            case "refresh_planned":
+                self._running.add(view)
+                self._metrics.planned(view, event.get("cause", "dataset"), event.get("retry"))
+            case "refresh_step":
                 self._running.add(view)
             case "refresh_finished" | "view_skipped":
                 self._running.discard(view)
@@ -233,16 +238,18 @@ class Keeping:
         seconds = (now_ms - before) / 1000
         for name, view in self._topology.views.items():
             lag_ms = self.lag_ms(name)
-            if name in self.paused or lag_ms is None:
+            # A view that was looked at and whose age nobody knows (it fails since the start) is not fresh.
+            if name in self.paused or (lag_ms is None and name not in self._looked_at):
                 continue
             self._metrics.add("view_lag_observed_seconds_total", seconds, view=name)
-            if lag_ms <= view.target_lag_ms:
+            if lag_ms is not None and lag_ms <= view.target_lag_ms:
                 self._metrics.add("view_lag_good_seconds_total", seconds, view=name)
 
     def read_gauges(self) -> None:
         """Set the gauges that are read rather than counted."""
         states = self.states()
         self._metrics.view_states(states)
+        self._metrics.retention(self._clock.now_ms())
         self._metrics.gauge("queue_length", len(self._schedule.pending), queue="views")
         for view, state in states.items():
             self._metrics.gauge("view_paused", 1 if state == "paused" else 0, view=view)

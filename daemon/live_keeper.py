@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from daemon.clock import Clock
-from daemon.port import CycleOutcome, JsonValue, Look, Observer, ReloadOutcome, ViewOutcome
+from daemon.port import (
+    CycleOutcome,
+    DatasetRetention,
+    JsonValue,
+    KeeperFigures,
+    Look,
+    Observer,
+    PlansMade,
+    ReloadOutcome,
+    ViewOutcome,
+)
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
 from incremental.events import CycleEvent
 from incremental.keeper import Keeper
@@ -118,6 +128,25 @@ class LiveKeeper:
         """The engine's version, as the bundles carry it."""
         compiled = self._keeper.world.compiled.views
         return {"engine_version": next((one.bundle.engine_version for one in compiled.values()), "")}
+
+    def figures(self) -> KeeperFigures:
+        """What monitoring wants to know, from memory alone."""
+        found = self._keeper.figures()
+        return KeeperFigures(
+            retention=tuple(
+                DatasetRetention(
+                    one.dataset, one.newest, one.newest_ms, one.oldest, one.pinned, one.kept_ms, one.until_ms
+                )
+                for one in found.retention
+            ),
+            pending={str(view): count for view, count in found.pending.items()},
+            plans=tuple(PlansMade(one.planned, one.reused, one.failed, one.elapsed_ms) for one in found.compilations),
+            memory_limit_bytes=found.memory_limit_bytes,
+        )
+
+    def reserved_bytes(self) -> int:
+        """What the engine holds of its memory pool now."""
+        return self._keeper.runtime.reserved_bytes()
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,12 +24,37 @@ from prometheus_client import (
 )
 
 from daemon.lifecycle import STATE_NAMES
-from daemon.metrics_catalogue import FAMILIES, LOOPS, VIEW_STATES, Family, catalogue_page
-from daemon.port import ViewOutcome
+from daemon.metrics_catalogue import (
+    CYCLE_CAUSES,
+    FAMILIES,
+    LOOPS,
+    PLAN_PHASES,
+    RETRIES,
+    VIEW_STATES,
+    WATCH_KINDS,
+    Family,
+    catalogue_page,
+)
+from daemon.operations import OPERATIONS
+from daemon.port import DatasetRetention, KeeperFigures, ViewOutcome
 
 Metric = Counter | Gauge | Histogram | Summary
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LEVELS = ("info", "warning", "error", "critical")
+
+FROM_THE_START: Mapping[str, Mapping[str, Iterable[str]]] = {
+    "last_tick_timestamp_seconds": {"loop": LOOPS},
+    "config_reloads_total": {"result": ("changed", "unchanged", "failed")},
+    "watch_events_total": {"kind": WATCH_KINDS},
+    "cycles_total": {"cause": CYCLE_CAUSES, "result": ("ok", "failed")},
+    "refresh_duration_seconds": {"strategy": ("incremental", "recompute")},
+    "plans_total": {"result": ("planned", "reused", "failed")},
+    "plan_duration_seconds": {"phase": PLAN_PHASES},
+    "retries_total": {"cause": RETRIES},
+    "control_requests_total": {"operation": OPERATIONS, "result": ("ok", "failed")},
+    "log_messages_total": {"level": LEVELS},
+}
+"""Series that are there before anything has happened, at 0, so that the first event is an increase."""
 
 
 class Metrics:
@@ -41,29 +67,21 @@ class Metrics:
         self._metrics = {family.name: _make(family, self.registry) for family in FAMILIES}
         self._views: frozenset[str] = frozenset()
         self._datasets: frozenset[str] = frozenset()
+        self._states: dict[str, str] = {}
+        self._retention: tuple[DatasetRetention, ...] = ()
         self._lock = threading.Lock()
-        self._before_render: list[Callable[[], None]] = []
         if process_metrics:
             ProcessCollector(registry=self.registry)
             GCCollector(registry=self.registry)
-        for loop in LOOPS:
-            self.gauge("last_tick_timestamp_seconds", 0, loop=loop)
-        for result in ("changed", "unchanged", "failed"):
-            self.add("config_reloads_total", 0, result=result)
-        for level in LEVELS:
-            self.add("log_messages_total", 0, level=level)
+        for name, labels in FROM_THE_START.items():
+            for values in product(*labels.values()):
+                self._metrics[name].labels(**dict(zip(labels, values, strict=True)))
         self.lifecycle("starting")
 
     def render(self) -> bytes:
-        """The exposition in Prometheus' text format."""
-        for refresh in self._before_render:
-            refresh()
+        """The exposition in Prometheus' text format; callable from any thread, since a large one takes its time."""
         with self._lock:
             return generate_latest(self.registry)
-
-    def before_render(self, refresh: Callable[[], None]) -> None:
-        """Call this before each scrape, for gauges that are read rather than counted."""
-        self._before_render.append(refresh)
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -120,6 +138,8 @@ class Metrics:
             self.add("view_failures_total", view=view, reason=record.reason)
             return
         self.gauge("view_last_refresh_success_timestamp_seconds", now_ms / 1000, view=view)
+        if record.outcome == "lost_race":
+            self.add("commit_conflicts_total", view=view)
         if strategy == "skip":
             self.add("view_skips_total", view=view, reason=record.reason)
             return
@@ -133,8 +153,51 @@ class Metrics:
         self.add("view_read_files_total", record.files_read, view=view)
         self.add("view_written_bytes_total", record.bytes_written, view=view)
         self.add("view_recompute_bytes_total", record.bytes_recompute, view=view)
-        if record.outcome == "conflict":
+
+    def examined(self, seconds: float) -> None:
+        """It was decided what to do with a view."""
+        self.observe("plan_duration_seconds", seconds, phase="decide")
+
+    def planned(self, view: str, cause: str, retry: str | None) -> None:
+        """A refresh begins, for the first time in its cycle (`retry` None) or once more."""
+        if retry is None:
+            self.add("invalidations_total", view=view, cause=cause)
+            return
+        self.add("retries_total", cause=retry)
+        if retry == "conflict":
             self.add("commit_conflicts_total", view=view)
+
+    def figures(self, figures: KeeperFigures) -> None:
+        """Take what a keeper tells of its memory."""
+        self._retention = tuple(one for one in figures.retention if one.dataset in self._datasets)
+        for one in self._retention:
+            self.gauge("dataset_version", one.version, dataset=one.dataset)
+            self.gauge("dataset_commit_timestamp_seconds", one.committed_ms / 1000, dataset=one.dataset)
+            self.gauge("dataset_retention_seconds", one.kept_ms / 1000, dataset=one.dataset)
+            if one.oldest is not None:
+                self.gauge("dataset_oldest_version", one.oldest, dataset=one.dataset)
+            if one.pinned is not None:
+                self.gauge("dataset_pinned_version", one.pinned, dataset=one.dataset)
+                continue
+            for name in ("dataset_pinned_version", "dataset_pinned_until_timestamp_seconds"):
+                self._metrics[name].remove_by_labels({"dataset": one.dataset})
+        for view, count in figures.pending.items():
+            if view in self._views:
+                self.gauge("view_pending_versions", count, view=view)
+        for plans in figures.plans:
+            self.add("plans_total", plans.planned, result="planned")
+            self.add("plans_total", plans.reused, result="reused")
+            self.add("plans_total", plans.failed, result="failed")
+            self.observe("plan_duration_seconds", plans.elapsed_ms / 1000, phase="compile")
+        if figures.memory_limit_bytes is not None:
+            self.gauge("memory_pool_limit_bytes", figures.memory_limit_bytes)
+
+    def retention(self, now_ms: int) -> None:
+        """Set until when pinned versions stay; what is pinned at the newest version stays as long as anything can."""
+        for one in self._retention:
+            if one.pinned is not None:
+                until_ms = now_ms + one.kept_ms if one.until_ms is None else one.until_ms
+                self.gauge("dataset_pinned_until_timestamp_seconds", until_ms / 1000, dataset=one.dataset)
 
     def inventory(self, target_lag_ms: Mapping[str, int], datasets: Iterable[str]) -> None:
         """The definitions changed: forget the series of what is gone, start those of what is new."""
@@ -142,20 +205,32 @@ class Metrics:
         with self._lock:
             self._forget("view", self._views - views)
             self._forget("dataset", self._datasets - sources)
+        new = views - self._views
         self._views, self._datasets = views, sources
+        self._states = {view: state for view, state in self._states.items() if view in views}
+        self._retention = tuple(one for one in self._retention if one.dataset in sources)
         for view, lag_ms in target_lag_ms.items():
             self.gauge("view_target_lag_seconds", lag_ms / 1000, view=view)
-            self.gauge("view_consecutive_failures", 0, view=view)
-            self.gauge("view_paused", 0, view=view)
+            if view in new:
+                self.gauge("view_consecutive_failures", 0, view=view)
+                self.gauge("view_paused", 0, view=view)
             self.add("view_lag_good_seconds_total", 0, view=view)
             self.add("view_lag_observed_seconds_total", 0, view=view)
+            self.add("commit_conflicts_total", 0, view=view)
         for dataset in sources:
             for result in ("new", "same", "error"):
                 self.add("dataset_polls_total", 0, dataset=dataset, result=result)
         self.gauge("datasets", len(sources))
 
     def view_states(self, states: Mapping[str, str]) -> None:
-        """Count the views by state."""
+        """Count the views by state, and say of each view in which state it is."""
+        for view, state in states.items():
+            before = self._states.get(view)
+            if before == state:
+                continue
+            for name in VIEW_STATES if before is None else (before, state):
+                self.gauge("view_state", 1 if name == state else 0, view=view, state=name)
+        self._states = dict(states)
         for name in VIEW_STATES:
             self.gauge("views", sum(1 for state in states.values() if state == name), state=name)
 

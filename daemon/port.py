@@ -1,14 +1,14 @@
 """What the daemon needs of a keeper.
 
 `daemon.live_keeper` gives it over `incremental.keeper.Keeper`; the tests give it by a fake.
-A keeper is used by one thread at a time; only `cancel` may be called from another one.
+A keeper is used by one thread at a time; only `cancel` and `reserved_bytes` may be called from another one.
 Values for clients are plain JSON values, the rest is reduced to what scheduling, metrics and logs need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from daemon.topology import Topology
@@ -76,6 +76,42 @@ class ReloadOutcome:
     def to_json(self) -> JsonValue:
         """The report for clients."""
         return self.report
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRetention:
+    """The retention clock of a dataset: what it keeps, and what views still need of it.
+
+    `until_ms` is None while the pinned version is the newest: it then stays for at least `kept_ms` from now.
+    """
+
+    dataset: str
+    version: int
+    committed_ms: int
+    oldest: int | None
+    pinned: int | None
+    kept_ms: int
+    until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlansMade:
+    """One time that definitions were compiled."""
+
+    planned: int
+    reused: int
+    failed: int
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperFigures:
+    """What monitoring wants to know of a keeper; `plans` are those since it was asked last."""
+
+    retention: tuple[DatasetRetention, ...] = ()
+    pending: Mapping[str, int] = field(default_factory=dict)
+    plans: tuple[PlansMade, ...] = ()
+    memory_limit_bytes: int | None = None
 
 
 class KeeperPort(Protocol):
@@ -153,6 +189,14 @@ class KeeperPort(Protocol):
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the engine and its parts."""
+        ...
+
+    def figures(self) -> KeeperFigures:
+        """What monitoring wants to know, from memory alone."""
+        ...
+
+    def reserved_bytes(self) -> int:
+        """What the engine holds of its memory pool now; callable from any thread."""
         ...
 
     def housekeeping(self) -> Sequence[str]:

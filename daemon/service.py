@@ -22,6 +22,7 @@ from daemon.control import (
     control_application,
     public_application,
 )
+from daemon.exposition import Exposition
 from daemon.failure import Failure, failure_of
 from daemon.keeping import Keeping
 from daemon.log import logger
@@ -69,6 +70,7 @@ class Service:
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
+        self._exposition = Exposition(clock, metrics, self._keeping, self._worker)
         self._keeper: KeeperPort | None = None
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._loops: dict[str, asyncio.Task[None]] = {}
@@ -89,7 +91,6 @@ class Service:
         self._reloading = asyncio.Lock()
         self._settings = _settings(options.root)
         self.public_address: tuple[str, int] | None = None
-        metrics.before_render(self._read_gauges)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -438,9 +439,10 @@ class Service:
         """Drain and stop."""
         self.dispatch(lifecycle.StopAsked(self._clock.monotonic_ms()))
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """The metrics as text."""
-        return self._metrics.render()
+        keeper = self._keeper if isinstance(self._state, lifecycle.Running) else None
+        return await self._exposition.text(keeper, ready=all(self.ready_gates().values()))
 
     # --- details ------------------------------------------------------------------------------------------------------
 
@@ -465,13 +467,6 @@ class Service:
                 loop.call_soon_threadsafe(observer, event)
 
         return forward
-
-    def _read_gauges(self) -> None:
-        self._metrics.gauge("ready", 1 if all(self.ready_gates().values()) else 0)
-        self._metrics.gauge("workers", 1)
-        self._metrics.gauge("workers_busy", 0 if self._worker.in_hand is None else 1)
-        self._metrics.gauge("queue_length", self._worker.queued, queue="calls")
-        self._keeping.read_gauges()
 
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from incremental.alignment import Position, Vector
+from incremental.cause import cause_of
 from incremental.clock import Clock
 from incremental.events import CycleEvent, EventKind, Observer
-from incremental.execution import Executor
+from incremental.execution import Executor, Retry
 from incremental.lineage import RelationGraph
 from incremental.memory import Shelf, ViewMemory
 from incremental.observation import Observation, Unreadable
@@ -112,7 +113,10 @@ class Cycle:
         try:
             require_functions(bundle, self._runtime.functions)
             plan = self._planner.plan_view(view, bundle, supplies, memory)
-            self._emit(EventKind.VIEW_EXAMINED, name, reason=plan.reason.value, action=plan.action.value)
+            spent_ms = self._clock.monotonic_ms() - began_ms
+            self._emit(
+                EventKind.VIEW_EXAMINED, name, reason=plan.reason.value, action=plan.action.value, elapsed_ms=spent_ms
+            )
             if plan.action is Action.REFRESH:
                 self._announce(plan)
             ran = self._executor.run(
@@ -184,7 +188,8 @@ class Cycle:
             commit_hash=identity.commit_hash,
         )
 
-    def _announce(self, plan: ViewPlan) -> None:
+    def _announce(self, plan: ViewPlan, retry: Retry | None = None) -> None:
+        """Say what will run, and what it takes the place of: nothing, or a plan that could not be carried out."""
         files = sum(len(unit.files) for unit in plan.plan.scan_units) if plan.plan else None
         self._emit(
             EventKind.REFRESH_PLANNED,
@@ -194,6 +199,8 @@ class Cycle:
             message=plan.message,
             bytes_to_read=plan.plan.bytes_to_read if plan.plan else None,
             files=files,
+            cause=cause_of(plan, self._world.datasets).value,
+            retry=retry,
         )
 
     def _step(self, view: ViewName, step: str) -> None:

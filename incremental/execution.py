@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from incremental.frontier import Disputed, Held, NotOurs, ViewTarget, covers, frontier_of, latest_of_both, read_frontier
 from incremental.memory import ViewMemory
@@ -32,6 +32,9 @@ MAX_ATTEMPTS: Final = 4
 
 
 Steps = Callable[[str], None]
+Retry = Literal["fell_back", "planned_again", "conflict"]
+"""Why a plan takes the place of another one within a cycle."""
+Announce = Callable[[ViewPlan, Retry], None]
 
 
 class Executor:
@@ -49,7 +52,7 @@ class Executor:
         bundle: PlanBundle,
         supplies: Mapping[RelationName, Supply],
         memory: ViewMemory,
-        announce: Callable[[ViewPlan], None],
+        announce: Announce,
         steps: Steps,
     ) -> Ran:
         """Carry out a plan; every plan that replaces it is announced before it runs."""
@@ -61,14 +64,14 @@ class Executor:
                 result = self._refresh(plan, steps)
             except MustRecompute as error:
                 plan = self._fallen_back(plan, view, known_reason(error.code, ReasonCode.REFRESH_FAILED), error.message)
-                announce(plan)
+                announce(plan, "fell_back")
                 continue
             except PlanAgain as error:
                 if error.code == ReasonCode.FUNCTION_CHANGED:
                     raise
                 last = error
                 plan = self._planned_again(plan, view, bundle, supplies, memory, error)
-                announce(plan)
+                announce(plan, "planned_again")
                 continue
             match result.outcome:
                 case "committed":
@@ -78,13 +81,14 @@ class Executor:
                 case "fell_back":
                     reason = known_reason(result.reason, ReasonCode.OPERATOR_NOT_INCREMENTAL)
                     plan = self._fallen_back(plan, view, reason, result.message or reason.text)
+                    announce(plan, "fell_back")
                 case "conflict":
                     settled = self._lost(plan, view, bundle, memory)
                     if isinstance(settled, Ran):
                         return settled
                     target, supplies = settled, self._newest(plan, supplies, settled)
                     plan = self._planner.plan_view(view, bundle, supplies, replace(memory, target=target))
-            announce(plan)
+                    announce(plan, "conflict")
         raise last or PlanAgain(
             "commit_conflict",
             f'view "{view.name}" lost the race for its target {MAX_ATTEMPTS} times',

@@ -8,11 +8,12 @@ Losing all that it remembers costs looks at the logs, never rows.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 
@@ -33,6 +34,7 @@ from incremental.definitions import (
 from incremental.digest_audit import audit_digest
 from incremental.events import CycleEvent, EventKind, Observer, ignore
 from incremental.explain import ExplainReport, ReplanReport, explain_view
+from incremental.figures import Compilation, Figures, figures_of
 from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
@@ -53,6 +55,8 @@ from registry.project import Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
 
 Force = Literal["recompute"]
+COMPILATIONS_MAX: Final = 1_000
+"""How many compilations are remembered for figures that nobody takes."""
 
 
 class Keeper:
@@ -78,6 +82,7 @@ class Keeper:
         self._history = History(self._artifacts)
         self._known_schemas: Mapping[str, str] = {}
         self._distrust = False
+        self._compilations: deque[Compilation] = deque(maxlen=COMPILATIONS_MAX)
         observations = self._observe(project, None)
         self._definitions = self._compile(project, observations)
         self._paused: dict[ViewName, str] = dict(self._artifacts.paused())
@@ -144,6 +149,13 @@ class Keeper:
         found = self._datasets.observe(chosen, self._clock.now_ms())
         return tuple(dataset_status(dataset, found[dataset.name]) for dataset in chosen)
 
+    def figures(self) -> Figures:
+        """Take the figures for monitoring, from memory alone; compilations are told once."""
+        told = tuple(self._compilations)
+        self._compilations.clear()
+        limit = self._runtime.profile.memory_limit_bytes
+        return figures_of(self.world, self._datasets, self._shelf, told, limit)
+
     # --- doing --------------------------------------------------------------------------------------------------------
 
     def run_cycle(
@@ -204,7 +216,7 @@ class Keeper:
         options = CompileOptions(
             now_ms=self._clock.now_ms(), cycle_id=self._new_id(), replan=frozenset({before.view.name})
         )
-        after = compile_definitions(self._runtime, self.project, self._artifacts, self._definitions.schemas, options)
+        after = self._compiled(self.project, self._definitions.schemas, options)
         compiled = after.view(before.view.name)
         self._definitions = after
         memory = self._shelf.get(compiled.view.name)
@@ -410,8 +422,15 @@ class Keeper:
     ) -> Definitions:
         options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations))
         schemas = self._schemas(project, observations)
-        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
+        definitions = self._compiled(project, schemas, options)
         self._known_schemas = {**self._known_schemas, **schemas}
+        return definitions
+
+    def _compiled(self, project: Project, schemas: Mapping[str, str], options: CompileOptions) -> Definitions:
+        """Compile for good, and remember what it took."""
+        began_ms = self._clock.monotonic_ms()
+        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
+        self._compilations.append(Compilation.of(definitions.compiled, self._clock.monotonic_ms() - began_ms))
         return definitions
 
     def _edited(

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from incremental.frontier import Frontier, Remembered, ViewTarget, frontier_of
+from incremental.frontier import Broken, Frontier, Remembered, ViewTarget, covers, frontier_of
+from incremental.retention import retention_ms
 from incremental.strategy import Estimate, Experience
 from incremental.view_plan import ViewPlan
 from registry.names import ContentKey, Version, ViewName
@@ -20,10 +21,6 @@ DURABLE_AFTER_COMMITS: Final = 1_000
 
 BELIEVED_MS: Final = 60_000
 """For how long a target is believed to be the table that it was, as long as it has no new version."""
-
-_DAY_MS: Final = 86_400_000
-LOG_RETENTION_MS: Final = 30 * _DAY_MS
-FILE_RETENTION_MS: Final = 7 * _DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,17 @@ class ViewMemory:
         if self.effective is not None and self.own_version == target.own_version:
             return self.effective
         return self._hinted(frontier_of(target), target)
+
+    @property
+    def known_frontier(self) -> Frontier | None:
+        """The frontier as far as memory knows it; None for a content that the next refresh does not build upon."""
+        plan, effective = self.plan, self.effective
+        if plan is not None and isinstance(plan.state, Broken):
+            renewed = effective is not None and bool(plan.pins) and covers(effective, plan.pins)
+            return effective if renewed else None
+        if self.target is None:
+            return self.effective
+        return None if self.target.own_version is None else self.frontier(self.target)
 
     def _hinted(self, durable: Frontier, target: ViewTarget) -> Frontier:
         """The durable frontier moved on by what the history says was proved after the target's newest commit.
@@ -133,31 +141,3 @@ def due_for_commit(
         if now.timestamp_ms - before.timestamp_ms >= retention_ms(properties.get(table_id, {})) // 2:
             return True
     return False
-
-
-def retention_ms(properties: Mapping[str, str]) -> int:
-    """For how long a table keeps what a frontier needs: the shorter of log and file retention, in milliseconds."""
-    return min(
-        _interval_ms(properties.get("delta.logRetentionDuration"), LOG_RETENTION_MS),
-        _interval_ms(properties.get("delta.deletedFileRetentionDuration"), FILE_RETENTION_MS),
-    )
-
-
-_UNITS_MS: Final = {
-    "millisecond": 1,
-    "second": 1_000,
-    "minute": 60_000,
-    "hour": 3_600_000,
-    "day": _DAY_MS,
-    "week": 7 * _DAY_MS,
-    "month": 30 * _DAY_MS,
-}
-
-
-def _interval_ms(text: str | None, default: int) -> int:
-    """Read Delta's `interval 7 days`; what is not understood counts as the default."""
-    words = (text or "").lower().split()
-    if len(words) != 3 or words[0] != "interval" or not words[1].isdigit():
-        return default
-    unit = _UNITS_MS.get(words[2].removesuffix("s"))
-    return default if unit is None else int(words[1]) * unit

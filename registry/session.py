@@ -295,6 +295,10 @@ class SessionRuntime:
         with native_errors():
             return self.engine.vacuum(table.to_json_text())
 
+    def reserved_bytes(self) -> int:
+        """Give what refreshes and queries hold of the memory pool now; callable from any thread."""
+        return self.engine.reserved_bytes()
+
     def cancel(self) -> None:
         """Interrupt what the engine is doing in other threads."""
         self.engine.cancel()

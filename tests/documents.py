@@ -48,13 +48,17 @@ def commands() -> str:
         "```",
     ]
     for name in VERBS:
-        lines += ["", f"## daemonctl {name}", "", *_command(context, name)]
+        command = application.get_command(context, name)
+        assert command is not None
+        lines += ["", f"## daemonctl {name}", "", *_command(context, command, name)]
+        if isinstance(command, click.Group):
+            inner = click.Context(command, info_name=name, parent=context, terminal_width=100)
+            for part, one in command.commands.items():
+                lines += ["", f"### daemonctl {name} {part}", "", *_command(inner, one, part)]
     return "\n".join(lines) + "\n"
 
 
-def _command(context: click.Context, name: str) -> Iterator[str]:
-    command = application.get_command(context, name)
-    assert command is not None
+def _command(context: click.Context, command: click.Command, name: str) -> Iterator[str]:
     yield "```text"
     text = command.get_help(click.Context(command, info_name=name, parent=context, terminal_width=100))
     yield from (line.rstrip() for line in text.splitlines())

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from daemon.port import CycleOutcome, JsonValue, Look, Observer, ReloadOutcome, ViewOutcome
+from daemon.port import CycleOutcome, JsonValue, KeeperFigures, Look, Observer, ReloadOutcome, ViewOutcome
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
 from registry.errors import DeltakeepError
 
@@ -57,6 +57,8 @@ class FakeKeeper:
     closed: bool = False
     paused_views: set[str] = field(default_factory=set)
     look_errors: dict[str, str] = field(default_factory=dict)
+    told: KeeperFigures = field(default_factory=KeeperFigures)
+    reserved: int = 0
 
     def topology(self) -> Topology:
         return self.shape
@@ -165,6 +167,12 @@ class FakeKeeper:
 
     def versions(self) -> Mapping[str, str]:
         return {"engine_version": "fake"}
+
+    def figures(self) -> KeeperFigures:
+        return self.told
+
+    def reserved_bytes(self) -> int:
+        return self.reserved
 
     def housekeeping(self) -> Sequence[str]:
         self.calls.append(("housekeeping",))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ from daemon.port import CycleOutcome, Look, ViewOutcome
 from tests.daemon.fakes import ManualClock, shop
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARDS = sorted((ROOT / "grafana").glob("*.json"))
-CLIENT_METRICS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 
 def keeping() -> tuple[Keeping, Metrics, ManualClock]:
@@ -35,7 +32,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_the_exposition_is_valid_and_has_only_what_the_catalogue_names() -> None:
     one, metrics, _ = keeping()
     one.took_looks([Look("orders", 3, moved=True, elapsed_ms=2)], 1)
-    metrics.before_render(one.read_gauges)
+    one.read_gauges()
     text = metrics.render().decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -55,6 +52,14 @@ def test_every_family_of_the_catalogue_is_there_and_documented() -> None:
 
 def test_the_page_of_metrics_is_the_catalogue() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == catalogue_page()
+
+
+def test_what_may_happen_is_at_zero_before_it_happens() -> None:
+    metrics = Metrics(process_metrics=False)
+    assert value(metrics, "cycles_total", cause="upstream", result="failed") == 0
+    assert value(metrics, "control_requests_total", operation="refresh", result="ok") == 0
+    assert value(metrics, "last_tick_timestamp_seconds", loop="housekeeping") == 0
+    assert value(metrics, "plan_duration_seconds_count", phase="compile") == 0
 
 
 def test_a_refresh_is_counted_by_strategy_with_what_it_read_and_saved() -> None:
@@ -108,6 +113,20 @@ def test_lag_is_good_while_the_data_is_young_and_a_pause_is_not_observed() -> No
     assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 1
 
 
+def test_a_view_that_fails_since_the_start_is_observed_and_not_good() -> None:
+    one, metrics, clock = keeping()
+    one.account_lag()
+    clock.move(1_000)
+    one.account_lag()
+    assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 0
+    failed = ViewOutcome(view="fleet", strategy="skip", reason="not_ours", outcome="refused", failed=True)
+    one.took_cycle(CycleOutcome((failed,), {}), "start", 0, clock.now_ms())
+    clock.move(1_000)
+    one.account_lag()
+    assert value(metrics, "view_lag_observed_seconds_total", view="fleet") == 1
+    assert value(metrics, "view_lag_good_seconds_total", view="fleet") == 0
+
+
 def test_a_machine_that_slept_is_not_observed() -> None:
     one, metrics, clock = keeping()
     one.took_cycle(CycleOutcome((_current("fleet"),), {}), "start", 0, clock.now_ms())
@@ -146,33 +165,7 @@ def _current(view: str, outcome: str = "skipped") -> ViewOutcome:
     return ViewOutcome(view=view, strategy="skip", reason="no_new_versions", outcome=outcome, elapsed_ms=1)
 
 
-# --- dashboards and unit ----------------------------------------------------------------------------------------------
-
-
-def expressions(node: Any) -> list[str]:
-    match node:
-        case dict():
-            own = [node["expr"]] if isinstance(node.get("expr"), str) else []
-            own += [node["query"]] if isinstance(node.get("query"), str) and "label_values" in node["query"] else []
-            return own + [found for item in node.values() for found in expressions(item)]
-        case list():
-            return [found for item in node for found in expressions(item)]
-        case _:
-            return []
-
-
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_a_dashboard_shows_only_metrics_that_exist(path: Path) -> None:
-    dashboard = json.loads(path.read_text())
-    assert {variable["name"] for variable in dashboard["templating"]["list"]} >= {"job", "view"}
-    used = {
-        name for text in expressions(dashboard) for name in re.findall(r"\b(?:deltakeep|process|python)_[a-z_]+", text)
-    }
-    assert used
-    assert used <= known_series() | CLIENT_METRICS
-    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    assert all(panel["title"] and panel["description"] for panel in panels)
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+# --- unit -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -16,7 +16,7 @@ import pytest
 from daemon.client import DaemonClient, NoDaemon
 from daemon.control import CannotListen
 from daemon.failure import Failed
-from daemon.port import KeeperPort
+from daemon.port import KeeperFigures, KeeperPort, PlansMade
 from daemon.service_options import Left
 from registry.errors import DefinitionError, MustStop, Problem
 from tests.daemon.fakes import FakeKeeper, shop
@@ -289,6 +289,33 @@ def test_a_paused_view_is_not_observed_and_shown_as_paused(tmp_path: Path) -> No
             await one.until(lambda: len(keeper.cycles()) > before)
 
     asyncio.run(scenario())
+
+
+def test_a_scrape_shows_the_figures_of_the_keeper_and_does_not_wait_for_a_long_cycle(tmp_path: Path) -> None:
+    async def story() -> None:
+        hold, keeper = threading.Event(), FakeKeeper()
+        keeper.told = KeeperFigures(pending={"clean": 2}, plans=(PlansMade(3, 4, 0, 5),), memory_limit_bytes=1_000)
+        keeper.reserved = 400
+        async with running(tmp_path, keeper) as one:
+            await one.until(lambda: all(one.service.ready_gates().values()))
+            _, text = await one.get("/metrics")
+            assert 'deltakeep_view_pending_versions{view="clean"} 2.0' in text
+            assert "deltakeep_memory_pool_limit_bytes 1000.0" in text
+            assert "deltakeep_memory_pool_reserved_bytes 400.0" in text
+            keeper.started.clear()
+            keeper.hold = hold
+            refresh = asyncio.create_task(one.call("refresh", views=["clean"]))
+            await one.until(keeper.started.is_set)
+            keeper.told = KeeperFigures(pending={"clean": 7})
+            _, text = await one.get("/metrics")
+            assert 'deltakeep_view_pending_versions{view="clean"} 2.0' in text
+            assert "deltakeep_workers_busy 1.0" in text
+            assert one.value("work_started_timestamp_seconds") != 0
+            hold.set()
+            await refresh
+            await one.until(lambda: one.value("view_pending_versions", view="clean") == 7)
+
+    asyncio.run(story())
 
 
 def test_the_metrics_side_can_change_nothing(tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ class FakeLake(FakeEngine):
 
     # --- the engine's surface ---
 
+    def reserved_bytes(self) -> int:
+        return 0
+
     def _find(self, table: str) -> Table:
         uri = json.loads(table)["uri"]
         if uri not in self.tables:
@@ -167,6 +170,7 @@ class FakeLake(FakeEngine):
                 "bytes": entry.rows.total() * 100,
                 "rows": entry.rows.total(),
                 "commit_hash": entry.hash,
+                "oldest_version": found.first,
             }
         )
 

@@ -38,7 +38,8 @@ from incremental.invalidation import (
     judge_input,
     movement,
 )
-from incremental.memory import ViewMemory, due_for_commit, retention_ms
+from incremental.memory import ViewMemory, due_for_commit
+from incremental.retention import retention_ms
 from registry.names import ContentKey, Fingerprint, RelationName, TableId, Version
 from registry.native import ChangeSummary, DeltaInputPin
 from registry.reasons import ReasonCode

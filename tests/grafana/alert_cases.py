@@ -1,0 +1,223 @@
+"""For each alert a day on which it has to fire, and one on which it must not.
+
+Series are in promtool's notation, a value for each step of the case.
+A quiet day comes close: a blip that has ended, a cause that explains it, a value just below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+DAEMON: Final = 'job="deltakeep",instance="a:9187"'
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Series by name and further labels, and the minute at which is looked."""
+
+    minute: int
+    series: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`labels` are those of the alert that fires, beside those of the daemon; `value` is how its text shows it.
+
+    `step` is the time between two values and between two evaluations, in minutes: long days are told in long steps.
+    """
+
+    alert: str
+    fires: Day
+    quiet: Day
+    labels: Mapping[str, str] = field(default_factory=dict)
+    value: str = ""
+    step: int = 1
+
+
+def _lag(good: str, step: int = 1) -> dict[str, str]:
+    return {
+        'deltakeep_view_lag_good_seconds_total{view="orders"}': good,
+        'deltakeep_view_lag_observed_seconds_total{view="orders"}': f"0+{60 * step}x{450 // step}",
+    }
+
+
+def _polls(error: str, same: str) -> dict[str, str]:
+    name = "deltakeep_dataset_polls_total"
+    return {
+        f'{name}{{dataset="orders",result="error"}}': error,
+        f'{name}{{dataset="orders",result="same"}}': same,
+        f'{name}{{dataset="orders",result="new"}}': "0x60",
+    }
+
+
+def _retention(until: str) -> dict[str, str]:
+    return {
+        'deltakeep_dataset_pinned_until_timestamp_seconds{dataset="orders"}': until,
+        'deltakeep_dataset_retention_seconds{dataset="orders"}': "604800x60",
+    }
+
+
+def _versions(pinned: int, oldest: int) -> dict[str, str]:
+    return {
+        'deltakeep_dataset_pinned_version{dataset="orders"}': f"{pinned}x60",
+        'deltakeep_dataset_oldest_version{dataset="orders"}': f"{oldest}x60",
+    }
+
+
+def _loop(busy: str) -> dict[str, str]:
+    return {
+        'deltakeep_last_tick_timestamp_seconds{loop="schedule"}': "60x60",
+        # A loop that has not turned yet is no loop that has stopped.
+        'deltakeep_last_tick_timestamp_seconds{loop="housekeeping"}': "0x60",
+        "deltakeep_workers_busy{}": busy,
+    }
+
+
+def _queue(waiting: str) -> dict[str, str]:
+    return {'deltakeep_queue_length{queue="views"}': waiting, "deltakeep_workers_busy{}": "1x80"}
+
+
+def _memory(reserved: int) -> dict[str, str]:
+    return {
+        "deltakeep_memory_pool_reserved_bytes{}": f"{reserved}x60",
+        "deltakeep_memory_pool_limit_bytes{}": "100x60",
+    }
+
+
+def _files(opened: int) -> dict[str, str]:
+    return {"process_open_fds{}": f"{opened}x60", "process_max_fds{}": "1000x60"}
+
+
+def _recomputes(reason: str, values: str) -> dict[str, str]:
+    return {f'deltakeep_view_recomputes_total{{view="orders",reason="{reason}"}}': values, "up{}": "1x200"}
+
+
+VIEW: Final = {"view": "orders"}
+DATASET: Final = {"dataset": "orders"}
+
+CASES: Final[tuple[Case, ...]] = (
+    Case(
+        "DeltakeepFreshnessBudgetBurnFast",
+        fires=Day(140, _lag("0+60x120 7200+0x30")),
+        quiet=Day(125, _lag("0+60x100 6000+0x9 6000+60x60")),
+        labels={**VIEW, "slo": "freshness"},
+        value="33.33%",
+    ),
+    Case(
+        "DeltakeepFreshnessBudgetBurnSlow",
+        fires=Day(400, _lag("0+540x45", 10)),
+        quiet=Day(400, _lag("0+570x45", 10)),
+        labels={**VIEW, "slo": "freshness"},
+        value="10%",
+        step=10,
+    ),
+    Case(
+        "DeltakeepFreshnessBudgetBurnTicket",
+        fires=Day(440, _lag("0+588x45", 10)),
+        quiet=Day(440, _lag("0+597x45", 10)),
+        labels={**VIEW, "slo": "freshness"},
+        value="2%",
+        step=10,
+    ),
+    Case("DeltakeepDaemonDown", fires=Day(20, {"up{}": "1x5 0x30"}), quiet=Day(20, {"up{}": "1x5 0x6 1 0x20"})),
+    Case(
+        "DeltakeepDaemonRestarting",
+        fires=Day(20, {"process_start_time_seconds{}": "100x5 200x5 300x5 400x10"}),
+        quiet=Day(20, {"process_start_time_seconds{}": "100x5 200x5 300x20"}),
+        value="3",
+    ),
+    Case(
+        "DeltakeepNotReady",
+        fires=Day(80, {"deltakeep_ready{}": "0x100"}),
+        quiet=Day(80, {"deltakeep_ready{}": "0x50 1 0x50"}),
+    ),
+    Case(
+        "DeltakeepLoopStalled",
+        fires=Day(30, _loop("0x60")),
+        quiet=Day(30, _loop("1x60")),
+        labels={"loop": "schedule"},
+        value="29m 0s",
+    ),
+    Case(
+        "DeltakeepWorkStuck",
+        fires=Day(70, {"deltakeep_work_started_timestamp_seconds{}": "60x100"}),
+        quiet=Day(70, {"deltakeep_work_started_timestamp_seconds{}": "60x60 0 3720x40"}),
+        value="1h 9m 0s",
+    ),
+    Case(
+        "DeltakeepViewFailing",
+        fires=Day(20, {'deltakeep_view_consecutive_failures{view="orders"}': "0x3 1 2 3x20"}),
+        quiet=Day(20, {'deltakeep_view_consecutive_failures{view="orders"}': "0x3 1 2 0 1 2x20"}),
+        labels=VIEW,
+        value="3",
+    ),
+    Case(
+        "DeltakeepViewPaused",
+        fires=Day(1500, {'deltakeep_view_paused{view="orders"}': "0 1x160"}),
+        quiet=Day(1500, {'deltakeep_view_paused{view="orders"}': "1x100 0 1x60"}),
+        labels=VIEW,
+        step=10,
+    ),
+    Case(
+        "DeltakeepUnexpectedRecompute",
+        fires=Day(100, _recomputes("history_gone", "_x90 1x100")),
+        quiet=Day(100, _recomputes("cheaper_recompute", "_x90 1x100")),
+        labels={**VIEW, "reason": "history_gone"},
+    ),
+    Case(
+        "DeltakeepUnexpectedRecompute",
+        fires=Day(110, _recomputes("target_modified", "1x100 2x30")),
+        quiet=Day(90, _recomputes("target_modified", "1x100 2x30")),
+        labels={**VIEW, "reason": "target_modified"},
+    ),
+    Case(
+        # Prometheus was away, or is new here: what it sees for the first time need not be new.
+        "DeltakeepUnexpectedRecompute",
+        fires=Day(100, _recomputes("schema_changed", "_x90 1x100")),
+        quiet=Day(100, {**_recomputes("schema_changed", "_x90 1x100"), "up{}": "_x90 1x100"}),
+        labels={**VIEW, "reason": "schema_changed"},
+    ),
+    Case(
+        "DeltakeepRetentionNear",
+        fires=Day(30, _retention("100000x60")),
+        quiet=Day(30, _retention("200000x60")),
+        labels=DATASET,
+        value="16.24%",
+    ),
+    Case(
+        "DeltakeepPinnedVersionGone",
+        fires=Day(30, _versions(4, 5)),
+        quiet=Day(30, _versions(5, 5)),
+        labels=DATASET,
+        value="4",
+    ),
+    Case(
+        "DeltakeepDatasetUnreadable",
+        fires=Day(30, _polls("0+1x60", "7x60")),
+        quiet=Day(30, _polls("0+1x60", "7+1x60")),
+        labels=DATASET,
+    ),
+    Case(
+        "DeltakeepConfigReloadFailed",
+        fires=Day(25, {"deltakeep_config_last_reload_successful{}": "1x3 0x30"}),
+        quiet=Day(25, {"deltakeep_config_last_reload_successful{}": "1x3 0x8 1 0x20"}),
+    ),
+    Case(
+        "DeltakeepQueueSaturated",
+        fires=Day(40, _queue("3x80")),
+        quiet=Day(40, _queue("3x20 0 3x60")),
+        labels={"queue": "views"},
+        value="3",
+    ),
+    Case("DeltakeepMemoryPoolNearlyFull", fires=Day(30, _memory(95)), quiet=Day(30, _memory(85)), value="95%"),
+    Case(
+        "DeltakeepCommitConflicts",
+        fires=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0+1x100"}),
+        quiet=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0x40 1 2 3 4 5x60"}),
+        labels=VIEW,
+        value="60",
+    ),
+    Case("DeltakeepOpenFilesNearlyOut", fires=Day(30, _files(900)), quiet=Day(30, _files(700)), value="90%"),
+)
