@@ -60,8 +60,8 @@ class DaemonClient:
                 raise Failed(
                     Failure(
                         "not_allowed",
-                        f'the daemon\'s socket "{self._path}" may only be used by the user that the daemon runs as',
-                        hint="run the command as that user",
+                        f'the daemon\'s socket "{self._path}" may only be used by its owner and its group',
+                        hint="run the command as the user that the daemon runs as, or join the socket's group",
                         exit_code=EXIT_NOT_ALLOWED,
                     )
                 ) from error

@@ -98,10 +98,11 @@ def _daemon(project: Project) -> Finding:
     except Failed as error:
         return Finding("warning", "daemon", error.failure.message, error.failure.hint)
     mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "others may steer it; chmod 600")
+    if mode & 0o007:
+        return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "everybody may steer it; chmod 660")
     state = (status.get("daemon") or {}).get("state", "running") if isinstance(status, dict) else "running"
-    return Finding("ok", "daemon", f'{state}, socket "{path}"')
+    group = f", its group {path.stat().st_gid} may steer it" if mode & 0o060 else ""
+    return Finding("ok", "daemon", f'{state}, socket "{path}"{group}')
 
 
 def _limits(project: Project) -> Iterator[Finding]:

@@ -30,14 +30,19 @@ class ServiceNotifier:
 
     def reloading(self, monotonic_ms: int) -> None:
         """A reload has begun; `ready` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_ms * 1000}")
+        # systemd ignores an answer that seems older than its request: a moment cut to milliseconds is rounded up.
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={(monotonic_ms + 1) * 1000}")
+
+    def extend(self, more_ms: int) -> None:
+        """Starting goes on: do not run out of patience for so long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={more_ms * 1000}")
 
     def stopping(self, status: str) -> None:
         """Shutting down."""
         self._send(f"STOPPING=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """The loops turned; missing these makes systemd restart the service."""
+        """Watcher, planner and committer turned; missing these makes systemd restart the service."""
         self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> None:
