@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import MutableMapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,33 +51,41 @@ def take_passed_sockets(
     if meant_for != str(process_id) or not count.isdecimal():
         return PassedSockets()
     found: dict[str, socket.socket] = {}
-    for descriptor in range(first, first + int(count)):
-        one = _listener(descriptor)
-        kind = "control" if one.family == socket.AF_UNIX else "public" if one.family in _TCP else one.family.name
-        if kind in found or kind not in {"control", "public"}:
-            raise WrongSockets(
-                "wrong_sockets",
-                f'the service manager passes a second or unknown socket for "{kind}"',
-                hint="give the .socket unit one Unix path for control, and at most one TCP address for metrics",
-            )
-        found[kind] = one
+    with ExitStack() as undo:
+        for descriptor in range(first, first + int(count)):
+            one = undo.enter_context(_opened(descriptor))
+            kind = _kind(one)
+            if kind in found:
+                raise WrongSockets(
+                    "wrong_sockets",
+                    f"the service manager passes a second socket for {kind}",
+                    hint="give the .socket unit one Unix path for control, and at most one TCP address for metrics",
+                )
+            one.set_inheritable(False)
+            one.setblocking(False)
+            found[kind] = one
+        undo.pop_all()
     return PassedSockets(found.get("control"), found.get("public"))
 
 
-def _listener(descriptor: int) -> socket.socket:
+def _opened(descriptor: int) -> socket.socket:
     try:
-        one = socket.socket(fileno=descriptor)
-        listens = one.type == socket.SOCK_STREAM and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        return socket.socket(fileno=descriptor)
     except OSError as error:
         raise WrongSockets(
             "wrong_sockets", f"descriptor {descriptor} is no socket: {error}", hint="start it by its .socket unit"
         ) from error
-    if not listens:
-        raise WrongSockets(
-            "wrong_sockets",
-            f"descriptor {descriptor} does not listen for connections",
-            hint="use ListenStream= and Accept=no in the .socket unit",
-        )
-    one.set_inheritable(False)
-    one.setblocking(False)
-    return one
+
+
+def _kind(one: socket.socket) -> str:
+    """What a socket is for, by its family."""
+    listens = one.type == socket.SOCK_STREAM and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    if one.family == socket.AF_UNIX and listens:
+        return "control"
+    if one.family in _TCP and listens:
+        return "public"
+    raise WrongSockets(
+        "wrong_sockets",
+        f"descriptor {one.fileno()} does not listen for connections on a path or an address",
+        hint="use ListenStream= and Accept=no in the .socket unit",
+    )

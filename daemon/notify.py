@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+PATIENCE_S = 1.0
+
 
 class ServiceNotifier:
     """Sends readiness, status and watchdog messages to the service manager, if there is one."""
@@ -49,6 +51,8 @@ class ServiceNotifier:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            # A service manager that does not read must not stop the event loop.
+            sender.settimeout(PATIENCE_S)
             try:
                 sender.connect(self._address)
                 sender.sendall(message.encode())

@@ -81,6 +81,7 @@ class Service:
             ),
         )
         self._wake = asyncio.Event()
+        self._opened = asyncio.Event()
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._cycling = False
         self._start_failure: Failure | None = None
@@ -126,6 +127,8 @@ class Service:
         before = lifecycle.state_name(self._state)
         self._state, actions = lifecycle.transition(self._state, event, self._options.drain_ms)
         after = lifecycle.state_name(self._state)
+        if not isinstance(self._state, lifecycle.Starting):
+            self._opened.set()
         if after != before:
             self._metrics.lifecycle(after)
             self._log.info("state changed", before=before, after=after)
@@ -380,6 +383,7 @@ class Service:
         try:
             checked = find_operation(operation)
             label = operation
+            await self._wait_for_opening(observer)
             value = await self._perform(operation, checked.check(parameters), observer)
             result = "ok"
             return value
@@ -387,6 +391,14 @@ class Service:
             self._metrics.add("control_requests_total", operation=label, result=result)
             elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
             self._metrics.observe("control_request_duration_seconds", elapsed_s)
+
+    async def _wait_for_opening(self, observer: Observer) -> None:
+        """Let a request that comes while the project is opened wait, so that a restart refuses nobody."""
+        if self._opened.is_set():
+            return
+        observer({"kind": "waiting", "view": None, "what": "opening the project"})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._opened.wait(), self._options.opening_patience_ms / 1000)
 
     async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
         keeper, operation = self._running_keeper(), find_operation(name)
