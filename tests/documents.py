@@ -49,11 +49,17 @@ def commands() -> str:
     ]
     for name in VERBS:
         lines += ["", f"## daemonctl {name}", "", *_command(context, name)]
+        group = application.get_command(context, name)
+        if isinstance(group, click.Group):
+            within = click.Context(group, info_name=name, parent=context, terminal_width=100)
+            for inner in group.list_commands(within):
+                lines += ["", f"### daemonctl {name} {inner}", "", *_command(within, inner)]
     return "\n".join(lines) + "\n"
 
 
 def _command(context: click.Context, name: str) -> Iterator[str]:
-    command = application.get_command(context, name)
+    assert isinstance(context.command, click.Group)
+    command = context.command.get_command(context, name)
     assert command is not None
     yield "```text"
     text = command.get_help(click.Context(command, info_name=name, parent=context, terminal_width=100))

@@ -55,6 +55,7 @@ VERBS: dict[str, _Verb] = {
     "resume": _Verb("act", "Refresh a paused view again."),
     "verify": _Verb("data", "Prove that views equal their recomputation."),
     "query": _Verb("data", "Run SQL over datasets, views and artifact tables."),
+    "export": _Verb("export", "Write files for the programs around a project."),
     "version": _Verb("version", "Versions of everything that matters."),
 }
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -173,31 +171,3 @@ def test_a_dashboard_shows_only_metrics_that_exist(path: Path) -> None:
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     assert all(panel["title"] and panel["description"] for panel in panels)
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_accepts_the_unit() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(ROOT / "systemd" / "deltakeep.service")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_wrong_configuration_is_not_tried_again_by_systemd() -> None:
-    unit = (ROOT / "systemd" / "deltakeep.service").read_text()
-    for line in ("Type=notify", "RestartPreventExitStatus=78", "NoNewPrivileges=yes", "ProtectSystem=strict"):
-        assert f"\n{line}\n" in unit
-
-
-def test_the_configuration_beside_the_unit_is_valid() -> None:
-    from registry.project import parse_project_file
-
-    problems: list[Any] = []
-    text = (ROOT / "systemd" / "deltakeep.toml").read_text()
-    settings = parse_project_file(text, ROOT, {}, problems)
-    assert problems == []
-    assert settings is not None
-    assert settings.daemon.socket == Path("/run/deltakeep/control.sock")

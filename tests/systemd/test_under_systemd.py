@@ -83,12 +83,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
         configuration = configuration.replace(f'"{kind}/deltakeep/', f'"{kind}/deltakeep/shop/')
     (shop / "deltakeep.toml").write_text(configuration.replace("9187", "9188").replace('"main"', '"shop"'))
     (shop / "views" / "pairs.sql").write_text(SLOW_VIEW)
-    with machine(folder, made / "lake") as one:
-        one.run("touch", "/tmp/seen")
+    with machine(folder, made / "lake") as booted:
+        booted.run("touch", "/tmp/seen")
         # Five seconds between two starts are right for a service, and long for a test.
         for name in ("deltakeep.service.d", "deltakeep@.service.d"):
-            one.write(f"/run/systemd/system/{name}/hasty.conf", "[Service]\nRestartSec=100ms\n")
-        yield Kept(one, made / "lake")
+            booted.write(f"/run/systemd/system/{name}/hasty.conf", "[Service]\nRestartSec=100ms\n")
+        yield Kept(booted, made / "lake")
 
 
 @pytest.fixture
@@ -223,3 +223,20 @@ def test_a_stop_drains_what_the_instance_of_another_project_has_in_hand(kept: Ke
     assert [line["outcome"] for line in one.ask("history", "pairs", project="/etc/deltakeep/shop")][-1] == "committed"
     assert one.ask("verify", "--all", project="/etc/deltakeep/shop")["equal"]
     one.systemctl("stop", unit, "deltakeep@shop.socket")
+
+
+def test_the_exported_units_of_a_project_keep_it_where_it_lies(stopped: Kept) -> None:
+    one, unit = stopped.machine, "deltakeep-web-shop.service"
+    one.run("daemonctl", "-q", "init", "/srv/web-shop")
+    # As the shop would have it: definitions and tables belong to somebody else than the service.
+    told = one.run(
+        "daemonctl", "-C", "/srv/web-shop", "export", "systemd", "/etc/systemd/system", "--user", "deltakeep"
+    )
+    assert f"systemctl enable --now deltakeep-web-shop.socket {unit}" in told
+    one.systemctl("daemon-reload")
+    one.systemctl("start", "deltakeep-web-shop.socket", unit)
+    one.until(unit, ActiveState="active", StatusText="2 views: 2 fresh")
+    assert one.ask("verify", "--all", project="/srv/web-shop")["equal"]
+    one.systemctl("reload", unit)
+    one.systemctl("stop", "deltakeep-web-shop.socket", unit)
+    assert one.run("stat", "-c", "%U", "/srv/web-shop/views_out/orders_clean").strip() == "deltakeep"
