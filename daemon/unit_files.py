@@ -94,6 +94,16 @@ def site_of(root: Path, user: str | None, group: str | None) -> Site:
     )
 
 
+def places_of_others(site: Site) -> tuple[Path, ...]:
+    """Folders that the service writes to and that hold something of another user's."""
+    found = []
+    for place in site.writable:
+        inside = (place, *place.glob("*"), *place.glob("*/_delta_log")) if place.is_dir() else ()
+        if any(pwd.getpwnam(site.user).pw_uid != one.stat().st_uid for one in inside):
+            found.append(place)
+    return tuple(found)
+
+
 def unit_files(site: Site, service: str, socket: str) -> Mapping[str, str]:
     """Fit the shipped texts of a service and its socket to a site; gives the units by file name."""
     if len(os.fsencode(site.socket)) > SOCKET_PATH_MAX:
@@ -160,7 +170,8 @@ def _service_changes(site: Site) -> Iterator[Change]:
     loaded = tuple(f"LoadCredential={name}:{_escaped(site.root / 'credentials' / name)}" for name in site.credentials)
     yield "# LoadCredential=", (*loaded, *_variables(site))
     yield "# Targets and datasets elsewhere", ("# All that the project writes to.",)
-    yield "# ReadWritePaths=", tuple(f"ReadWritePaths={_quoted(place)}" for place in writable)
+    # Without the dash a folder that is missing would keep even the command from running that makes it.
+    yield "# ReadWritePaths=", tuple(f"ReadWritePaths={_quoted(place, '-')}" for place in writable)
     needed = (site.root, site.commands, site.socket, *writable, *site.reads)
     if any(place.is_relative_to(home) for place in needed for home in _HOMES):
         yield "ProtectHome=", ("# Something that is needed lies in a home.", "ProtectHome=read-only")
@@ -196,9 +207,9 @@ def _escaped(place: Path) -> str:
     return str(place).replace("%", "%%")
 
 
-def _quoted(place: Path) -> str:
+def _quoted(place: Path, prefix: str = "") -> str:
     """A path as a word of a command or a list."""
-    text = _escaped(place).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    text = prefix + _escaped(place).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{text}"' if re.search(r"[\s\"'\\;]", text) else text
 
 

@@ -31,7 +31,7 @@ def systemd(ctx: click.Context, folder: Path, user: str | None, group: str | Non
     """
     root = project_root(ctx)
     # Imported only now: it loads the project.
-    from daemon.unit_files import shipped, site_of, unit_files
+    from daemon.unit_files import places_of_others, shipped, site_of, unit_files
 
     site = site_of(root, user, group)
     made = unit_files(site, shipped("deltakeep.service"), shipped("deltakeep.socket"))
@@ -50,6 +50,8 @@ def systemd(ctx: click.Context, folder: Path, user: str | None, group: str | Non
         show_line(f"  {folder / name}")
     if site.user == "root":
         show_line("  the service would run as root; name another user with --user", YELLOW)
+    for place in places_of_others(site):
+        show_line(f"  its content is another user's: chown -R {site.user}:{site.group} {place}", YELLOW)
     for name in site.credentials:
         show_line(f'  put the secret "{name}" into {site.root / "credentials" / name}, readable by root only', DIM)
     for name in site.variables:

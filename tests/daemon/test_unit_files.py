@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from daemon.cli.application import run
-from daemon.unit_files import CannotExport, Site, shipped, site_of, unit_files
+from daemon.unit_files import CannotExport, Site, places_of_others, shipped, site_of, unit_files
 
 SITE = Site(
     name="web_shop",
@@ -48,7 +49,7 @@ def verified(folder: Path, site: Site, threshold: int) -> None:
 
 def test_a_unit_may_write_where_its_project_writes_and_nowhere_else() -> None:
     service, socket = units(SITE)
-    assert settings(service, "ReadWritePaths") == ['"/srv/lake/my views"', "/var/lib/shop"]
+    assert settings(service, "ReadWritePaths") == ['"-/srv/lake/my views"', "-/var/lib/shop"]
     assert settings(service, "RuntimeDirectory") == ["shop"]
     # A socket elsewhere needs no folder below /run either.
     elsewhere, _ = units(replace(SITE, socket=Path("/var/lib/shop/control.sock")))
@@ -158,3 +159,14 @@ def test_the_command_writes_both_units_and_overwrites_nothing_that_differs(
     assert run(command) == 6
     assert (out / "deltakeep-web-shop.socket").read_text() == "mine"
     assert run([*command, "--force"]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_places_that_another_user_has_filled_are_told(project: Path) -> None:
+    site = site_of(project, "nobody", "root")
+    assert places_of_others(site) == ()
+    (project / "state").mkdir()
+    shutil.chown(project / "state", "nobody")
+    assert places_of_others(site) == ()
+    (project / "state" / "refreshes").mkdir()
+    assert places_of_others(site) == (project / "state",)

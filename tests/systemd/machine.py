@@ -124,8 +124,12 @@ class Machine:
             cwd="/",
         )
         if expect is not None:
-            assert done.returncode == expect, (command, done.returncode, done.stdout, done.stderr)
+            assert done.returncode == expect, (command, done.returncode, done.stdout, done.stderr, self._log())
         return done.stdout + done.stderr
+
+    def _log(self) -> str:
+        """The end of the journal, for a failure's message."""
+        return self.run("journalctl", "--no-pager", "-o", "cat", "-n", "40", expect=None)
 
     def systemctl(self, *arguments: str, expect: int | None = 0) -> str:
         return self.run("systemctl", *arguments, expect=expect)
