@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from daemon import lifecycle
 from daemon.activation import PassedSockets
 from daemon.clock import Clock
-from daemon.control import HttpServer, control_application, public_application
+from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
 from daemon.failure import Failure, failure_of
 from daemon.heartbeat import PARTS, TURN_S, Heartbeat, Part
 from daemon.keeping import Keeping
@@ -445,7 +445,7 @@ class Service:
     def ready_gates(self) -> Mapping[str, bool]:
         """Running, and every view was looked at once since the start."""
         return {
-            "project loaded": isinstance(self._state, lifecycle.Running),
+            OPENED_GATE: isinstance(self._state, lifecycle.Running),
             "every view looked at": self._keeping.looked_at_all,
         }
 
