@@ -106,6 +106,10 @@ bench: build ## measure, and write benchmarks/results.md (benchmarks/README.md; 
 tpc-table: build ## replay TPC-H and TPC-DS as views, and write docs/tpc.md (ARGS='--rounds 20 --seeds 1 2')
 	@python -m tests.tpc.table $(ARGS)
 
+.PHONY: prove-container
+prove-container: build ## build the image, from Debian's packages if need be, and run it as narrow as it gets (as root)
+	@container/prove.sh $(ARGS)
+
 # ---- change and ship -----------------------------------------------------------------------------------------------
 
 .PHONY: format

@@ -48,6 +48,22 @@ class DaemonClient:
         self._path = path
         self._timeout_s = timeout_s
 
+    def get(self, path: str) -> tuple[int, str]:
+        """Look at a page such as `/-/healthy`: its status and text; raises `NoDaemon` when nothing listens."""
+        connection = _UnixConnection(self._path, self._timeout_s)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+            raise NoDaemon from error
+        except PermissionError as error:
+            raise Failed(_not_ours(self._path)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(_lost(path, error)) from error
+        finally:
+            connection.close()
+
     def call(self, operation: str, parameters: Mapping[str, JsonValue], on_event: EventHandler | None) -> JsonValue:
         """Run an operation; raises `NoDaemon` when nothing listens, `Failed` with the daemon's error otherwise."""
         connection = _UnixConnection(self._path, self._timeout_s)
@@ -57,29 +73,33 @@ class DaemonClient:
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
                 raise NoDaemon from error
             except PermissionError as error:
-                raise Failed(
-                    Failure(
-                        "not_allowed",
-                        f'the daemon\'s socket "{self._path}" may only be used by the user that the daemon runs as',
-                        hint="run the command as that user",
-                        exit_code=EXIT_NOT_ALLOWED,
-                    )
-                ) from error
+                raise Failed(_not_ours(self._path)) from error
             body = json.dumps(dict(parameters)).encode()
             headers = {"Content-Type": "application/json", "Accept": STREAM_TYPE}
             connection.request("POST", f"/v1/{operation}", body, headers)
             return _read_answer(connection.getresponse(), on_event)
         except (TimeoutError, http.client.HTTPException, ConnectionError) as error:
-            raise Failed(
-                Failure(
-                    "daemon_lost",
-                    f"the daemon stopped answering during {operation!r}: {str(error) or type(error).__name__}",
-                    hint="look at its log, then at `daemonctl status`; repeating the command is safe",
-                    exit_code=EXIT_NOT_REACHABLE,
-                )
-            ) from error
+            raise Failed(_lost(operation, error)) from error
         finally:
             connection.close()
+
+
+def _not_ours(path: Path) -> Failure:
+    return Failure(
+        "not_allowed",
+        f'the daemon\'s socket "{path}" may only be used by its owner and its group',
+        hint="run the command as the user that the daemon runs as, or join the socket's group",
+        exit_code=EXIT_NOT_ALLOWED,
+    )
+
+
+def _lost(what: str, error: Exception) -> Failure:
+    return Failure(
+        "daemon_lost",
+        f"the daemon stopped answering during {what!r}: {str(error) or type(error).__name__}",
+        hint="look at its log, then at `daemonctl status`; repeating the command is safe",
+        exit_code=EXIT_NOT_REACHABLE,
+    )
 
 
 def _read_answer(response: http.client.HTTPResponse, on_event: EventHandler | None) -> JsonValue:

@@ -30,6 +30,11 @@ class SystemClock:
         return time.monotonic_ns() // 1_000_000
 
 
+def cpu_of_other_threads_ms() -> int:
+    """Processor time that all threads but the calling one have used so far, in milliseconds."""
+    return (time.process_time_ns() - time.thread_time_ns()) // 1_000_000
+
+
 def clock_text(at_ms: int) -> str:
     """Local time of day as `14:03:07`, for lines that a person reads."""
     return time.strftime("%H:%M:%S", time.localtime(at_ms / 1000))

@@ -37,6 +37,8 @@ from registry.errors import (
 
 BODY_MAX_BYTES = 4_000_000
 EVENTS_WAITING_MAX = 10_000
+OPENED_GATE = "project loaded"
+"""The gate that a start has to pass; what comes after it is the work itself."""
 _HTTP_STATUS = {EXIT_USAGE: 400, EXIT_NOT_ALLOWED: 403, EXIT_NOT_FOUND: 404, EXIT_CONFLICT: 409, 75: 503, 78: 422}
 
 
@@ -122,7 +124,7 @@ def control_application(target: ControlTarget) -> Starlette:
 
 
 def public_application(target: ControlTarget) -> Starlette:
-    """What monitoring sees: `/metrics`, `/-/healthy`, `/-/ready`; nothing here changes anything."""
+    """What monitoring sees: `/metrics`, `/-/healthy`, `/-/started`, `/-/ready`; nothing here changes anything."""
 
     async def metrics(_request: Request) -> Response:
         return Response(await target.exposition(), media_type=CONTENT_TYPE)
@@ -142,7 +144,11 @@ def _health_routes(target: ControlTarget) -> list[Route]:
         text = "\n".join(lines) if "verbose" in request.query_params else ("ready" if good else "not ready")
         return PlainTextResponse(text + "\n", 200 if good else 503)
 
-    return [Route("/-/healthy", healthy), Route("/-/ready", ready)]
+    async def started(_request: Request) -> Response:
+        opened = target.ready_gates()[OPENED_GATE]
+        return PlainTextResponse("started\n" if opened else "opening the project\n", 200 if opened else 503)
+
+    return [Route("/-/healthy", healthy), Route("/-/started", started), Route("/-/ready", ready)]
 
 
 async def _read_parameters(request: Request) -> Mapping[str, JsonValue]:

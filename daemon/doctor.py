@@ -20,9 +20,10 @@ from daemon.client import DaemonClient, NoDaemon
 from daemon.clock import Clock, timestamp_text
 from daemon.failure import Failed, failure_of
 from daemon.port import JsonValue
+from registry.cgroup import CgroupLimits, cgroup_limits
 from registry.errors import DeltakeepError
 from registry.location import local_path
-from registry.project import Project, load_project
+from registry.project import EngineSettings, Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime
 
 Level = Literal["ok", "warning", "failure"]
@@ -31,6 +32,7 @@ FREE_BYTES_FAILURE = 200_000_000
 CLOCK_STEP_MS = 2_000
 OPEN_FILES_MIN = 1_024
 DAY_MS = 86_400_000
+_ORIGINS = {"project": "as the project says", "cgroup": "by the control group's limit", "default": "by default"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding("ok", "project", f"{len(project.datasets)} datasets, {len(project.views)} views")
     yield _daemon(project)
-    yield from _limits(project)
+    yield from _limits(project, cgroup_limits())
     yield from _places(project, clock)
     try:
         runtime = build_session_runtime(RuntimeProfile.of(project.engine))
@@ -98,25 +100,41 @@ def _daemon(project: Project) -> Finding:
     except Failed as error:
         return Finding("warning", "daemon", error.failure.message, error.failure.hint)
     mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "others may steer it; chmod 600")
+    if mode & 0o007:
+        return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "everybody may steer it; chmod 660")
     state = (status.get("daemon") or {}).get("state", "running") if isinstance(status, dict) else "running"
-    return Finding("ok", "daemon", f'{state}, socket "{path}"')
+    group = f", its group {path.stat().st_gid} may steer it" if mode & 0o060 else ""
+    return Finding("ok", "daemon", f'{state}, socket "{path}"{group}')
 
 
-def _limits(project: Project) -> Iterator[Finding]:
+def _limits(project: Project, limits: CgroupLimits) -> Iterator[Finding]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < OPEN_FILES_MIN:
         yield Finding("warning", "open files", f"at most {soft}", "raise it with `ulimit -n 65536` or LimitNOFILE=")
     else:
         yield Finding("ok", "open files", f"at most {soft}")
+    yield from _size(project.engine, limits)
+
+
+def _size(engine: EngineSettings, limits: CgroupLimits) -> Iterator[Finding]:
+    """Whether pool and partitions fit what the machine has and what the control group allows."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    pool = project.engine.memory_bytes
-    text = f"pool {pool / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+    whose = "the machine's"
+    if limits.memory_bytes is not None and limits.memory_bytes < memory:
+        memory, whose = limits.memory_bytes, "the control group's"
+    pool = engine.memory_bytes
+    text = f"pool {pool / 1e9:.2f} GB {_ORIGINS[engine.memory_from]}, of {whose} {memory / 1e9:.2f} GB"
     if pool > memory * 0.8:
         yield Finding("warning", "memory", text, "lower [engine] memory: the pool is not all that the process needs")
     else:
         yield Finding("ok", "memory", text)
+    processors = limits.processors or float(os.cpu_count() or 1)
+    partitions = engine.target_partitions
+    text = f"{partitions} partitions {_ORIGINS[engine.partitions_from]}, on {processors:g} processors"
+    if partitions > 4 * max(1.0, processors):
+        yield Finding("warning", "processors", text, "lower [engine] target_partitions: each needs memory and time")
+    else:
+        yield Finding("ok", "processors", text)
 
 
 def _places(project: Project, clock: Clock) -> Iterator[Finding]:

@@ -19,6 +19,9 @@ from daemon.port import CycleOutcome, JsonValue, Look, ViewOutcome
 from daemon.schedule import Due, Schedule, ViewRun, Wait
 from daemon.topology import Topology
 
+_WORST_FIRST = ("failed", "late", "running", "waiting", "due", "paused", "fresh")
+_NAMED_STATES = ("failed", "late", "running")
+_NAMES_MAX = 3
 ACCOUNT_STEP_MAX_MS = 5_000
 """A longer gap between two accounts (a suspended machine) is not counted as observed."""
 
@@ -258,13 +261,16 @@ class Keeping:
                 self._metrics.gauge("view_data_timestamp_seconds", moment / 1000, view=view)
 
     def summary(self) -> str:
-        """One line for the service manager: `12 views fresh, 1 late, 2 running`."""
-        counted: dict[str, int] = {}
-        for state in self.states().values():
-            counted[state] = counted.get(state, 0) + 1
-        parts = [f"{count} {state}" for state, count in sorted(counted.items(), key=lambda item: -item[1])]
-        text = f"views: {', '.join(parts)}" if parts else "no views"
-        return f"{text}; definitions on disk are broken" if self.definitions_failure else text
+        """One line for the service manager: `15 views: 1 failed (daily), 2 running, 12 fresh`, the worst first."""
+        views: dict[str, list[str]] = {}
+        for view, state in self.states().items():
+            views.setdefault(state, []).append(view)
+        parts = [_counted_state(state, views[state]) for state in _WORST_FIRST if state in views]
+        total = len(self._topology.views)
+        text = f"{total} view{'' if total == 1 else 's'}: {', '.join(parts)}" if parts else "no views"
+        if self.definitions_failure:
+            text += "; definitions on disk are broken"
+        return f"{text}; [engine] or [daemon] changed, restart to use it" if self.restart_needed else text
 
     def bare_status(self) -> dict[str, JsonValue]:
         """A status from memory alone, for while the keeper is busy and has not been asked yet."""
@@ -286,3 +292,12 @@ class Keeping:
             "restart_needed": self.restart_needed,
             "definitions_failure": None if failure is None else failure.to_json(),
         }
+
+
+def _counted_state(state: str, views: Sequence[str]) -> str:
+    """A state with its number of views, and the first names of those that somebody may want to look at."""
+    text = f"{len(views)} {state}"
+    if state not in _NAMED_STATES:
+        return text
+    more = ", …" if len(views) > _NAMES_MAX else ""
+    return f"{text} ({', '.join(views[:_NAMES_MAX])}{more})"

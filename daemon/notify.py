@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+PATIENCE_S = 1.0
+
 
 class ServiceNotifier:
     """Sends readiness, status and watchdog messages to the service manager, if there is one."""
@@ -30,20 +32,27 @@ class ServiceNotifier:
 
     def reloading(self, monotonic_ms: int) -> None:
         """A reload has begun; `ready` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_ms * 1000}")
+        # systemd ignores an answer that seems older than its request: a moment cut to milliseconds is rounded up.
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={(monotonic_ms + 1) * 1000}")
+
+    def extend(self, more_ms: int) -> None:
+        """Starting goes on: do not run out of patience for so long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={more_ms * 1000}")
 
     def stopping(self, status: str) -> None:
         """Shutting down."""
         self._send(f"STOPPING=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """The loops turned; missing these makes systemd restart the service."""
+        """Watcher, planner and committer turned; missing these makes systemd restart the service."""
         self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> None:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            # A service manager that does not read must not stop the event loop.
+            sender.settimeout(PATIENCE_S)
             try:
                 sender.connect(self._address)
                 sender.sendall(message.encode())

@@ -81,7 +81,8 @@ def make_project(folder: Path) -> tuple[Path, ...]:
 
 def _write_orders(folder: Path) -> None:
     project = load_project(folder)
-    runtime = build_session_runtime(RuntimeProfile.of(project.engine))
+    # Without a place to spill: a few rows need none, and nothing of ours shall lie where the service will work.
+    runtime = build_session_runtime(RuntimeProfile(durable=project.engine.durable))
     table = TableRef(uri=next(dataset for dataset in project.datasets.values()).table.uri)
     for rows in sample_orders():
         runtime.append(AppendRequest(table=table), rows)

@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from daemon import lifecycle
+from daemon.activation import PassedSockets
 from daemon.clock import Clock
-from daemon.control import (
-    HttpServer,
-    bind_control_socket,
-    bind_public_socket,
-    control_application,
-    public_application,
-)
+from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
 from daemon.exposition import Exposition
 from daemon.failure import Failure, failure_of
+from daemon.heartbeat import PARTS, TURN_S, Heartbeat, Part
 from daemon.keeping import Keeping
+from daemon.listeners import Listeners, open_listeners
 from daemon.log import logger
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
@@ -41,7 +38,6 @@ from registry.errors import DeltakeepError, RetryLater
 
 TICK_S = 1.0
 HOUSEKEEPING_S = 60
-STALLED_MS = 60_000
 STATUS_PATIENCE_S = 1.0
 DRAIN_LOOK_S = 0.05
 
@@ -58,19 +54,22 @@ class Service:
         notifier: ServiceNotifier,
         metrics: Metrics,
         identity: Mapping[str, JsonValue],
+        passed: PassedSockets | None = None,
     ) -> None:
-        """`identity` is what the control socket tells about this process: pid, version."""
+        """`identity` is what the control socket tells about this process; `passed` are the sockets of systemd."""
         self._options = options
         self._clock = clock
         self._open_keeper = open_keeper
         self._notifier = notifier
         self._metrics = metrics
         self._identity = dict(identity)
+        self._passed = passed or PassedSockets()
         self._log = logger("service")
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
         self._exposition = Exposition(clock, metrics, self._keeping, self._worker)
+        self._heart = Heartbeat(clock, notifier, self._worker)
         self._keeper: KeeperPort | None = None
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._loops: dict[str, asyncio.Task[None]] = {}
@@ -80,12 +79,13 @@ class Service:
             (
                 ("reconcile", self._reconcile, options.reconcile_ms / 1000),
                 ("housekeeping", self._housekeeping, HOUSEKEEPING_S),
+                ("watcher", self._watcher_turned, TURN_S),
             ),
         )
         self._wake = asyncio.Event()
+        self._opened = asyncio.Event()
         self._watched: frozenset[tuple[str, str]] = frozenset()
-        self._ticked_ms = clock.monotonic_ms()
-        self._watchdog_ms = 0
+        self._cycling = False
         self._start_failure: Failure | None = None
         self._status: JsonValue = None
         self._reloading = asyncio.Lock()
@@ -96,21 +96,15 @@ class Service:
 
     async def run(self) -> Left:
         """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
-        control = bind_control_socket(self._options.socket)
-        try:
-            public = None if self._options.listen is None else bind_public_socket(self._options.listen)
-        except BaseException:
-            control.close()
-            self._options.socket.unlink(missing_ok=True)
-            raise
-        servers = [HttpServer(control_application(self), control)]
-        if public is not None:
-            self.public_address = public.getsockname()[:2]
-            servers.append(HttpServer(public_application(self), public))
+        listeners = open_listeners(self._options, self._passed)
+        self.public_address = listeners.public_address
         with self._signals():
-            return await self._serve(servers)
+            return await self._serve(listeners)
 
-    async def _serve(self, servers: list[HttpServer]) -> Left:
+    async def _serve(self, listeners: Listeners) -> Left:
+        servers = [HttpServer(control_application(self), listeners.control)]
+        if listeners.public is not None:
+            servers.append(HttpServer(public_application(self), listeners.public))
         working = asyncio.create_task(self._worker.run(), name="worker")
         serving = [asyncio.create_task(server.serve(), name="http") for server in servers]
         ticking = asyncio.create_task(self._tick_loop(), name="tick")
@@ -125,7 +119,7 @@ class Service:
                 await self._close_keeper(self._keeper)
             await _cancel([ticking, working, *serving, *self._loops.values(), *self._tasks])
             self._worker.close()
-            self._options.socket.unlink(missing_ok=True)
+            listeners.remove()
         self._log.info("stopped", exit_code=exit_code, abandoned_work=abandoned)
         return Left(exit_code, abandoned, self._start_failure)
 
@@ -134,6 +128,8 @@ class Service:
         before = lifecycle.state_name(self._state)
         self._state, actions = lifecycle.transition(self._state, event, self._options.drain_ms)
         after = lifecycle.state_name(self._state)
+        if not isinstance(self._state, lifecycle.Starting):
+            self._opened.set()
         if after != before:
             self._metrics.lifecycle(after)
             self._log.info("state changed", before=before, after=after)
@@ -186,6 +182,7 @@ class Service:
         self._watch_logs()
         self._polling.plan(self._keeping.poll_groups())
         self._polling.start()
+        self._heart.begin()
         self._notifier.ready(self._keeping.summary())
         views, datasets = self._keeping.counts()
         self._log.info("running", views=views, datasets=datasets, socket=str(self._options.socket))
@@ -225,18 +222,25 @@ class Service:
         while True:
             self._wake.clear()
             self._metrics.tick("schedule", self._clock.now_ms())
+            self._heart.turned("planner")
             due = self._keeping.next_due()
             if isinstance(due, Wait):
-                timeout = None if due.until_ms is None else max(0, due.until_ms - self._clock.monotonic_ms()) / 1000
+                timeout = TURN_S
+                if due.until_ms is not None:
+                    timeout = min(timeout, max(0, due.until_ms - self._clock.monotonic_ms()) / 1000)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), timeout)
                 continue
-            await self._cycle(due.views, due.cause)
+            self._cycling = True
+            try:
+                await self._cycle(due.views, due.cause)
+            finally:
+                self._cycling = False
 
     async def _cycle(self, views: tuple[str, ...], cause: str) -> None:
         keeper = self._keeper
         assert keeper is not None
-        observer = self._across_threads(self._keeping.took_event)
+        observer = self._across_threads(self._took_event)
         submitted_ms = self._clock.monotonic_ms()
 
         def call() -> tuple[CycleOutcome, int, int]:
@@ -254,7 +258,6 @@ class Service:
         else:
             self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
         self._metrics.tick("cycle", self._clock.now_ms())
-        self._notifier.status(self._keeping.summary())
 
     async def _poll(self, datasets: tuple[str, ...]) -> None:
         keeper = self._keeper
@@ -291,15 +294,27 @@ class Service:
 
     async def _tick_loop(self) -> None:
         while True:
-            self._ticked_ms = self._clock.monotonic_ms()
             if isinstance(self._state, lifecycle.Running):
                 self._keeping.account_lag()
-            watchdog_ms = self._notifier.watchdog_ms
-            if watchdog_ms is not None and self._ticked_ms - self._watchdog_ms >= watchdog_ms // 3:
-                self._watchdog_ms = self._ticked_ms
-                if self.is_healthy():
-                    self._notifier.alive()
+            if self._cycling:
+                # Its cycle is with the committer, who answers for it.
+                self._heart.turned("planner")
+            self._heart.beat(self._turning_parts(), self._state, self._keeping.summary)
             await asyncio.sleep(TICK_S)
+
+    def _turning_parts(self) -> tuple[Part, ...]:
+        """The parts that have to turn now: only the thread works while starting and draining."""
+        return PARTS if isinstance(self._state, lifecycle.Running) else ("committer",)
+
+    def _took_event(self, event: Mapping[str, JsonValue]) -> None:
+        self._heart.turned("committer")
+        self._keeping.took_event(event)
+
+    async def _watcher_turned(self) -> None:
+        """The timetable of the looks turns, and definitions are followed; following logs is only a hint."""
+        definitions = self._loops.get("definitions")
+        if definitions is not None and not definitions.done():
+            self._heart.turned("watcher")
 
     # --- watching -----------------------------------------------------------------------------------------------------
 
@@ -371,6 +386,7 @@ class Service:
         try:
             checked = find_operation(operation)
             label = operation
+            await self._wait_for_opening(observer)
             value = await self._perform(operation, checked.check(parameters), observer)
             result = "ok"
             return value
@@ -378,6 +394,14 @@ class Service:
             self._metrics.add("control_requests_total", operation=label, result=result)
             elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
             self._metrics.observe("control_request_duration_seconds", elapsed_s)
+
+    async def _wait_for_opening(self, observer: Observer) -> None:
+        """Let a request that comes while the project is opened wait, so that a restart refuses nobody."""
+        if self._opened.is_set():
+            return
+        observer({"kind": "waiting", "view": None, "what": "opening the project"})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._opened.wait(), self._options.opening_patience_ms / 1000)
 
     async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
         keeper, operation = self._running_keeper(), find_operation(name)
@@ -387,7 +411,7 @@ class Service:
             return await self._perform_status(keeper)
 
         def forward(event: Mapping[str, JsonValue]) -> None:
-            self._keeping.took_event(event)
+            self._took_event(event)
             observer(event)
 
         if self._worker.in_hand is not None:
@@ -424,16 +448,13 @@ class Service:
     def ready_gates(self) -> Mapping[str, bool]:
         """Running, and every view was looked at once since the start."""
         return {
-            "project loaded": isinstance(self._state, lifecycle.Running),
+            OPENED_GATE: isinstance(self._state, lifecycle.Running),
             "every view looked at": self._keeping.looked_at_all,
         }
 
     def is_healthy(self) -> bool:
-        """The event loop turns, and the scheduling loop is alive while it should be."""
-        if self._clock.monotonic_ms() - self._ticked_ms > STALLED_MS:
-            return False
-        schedule = self._loops.get("schedule")
-        return not isinstance(self._state, lifecycle.Running) or (schedule is not None and not schedule.done())
+        """Watcher, planner and committer turn, as far as the state asks for them."""
+        return not self._heart.standing(self._turning_parts())
 
     def request_stop(self) -> None:
         """Drain and stop."""

@@ -9,17 +9,22 @@ from daemon.failure import Failure
 from daemon.lifecycle import DRAIN_MS
 
 RECONCILE_MS = 60_000
+OPENING_PATIENCE_MS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Where to listen, and how patient to be; `listen` None serves no TCP."""
+    """Where to listen, and how patient to be; `listen` None serves no TCP.
+
+    `opening_patience_ms` is how long a request waits for the project to be opened.
+    """
 
     root: Path
     socket: Path
     listen: str | None
     drain_ms: int = DRAIN_MS
     reconcile_ms: int = RECONCILE_MS
+    opening_patience_ms: int = OPENING_PATIENCE_MS
     handle_signals: bool = True
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from daemon.activation import PassedSockets, take_passed_sockets
 from daemon.build import product_version
 from daemon.clock import Clock, SystemClock
 from daemon.log import LogStyle, configure_logging
@@ -48,7 +49,8 @@ def serve(root: Path, options: StartOptions) -> int:
         socket=(options.socket or socket_path(root)).absolute(),
         listen=None if options.no_listen else listen,
     )
-    left = asyncio.run(_serve(root, service_options, clock, metrics))
+    passed = take_passed_sockets(os.environ, os.getpid())
+    left = asyncio.run(_serve(root, service_options, passed, clock, metrics))
     if left.failure is not None:
         from daemon.cli.show import show_failure
 
@@ -60,7 +62,7 @@ def serve(root: Path, options: StartOptions) -> int:
     return left.exit_code
 
 
-async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics) -> Left:
+async def _serve(root: Path, options: ServiceOptions, passed: PassedSockets, clock: Clock, metrics: Metrics) -> Left:
     def open_here() -> KeeperPort:
         # The engine is loaded in the worker's thread, while the control socket answers already.
         from daemon.live_keeper import open_keeper
@@ -75,5 +77,6 @@ async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Met
         notifier=ServiceNotifier(os.environ, os.getpid()),
         metrics=metrics,
         identity=identity,
+        passed=passed,
     )
     return await service.run()

@@ -24,12 +24,13 @@ Result = TypeVar("Result")
 
 
 class Priority(IntEnum):
-    """What goes first: somebody who waits, then definitions, then looking, then refreshing."""
+    """What goes first: somebody who waits, then definitions, then looking, then refreshing; last what only probes."""
 
     REQUEST = 0
     RELOAD = 1
     POLL = 2
     CYCLE = 3
+    TURN = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,7 +95,7 @@ class Worker:
             if job.done.cancelled():
                 continue
             started = self._clock.monotonic_ms()
-            if self._on_wait is not None:
+            if self._on_wait is not None and job.priority is not Priority.TURN:
                 self._on_wait((started - job.queued_ms) / 1000)
             self.in_hand = InHand(job.label, started)
             try:

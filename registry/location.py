@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
+from registry.credentials import PREFIX, CredentialMissing, read_credential
 from registry.dataset import TableRef
 from registry.toml_document import Section, Unexpected, text_map
 
@@ -92,15 +93,20 @@ def _real(uri: str) -> str:
 
 
 def storage_options(section: Section, environment: Mapping[str, str]) -> dict[str, str]:
-    """Read `storage_options`; `env:NAME` stands for an environment variable, and no value is ever shown.
+    """Read `storage_options`; `env:NAME` stands for an environment variable, `credential:NAME` for a secret's file.
 
-    A variable that is not set is a problem.
+    No value is ever shown; a variable that is not set, and a credential that is not there, is a problem.
     """
 
     def resolve(value: object) -> dict[str, str]:
         found = text_map(value)
         for key, one in found.items():
-            if one.startswith(_ENVIRONMENT):
+            if one.startswith(PREFIX):
+                try:
+                    found[key] = read_credential(one.removeprefix(PREFIX), environment)
+                except CredentialMissing as error:
+                    raise Unexpected(f'{error.expected} (option "{key}")', error.hint) from error
+            elif one.startswith(_ENVIRONMENT):
                 variable = one.removeprefix(_ENVIRONMENT)
                 if variable not in environment:
                     raise Unexpected(

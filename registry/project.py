@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from registry import toml_document as toml
+from registry.cgroup import NO_LIMITS, CgroupLimits, Origin, cgroup_limits, engine_size
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
@@ -35,7 +36,8 @@ POLL_MS_MIN: Final = 100
 class EngineSettings:
     """The limits of the native session; `spill` is an absolute path, `settings` are DataFusion's.
 
-    `timed_choice` is whether the choice between the paths of a refresh learns from how long they took.
+    `timed_choice` is whether the choice between the paths of a refresh learns from how long they took; the last two say
+    where memory and partitions come from.
     """
 
     memory_bytes: int
@@ -45,6 +47,8 @@ class EngineSettings:
     concurrency: int
     timed_choice: bool
     settings: Mapping[str, str]
+    memory_from: Origin = "project"
+    partitions_from: Origin = "project"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +126,21 @@ class Project:
         }
 
 
-def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Project:
+def load_project(
+    root: Path, environment: Mapping[str, str] | None = None, limits: CgroupLimits | None = None
+) -> Project:
     """Read the project in a folder.
 
-    Raises `DefinitionError` with all problems. `environment` (default: that of the process) resolves `env:NAME`.
+    Raises `DefinitionError` with all problems. `environment` (default: that of the process) resolves `env:NAME` and
+    `credential:NAME`; `limits` (default: those of the process) size an engine whose size the project leaves open.
     """
     root = root.absolute()
     problems: list[Problem] = []
     settings = None
     text = _read(root, PROJECT_FILE, problems)
     if text is not None:
-        settings = parse_project_file(text, root, os.environ if environment is None else environment, problems)
+        known = os.environ if environment is None else environment
+        settings = parse_project_file(text, root, known, problems, cgroup_limits() if limits is None else limits)
     functions = _read_functions(root, problems)
     parsed = _read_views(root, settings.defaults if settings else ViewOptions(), problems)
     if settings is None:
@@ -215,7 +223,11 @@ def _read_functions(root: Path, problems: list[Problem]) -> dict[str, MacroDefin
 
 
 def parse_project_file(
-    text: str, root: Path, environment: Mapping[str, str], problems: list[Problem]
+    text: str,
+    root: Path,
+    environment: Mapping[str, str],
+    problems: list[Problem],
+    limits: CgroupLimits = NO_LIMITS,
 ) -> ProjectSettings | None:
     """Read the text of `deltakeep.toml`; None where it is no TOML, else what could be read, with problems."""
     document = parse_toml(text, PROJECT_FILE, 1, problems)
@@ -238,7 +250,7 @@ def parse_project_file(
     section = document.section("defaults")
     defaults = read_defaults(section)
     section.finish()
-    engine = _engine(document.section("engine"), root)
+    engine = _engine(document.section("engine"), root, limits)
     daemon = _daemon(document.section("daemon"), root)
     document.finish()
     settings = ProjectSettings(name, store, targets, datasets, defaults, engine, daemon)
@@ -284,18 +296,33 @@ def _dataset_clashes(settings: ProjectSettings) -> list[Problem]:
     return problems
 
 
-def _engine(section: Section, root: Path) -> EngineSettings:
+def _engine(section: Section, root: Path, limits: CgroupLimits) -> EngineSettings:
+    size = engine_size(
+        limits,
+        section.take("memory", _size_if_said, None),
+        section.take("target_partitions", _partitions_if_said, None),
+    )
     engine = EngineSettings(
-        memory_bytes=section.take("memory", toml.size_bytes, 4_000_000_000),
+        memory_bytes=size.memory_bytes,
         spill=_path(root, section.take("spill", toml.text, "state/spill")),
-        target_partitions=section.take("target_partitions", toml.number_of_tasks, 2),
+        target_partitions=size.target_partitions,
         durable=section.take("durable", toml.boolean, True),
         concurrency=section.take("concurrency", toml.number_of_tasks, 1),
         timed_choice=section.take("timed_choice", toml.boolean, True),
         settings=section.take("settings", toml.text_map, {}),
+        memory_from=size.memory_from,
+        partitions_from=size.partitions_from,
     )
     section.finish()
     return engine
+
+
+def _size_if_said(value: object) -> int | None:
+    return toml.size_bytes(value)
+
+
+def _partitions_if_said(value: object) -> int | None:
+    return toml.number_of_tasks(value)
 
 
 def _daemon(section: Section, root: Path) -> DaemonSettings:

@@ -42,6 +42,7 @@ VERBS: dict[str, _Verb] = {
     "doctor": _Verb("check", "Check the environment: clock, disk, rights, datasets."),
     "run": _Verb("service", "Keep the views until stopped, or run one cycle."),
     "reload": _Verb("service", "Make the daemon read the definitions again."),
+    "health": _Verb("service", "Whether the daemon's work turns, for health checks."),
     "status": _Verb("look", "How fresh each view is, and what is wrong."),
     "views": _Verb("look", "What each view reads and how it is refreshed."),
     "lineage": _Verb("look", "Where a view's columns come from, or who reads whom."),
@@ -55,7 +56,7 @@ VERBS: dict[str, _Verb] = {
     "resume": _Verb("act", "Refresh a paused view again."),
     "verify": _Verb("data", "Prove that views equal their recomputation."),
     "query": _Verb("data", "Run SQL over datasets, views and artifact tables."),
-    "export": _Verb("export", "Write files for Prometheus, Grafana and others."),
+    "export": _Verb("export", "Write files for the programs around a project."),
     "version": _Verb("version", "Versions of everything that matters."),
 }
 

@@ -1,17 +1,17 @@
-"""`daemonctl export`: files for the programs around the daemon, written from this installation.
+"""`daemonctl export`: files for the programs around a project, written from this installation.
 
-Prometheus' rules and Grafana's dashboards lie in `grafana/` beside the packages, in a checkout and in a wheel alike.
+Prometheus' rules, Grafana's dashboards and systemd's units lie beside the packages, in a checkout and in a wheel alike.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from daemon.cli.show import DIM, GREEN, show_line
+from daemon.cli.access import project_root
+from daemon.cli.show import DIM, GREEN, YELLOW, show_line
 from daemon.failure import Failed, Failure
 from daemon.place import DEFAULT_LISTEN
 from registry.errors import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_OK
@@ -27,7 +27,7 @@ _FORCE = click.option("--force", is_flag=True, help="Overwrite files that are th
 
 @click.group()
 def export() -> None:
-    """Write files for Prometheus, Grafana and others.
+    """Write files for the programs around a project.
 
     They come from this installation, fit its version, and need no running daemon.
     """
@@ -70,6 +70,40 @@ def grafana(folder: Path, force: bool) -> int:
     return EXIT_OK
 
 
+@export.command()
+@_FOLDER
+@click.option("--user", metavar="NAME", help="Who the service runs as; default: the owner of the project's folder.")
+@click.option("--group", metavar="NAME", help="Who may steer it and read its views; default: the user's first group.")
+@_FORCE
+@click.pass_context
+def systemd(ctx: click.Context, folder: Path, user: str | None, group: str | None, force: bool) -> int:
+    """Write a service and its control socket for this project.
+
+    They start this installation with this project, in a sandbox that may write where the project writes and nowhere
+    else.  The names carry the project's, so that several projects fit on one machine.
+    """
+    root = project_root(ctx)
+    # Imported only now: it loads the project.
+    from daemon.unit_files import places_of_others, shipped, site_of, unit_files
+
+    site = site_of(root, user, group)
+    _write(unit_files(site, shipped("deltakeep.service"), shipped("deltakeep.socket")), folder, force=force)
+    if site.user == "root":
+        show_line("  the service would run as root; name another user with --user", YELLOW)
+    for place in places_of_others(site):
+        show_line(f"  its content is another user's: chown -R {site.user}:{site.group} {place}", YELLOW)
+    for name in site.credentials:
+        show_line(f'  put the secret "{name}" into {site.root / "credentials" / name}, readable by root only', DIM)
+    for name in site.variables:
+        show_line(f"  put {name}=… into /etc/deltakeep/{site.unit}.env, readable by root only", DIM)
+    show_line(
+        f"next: copy them to /etc/systemd/system, then `systemctl daemon-reload` and "
+        f"`systemctl enable --now {site.unit}.socket {site.unit}.service`",
+        GREEN,
+    )
+    return EXIT_OK
+
+
 def _text(name: str) -> str:
     """A file that came with this installation."""
     file = Path(__file__).resolve().parents[2] / "grafana" / name
@@ -85,10 +119,10 @@ def _write(files: Mapping[str, str], folder: Path, *, force: bool) -> None:
     differing = [name for name in there if there[name] != files[name]]
     if differing and not force:
         message = f'"{folder / differing[0]}" is there already and differs; nothing was written'
-        raise Failed(Failure("already_there", message, "name another folder, or add --force", exit_code=EXIT_CONFLICT))
+        hint = "compare them, then repeat with --force, or name another folder"
+        raise Failed(Failure("already_there", message, hint, exit_code=EXIT_CONFLICT))
     for name, text in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         show_line(f"  {file}", GREEN if name not in there or name in differing else "")
-    sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`daemonctl run` and `daemonctl reload`: the service in the foreground, one cycle, new definitions."""
+"""`daemonctl run`, `reload` and `health`: the service in the foreground, one cycle, new definitions, health."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from daemon.cli.tables import cycle_failed, show_cycle
 from daemon.client import DaemonClient, NoDaemon
 from daemon.failure import Failed, Failure
 from daemon.place import socket_path
-from registry.errors import EXIT_FAILED, EXIT_NOT_REACHABLE, EXIT_OK
+from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_NOT_REACHABLE, EXIT_OK
+
+HEALTH_PATIENCE_S = 4.0
 
 
 @click.command()
@@ -82,10 +84,7 @@ def reload(ctx: click.Context, output: str) -> int:
     try:
         report = DaemonClient(path).call("reload", {}, None)
     except NoDaemon:
-        hint = "start it with `daemonctl run` or `systemctl start deltakeep`"
-        raise Failed(
-            Failure("daemon_not_reachable", f'no daemon answers on "{path}"', hint, exit_code=EXIT_NOT_REACHABLE)
-        ) from None
+        raise Failed(_nobody_answers(path)) from None
     except Failed as error:
         show_failure(error.failure)
         return error.failure.exit_code
@@ -95,3 +94,27 @@ def reload(ctx: click.Context, output: str) -> int:
         changed = report.get("changed", [])
         sys.stdout.write(f"reloaded: {', '.join(changed)} changed\n" if changed else "reloaded: nothing changed\n")
     return EXIT_OK
+
+
+@click.command()
+@click.option("--ready", is_flag=True, help="Whether every view was looked at since the start, instead.")
+@click.pass_context
+def health(ctx: click.Context, ready: bool) -> int:
+    """Ask the daemon whether its work turns.
+
+    For health checks: exit code 0 says that watcher, planner and committer turn, 8 that one of them stands, 7 that
+    nobody answers within four seconds.  A long refresh is healthy.
+    """
+    path = socket_path(project_root(ctx))
+    page = "/-/ready?verbose" if ready else "/-/healthy"
+    try:
+        status, text = DaemonClient(path, timeout_s=HEALTH_PATIENCE_S).get(page)
+    except NoDaemon:
+        raise Failed(_nobody_answers(path)) from None
+    sys.stdout.write(text)
+    return EXIT_OK if status == 200 else EXIT_CHECK_FAILED
+
+
+def _nobody_answers(path: Path) -> Failure:
+    hint = "start it with `daemonctl run` or `systemctl start deltakeep`"
+    return Failure("daemon_not_reachable", f'no daemon answers on "{path}"', hint, exit_code=EXIT_NOT_REACHABLE)

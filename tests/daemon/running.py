@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.activation import PassedSockets
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
 from daemon.metrics import Metrics
@@ -71,6 +72,8 @@ async def running(
     open_keeper: Callable[[], KeeperPort] | None = None,
     environment: Mapping[str, str] | None = None,
     drain_ms: int = 5_000,
+    opening_patience_ms: int = 5_000,
+    passed: PassedSockets | None = None,
     handle_signals: bool = False,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
@@ -78,13 +81,19 @@ async def running(
     path = tmp_path / "state" / "deltakeep.sock"
     service = Service(
         ServiceOptions(
-            root=tmp_path, socket=path, listen="127.0.0.1:0", drain_ms=drain_ms, handle_signals=handle_signals
+            root=tmp_path,
+            socket=path,
+            listen="127.0.0.1:0",
+            drain_ms=drain_ms,
+            opening_patience_ms=opening_patience_ms,
+            handle_signals=handle_signals,
         ),
         clock=SystemClock(),
         open_keeper=open_keeper or (lambda: keeper),
         notifier=ServiceNotifier(environment or {}, os.getpid()),
         metrics=metrics,
         identity={"pid": os.getpid(), "version": "test"},
+        passed=passed,
     )
     task = asyncio.create_task(service.run())
     one = Running(service, metrics, path, task)

@@ -11,6 +11,7 @@ from daemon.checking import check_project
 from daemon.doctor import Finding, examine, retention_ms
 from daemon.place import find_project, socket_path
 from daemon.scaffold import ProjectExists, make_project, sample_orders
+from registry.cgroup import CgroupLimits
 from registry.errors import DefinitionError
 from registry.project import load_project
 from tests.daemon.fakes import ManualClock
@@ -128,3 +129,19 @@ def test_the_project_is_the_nearest_one_upwards_and_says_where_its_socket_is(tmp
     deep.mkdir(parents=True)
     assert find_project(deep, given=False) == tmp_path.resolve()
     assert socket_path(tmp_path) == tmp_path / "run" / "x.sock"
+
+
+def test_doctor_says_what_sized_the_engine(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = CgroupLimits(2_000_000_000, 1.5)
+    monkeypatch.setattr("daemon.doctor.cgroup_limits", lambda: limits)
+    monkeypatch.setattr("daemon.doctor.load_project", lambda root: load_project(root, {}, limits))
+    assert found(examine(shop.root, ManualClock()), "memory") == [
+        "ok: pool 1.20 GB by the control group's limit, of the control group's 2.00 GB"
+    ]
+    assert found(examine(shop.root, ManualClock()), "processors") == [
+        "ok: 1 partitions by the control group's limit, on 1.5 processors"
+    ]
+    text = (shop.root / "deltakeep.toml").read_text()
+    (shop.root / "deltakeep.toml").write_text(f'{text}\n[engine]\nmemory = "1900MB"\ntarget_partitions = 8\n')
+    assert found(examine(shop.root, ManualClock()), "memory")[0].startswith("warning: pool 1.90 GB as the project says")
+    assert found(examine(shop.root, ManualClock()), "processors")[0].startswith("warning: 8 partitions as the project")

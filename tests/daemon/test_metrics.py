@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -163,34 +161,3 @@ def test_a_view_that_waited_is_looked_at_when_what_it_reads_was_committed() -> N
 
 def _current(view: str, outcome: str = "skipped") -> ViewOutcome:
     return ViewOutcome(view=view, strategy="skip", reason="no_new_versions", outcome=outcome, elapsed_ms=1)
-
-
-# --- unit -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_accepts_the_unit() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(ROOT / "systemd" / "deltakeep.service")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_wrong_configuration_is_not_tried_again_by_systemd() -> None:
-    unit = (ROOT / "systemd" / "deltakeep.service").read_text()
-    for line in ("Type=notify", "RestartPreventExitStatus=78", "NoNewPrivileges=yes", "ProtectSystem=strict"):
-        assert f"\n{line}\n" in unit
-
-
-def test_the_configuration_beside_the_unit_is_valid() -> None:
-    from registry.project import parse_project_file
-
-    problems: list[Any] = []
-    text = (ROOT / "systemd" / "deltakeep.toml").read_text()
-    settings = parse_project_file(text, ROOT, {}, problems)
-    assert problems == []
-    assert settings is not None
-    assert settings.daemon.socket == Path("/run/deltakeep/control.sock")

@@ -217,7 +217,7 @@ def test_a_project_that_cannot_be_opened_ends_with_its_code(tmp_path: Path) -> N
     assert left.failure.troubles[0].where == "deltakeep.toml:1"
 
 
-def test_while_the_project_opens_requests_are_asked_to_come_back(tmp_path: Path) -> None:
+def test_a_request_waits_while_the_project_opens_and_is_asked_to_come_back_when_that_takes_long(tmp_path: Path) -> None:
     go = threading.Event()
 
     def slow() -> KeeperPort:
@@ -225,7 +225,7 @@ def test_while_the_project_opens_requests_are_asked_to_come_back(tmp_path: Path)
         return FakeKeeper()
 
     async def scenario() -> None:
-        async with running(tmp_path, FakeKeeper(), open_keeper=slow) as one:
+        async with running(tmp_path, FakeKeeper(), open_keeper=slow, opening_patience_ms=100) as one:
             await one.until(lambda: one.socket.exists() and one.service.public_address is not None)
             with pytest.raises(Failed) as caught:
                 await one.call("status")
@@ -233,6 +233,13 @@ def test_while_the_project_opens_requests_are_asked_to_come_back(tmp_path: Path)
             assert (await one.get("/-/ready"))[0] == 503
             go.set()
             await one.until(lambda: one.state == "running")
+        go.clear()
+        async with running(tmp_path, FakeKeeper(), open_keeper=slow) as one:
+            await one.until(lambda: one.socket.exists() and one.service.public_address is not None)
+            patient = asyncio.create_task(one.call("why", view="clean"))
+            await one.until(lambda: bool(asyncio.all_tasks()) and one.state == "starting")
+            go.set()
+            assert await patient == {"view": "clean"}
 
     asyncio.run(scenario())
 
