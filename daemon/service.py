@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
 from daemon import lifecycle
+from daemon.caller import Caller
 from daemon.clock import Clock
 from daemon.control import (
     HttpServer,
@@ -22,6 +23,7 @@ from daemon.control import (
     control_application,
     public_application,
 )
+from daemon.event_stream import EventStream
 from daemon.failure import Failure, failure_of
 from daemon.keeping import Keeping
 from daemon.log import logger
@@ -30,10 +32,12 @@ from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
 from daemon.place import settings_at_start
 from daemon.polling import Polling
-from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
+from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer, ReloadOutcome, RequestMade
+from daemon.request_book import RequestBook
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
 from daemon.signals import signals_answered
+from daemon.topology import Topology
 from daemon.watch import existing_folders, watch_definitions, watch_logs
 from daemon.worker import Priority, Worker
 from registry.errors import DeltakeepError, RetryLater
@@ -87,6 +91,8 @@ class Service:
         self._start_failure: Failure | None = None
         self._status: JsonValue = None
         self._reloading = asyncio.Lock()
+        self.events = EventStream(clock)
+        self._book = RequestBook(clock, self.events, self._record_request)
         self._settings = _settings(options.root)
         self.public_address: tuple[str, int] | None = None
         metrics.before_render(self._read_gauges)
@@ -98,14 +104,15 @@ class Service:
         control = bind_control_socket(self._options.socket)
         try:
             public = None if self._options.listen is None else bind_public_socket(self._options.listen)
+            servers = [HttpServer(control_application(self), control)]
+            if public is not None:
+                console = self._options.console
+                self.public_address = public.getsockname()[:2]
+                servers.append(HttpServer(public_application(self, console, self._clock), public, console))
         except BaseException:
             control.close()
             self._options.socket.unlink(missing_ok=True)
             raise
-        servers = [HttpServer(control_application(self), control)]
-        if public is not None:
-            self.public_address = public.getsockname()[:2]
-            servers.append(HttpServer(public_application(self), public))
         with self._signals():
             return await self._serve(servers)
 
@@ -118,6 +125,7 @@ class Service:
             exit_code = await self._left
         finally:
             abandoned = self._worker.in_hand is not None
+            self.events.close()
             for server, task in zip(servers, serving, strict=True):
                 await server.stop(task)
             if self._keeper is not None and not abandoned:
@@ -136,6 +144,7 @@ class Service:
         if after != before:
             self._metrics.lifecycle(after)
             self._log.info("state changed", before=before, after=after)
+            self.events.publish({"kind": "state_changed", "view": None, "state": after})
         for action in actions:
             match action:
                 case lifecycle.StartLoops():
@@ -235,7 +244,7 @@ class Service:
     async def _cycle(self, views: tuple[str, ...], cause: str) -> None:
         keeper = self._keeper
         assert keeper is not None
-        observer = self._across_threads(self._keeping.took_event)
+        observer = self._across_threads(self._took_event)
         submitted_ms = self._clock.monotonic_ms()
 
         def call() -> tuple[CycleOutcome, int, int]:
@@ -268,6 +277,7 @@ class Service:
             return
         if self._keeping.took_looks(looks, self._clock.now_ms()):
             self._wake.set()
+            self._noticed(look.dataset for look in looks if look.moved)
         self._metrics.tick("poll", self._clock.now_ms())
 
     async def _reconcile(self) -> None:
@@ -317,6 +327,7 @@ class Service:
         self._metrics.add("watch_events_total", kind="log")
         self._metrics.tick("watch", self._clock.now_ms())
         self._keeping.notice_datasets(datasets, "event")
+        self._noticed(datasets)
         self._wake.set()
 
     async def _definitions_changed(self) -> None:
@@ -330,7 +341,7 @@ class Service:
         with contextlib.suppress(Exception):
             await self._reload()
 
-    async def _reload(self) -> JsonValue:
+    async def _reload(self) -> ReloadOutcome:
         keeper = self._running_keeper()
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic_ms())
@@ -341,11 +352,13 @@ class Service:
             except Exception as error:
                 failure = failure_of(error)
                 self._keeping.definitions_failure = failure
+                self.events.publish({"kind": "reload_failed", "view": None, "message": failure.message})
                 self._metrics.reloaded("failed", self._clock.now_ms())
                 self._log.error("reload failed, the old definitions stay", **failure.to_json())
                 self._notifier.ready(self._keeping.summary())
                 raise
             self._keeping.definitions_failure = None
+            self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
             self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
@@ -357,26 +370,29 @@ class Service:
             self._watch_logs()
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
-            return answer(outcome)
+            return outcome
 
     # --- what the servers ask -----------------------------------------------------------------------------------------
 
-    async def perform(self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
-        """Run an operation for a client and count it."""
+    async def perform(
+        self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer, caller: Caller
+    ) -> JsonValue:
+        """Run an operation for a client if it may, count it, and keep who asked for a change."""
         started_ms = self._clock.monotonic_ms()
         label, result = "unknown", "failed"
         try:
-            checked = find_operation(operation)
+            found = find_operation(operation)
             label = operation
-            value = await self._perform(operation, checked.check(parameters), observer)
+            checked = found.check(parameters)
+            value = await self._book.enter(caller, found, checked, lambda: self._perform(operation, checked, observer))
             result = "ok"
-            return value
+            return answer(value)
         finally:
             self._metrics.add("control_requests_total", operation=label, result=result)
             elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
             self._metrics.observe("control_request_duration_seconds", elapsed_s)
 
-    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
+    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> Any:
         keeper, operation = self._running_keeper(), find_operation(name)
         if name == "reload":
             return await self._reload()
@@ -384,7 +400,7 @@ class Service:
             return await self._perform_status(keeper)
 
         def forward(event: Mapping[str, JsonValue]) -> None:
-            self._keeping.took_event(event)
+            self._took_event(event)
             observer(event)
 
         if self._worker.in_hand is not None:
@@ -400,7 +416,11 @@ class Service:
             views = [given["view"]] if name == "resume" else given["views"]
             self._keeping.notice(views, "request", urgent=True)
             self._wake.set()
-        return answer(value)
+        return value
+
+    async def _record_request(self, made: RequestMade) -> None:
+        keeper = self._running_keeper()
+        await self._worker.submit(Priority.REQUEST, "record a request", lambda: keeper.record_request(made))
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
@@ -408,7 +428,24 @@ class Service:
         with contextlib.suppress(TimeoutError):
             self._status = await asyncio.wait_for(waiting, STATUS_PATIENCE_S)
         status = self._status if isinstance(self._status, dict) else self._keeping.bare_status()
-        return {"daemon": {**self.identity(), **self._keeping.to_json()}, **status}
+        return {"daemon": self.live(), **status}
+
+    def live(self) -> dict[str, JsonValue]:
+        """What status tells of the daemon itself; from memory alone."""
+        return {**self.identity(), **self._keeping.to_json()}
+
+    @property
+    def topology(self) -> Topology:
+        """The definitions in use."""
+        return self._keeping.topology
+
+    def _took_event(self, event: Mapping[str, JsonValue]) -> None:
+        self._keeping.took_event(event)
+        self.events.publish(event)
+
+    def _noticed(self, datasets: Iterable[str]) -> None:
+        for dataset in sorted(datasets):
+            self.events.publish({"kind": "dataset_moved", "view": None, "dataset": dataset})
 
     def identity(self) -> Mapping[str, JsonValue]:
         """Process id, version, state, project, and what runs."""

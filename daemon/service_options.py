@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.console.settings import ConsoleSettings
 from daemon.failure import Failure
 from daemon.lifecycle import DRAIN_MS
 
@@ -13,11 +14,12 @@ RECONCILE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Where to listen, and how patient to be; `listen` None serves no TCP."""
+    """Where to listen, and how patient to be; `listen` None serves no TCP, `console` None no console."""
 
     root: Path
     socket: Path
     listen: str | None
+    console: ConsoleSettings | None = None
     drain_ms: int = DRAIN_MS
     reconcile_ms: int = RECONCILE_MS
     handle_signals: bool = True

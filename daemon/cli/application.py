@@ -55,6 +55,8 @@ VERBS: dict[str, _Verb] = {
     "resume": _Verb("act", "Refresh a paused view again."),
     "verify": _Verb("data", "Prove that views equal their recomputation."),
     "query": _Verb("data", "Run SQL over datasets, views and artifact tables."),
+    "requests": _Verb("look", "Who asked for which change, newest first."),
+    "token": _Verb("token", "Make, list and revoke tokens for the console."),
     "version": _Verb("version", "Versions of everything that matters."),
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
+from daemon.console.settings import ConsoleSettings
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
@@ -72,13 +73,19 @@ async def running(
     environment: Mapping[str, str] | None = None,
     drain_ms: int = 5_000,
     handle_signals: bool = False,
+    console: ConsoleSettings | None = None,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
     path = tmp_path / "state" / "deltakeep.sock"
     service = Service(
         ServiceOptions(
-            root=tmp_path, socket=path, listen="127.0.0.1:0", drain_ms=drain_ms, handle_signals=handle_signals
+            root=tmp_path,
+            socket=path,
+            listen="127.0.0.1:0",
+            console=console or ConsoleSettings(tmp_path / "state" / "tokens.json"),
+            drain_ms=drain_ms,
+            handle_signals=handle_signals,
         ),
         clock=SystemClock(),
         open_keeper=open_keeper or (lambda: keeper),
