@@ -1,7 +1,7 @@
 """Who asked for which change, and what came of it: the log line, the event, and the row of `deltakeep.requests`.
 
 Invariant: a request that changes something has its row, whether it succeeded or not; a row that cannot be written now
-waits for the next write and holds up nobody.
+waits for the next write and holds up nobody.  Who gave no token changes nothing and fills no table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from daemon.caller import Caller
 from daemon.clock import Clock
 from daemon.event_stream import EventStream
-from daemon.failure import failure_of
+from daemon.failure import Failure, failure_of
 from daemon.log import logger
 from daemon.operations import Operation, request_made
 from daemon.port import JsonValue, RequestMade
@@ -38,7 +38,8 @@ class RequestBook:
         run: Callable[[], Awaitable[Any]],
     ) -> Any:
         """Run a request if the caller may; raises `NotAllowed` where the role is too small."""
-        started_ms, failure, value = self._clock.monotonic_ms(), None, None
+        started_ms, value = self._clock.monotonic_ms(), None
+        failure: Failure | None = None
         try:
             operation.allow(caller, given)
             value = await run()
@@ -47,7 +48,11 @@ class RequestBook:
             raise
         finally:
             now_ms, elapsed_ms = self._clock.now_ms(), self._clock.monotonic_ms() - started_ms
-            made = request_made(caller, operation, given, value, failure, now_ms=now_ms, elapsed_ms=elapsed_ms)
+            made = (
+                None
+                if _stranger(caller, failure)
+                else request_made(caller, operation, given, value, failure, now_ms=now_ms, elapsed_ms=elapsed_ms)
+            )
             if made is not None:
                 self._tell(made)
                 task = asyncio.create_task(self._keep(made), name="record-request")
@@ -65,3 +70,8 @@ class RequestBook:
             await self._record(made)
         except Exception as error:  # noqa: BLE001 - the change is done; its row waits for the next write
             self._log.warning("request not recorded yet", who=made.who, operation=made.operation, error=str(error))
+
+
+def _stranger(caller: Caller, failure: Failure | None) -> bool:
+    """Whether nobody in particular was refused."""
+    return caller.way == "loopback" and failure is not None

@@ -24,7 +24,7 @@ SIDE_MAX: Final = 24
 NODE_WIDTH: Final = 190
 NODE_HEIGHT: Final = 46
 LAYER_GAP: Final = 70
-NODE_GAP: Final = 18
+NODE_GAP: Final = 28
 _SWEEPS: Final = 6
 _PLACE_HEIGHT: Final = 14
 

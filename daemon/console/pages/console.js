@@ -21,6 +21,7 @@ const main = document.getElementById("main");
 let page = null;
 let pending = null;
 let events = [];
+const shownCentres = new WeakSet();
 
 function parse() {
   const [path, search] = location.hash.replace(/^#\/?/, "").split("?");
@@ -52,6 +53,16 @@ function paint(of) {
   document.title = `${page.title()} – Deltakeep`;
   const holder = h("div", {}, ...page.draw());
   patchChildren(main, [...holder.childNodes]);
+  for (const graph of main.querySelectorAll(".graph")) if (!shownCentres.has(graph)) showCentre(graph);
+}
+
+// A drawing that is wider than the window begins at the relation that it is about.
+function showCentre(graph) {
+  const centre = graph.querySelector(".centre");
+  if (!centre) return;
+  const [outer, inner] = [graph.getBoundingClientRect(), centre.getBoundingClientRect()];
+  graph.scrollLeft += inner.left + inner.width / 2 - (outer.left + outer.width / 2);
+  shownCentres.add(graph);
 }
 
 function load() {

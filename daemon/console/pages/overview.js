@@ -51,13 +51,16 @@ function draw(found) {
       section("Notices", h("ul", { class: "plain" }, found.notices.map((one) => h("li", {}, h("strong", {}, one.subject), ` ${one.message}`)))),
     section(
       "Happened last",
-      found.events.length === 0
+      !found.events.some(notable)
         ? calm("Nothing yet since the daemon started.")
-        : h("ol", { class: "events" }, found.events.slice(-14).reverse().map(eventLine)),
+        : h("ol", { class: "events" }, found.events.filter(notable).slice(-14).reverse().map(eventLine)),
       h("p", {}, h("a", { href: "#/events" }, "All events")),
     ),
   ];
 }
+
+const QUIET = new Set(["view_examined", "view_skipped", "refresh_step", "cycle_finished"]);
+const notable = (event) => !QUIET.has(event.kind);
 
 function doing(daemon) {
   const waiting = daemon.pending?.length ? ` ${counted(daemon.pending.length, "view")} in the queue.` : "";

@@ -51,7 +51,7 @@ export function facts(pairs) {
     { class: "facts" },
     pairs
       .filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== "")
-      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+      .map(([name, value]) => h("div", { class: name === "Place" ? "place" : null }, h("dt", {}, name), h("dd", {}, value))),
   );
 }
 
@@ -72,7 +72,7 @@ export function table(label, columns, rows, keys = []) {
             "tr",
             { "data-key": keys[row] ?? null },
             cells.map((cell, index) =>
-              h("td", { "data-label": columns[index][0], class: columns[index][1] || null }, h("div", {}, cell ?? "–")),
+              h("td", { "data-label": columns[index][0], class: `${columns[index][1]}${EMPTY.has(cell) ? " empty" : ""}` || null }, h("div", {}, cell ?? "–")),
             ),
           ),
         ),
@@ -80,6 +80,8 @@ export function table(label, columns, rows, keys = []) {
     ),
   );
 }
+
+const EMPTY = new Set([null, undefined, "", "–", "0"]);
 
 export function historyTable(records, withView) {
   const columns = [["Started", ""], ...(withView ? [["View", ""]] : []), ["Strategy", ""], ["Outcome", ""], ["Why", "wide"],
@@ -202,13 +204,12 @@ export function graphDrawing(graph, opened, small) {
     svg(
       "svg",
       { viewBox: `${-pad - 20} ${-pad} ${wide} ${tall}`, width: wide, height: tall, role: "group", "aria-label": "Arrows lead from what is read to what reads it" },
-      svg("defs", {}, svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
-        svg("path", { d: "M0 0 8 4 0 8Z", class: "tip" }))),
-      svg("g", { "aria-hidden": "true" }, graph.edges.map((edge) => svg("path", {
-        class: edge.from === graph.centre || edge.to === graph.centre ? "edge near" : "edge",
-        d: curve(edge.points, graph.node_width),
-        "marker-end": "url(#tip)",
-      }))),
+      svg("defs", {}, ["tip", "tip-near"].map((id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" },
+        svg("path", { d: "M0 0 8 4 0 8Z", class: id })))),
+      svg("g", { "aria-hidden": "true" }, graph.edges.map((edge) => {
+        const near = edge.from === graph.centre || edge.to === graph.centre;
+        return svg("path", { class: near ? "edge near" : "edge", d: curve(edge.points, graph.node_width), "marker-end": near ? "url(#tip-near)" : "url(#tip)" });
+      })),
       graph.nodes.map((node) => graphNode(graph, node, opened)),
     ),
   );
@@ -243,21 +244,22 @@ function graphNode(graph, node, opened) {
       svg("text", { x: 36, y: 20, class: "name" }, name),
       svg("text", { x: 36, y: 36, class: "state" }, `${node.kind}, ${words(node.state)}`),
     ),
-    opener(graph, node, opened, node.hidden_inputs, -12, "inputs"),
-    opener(graph, node, opened, node.hidden_readers, wide + 12, "readers"),
+    opener(graph, node, opened, node.hidden_inputs, 24, "inputs"),
+    opener(graph, node, opened, node.hidden_readers, wide - 24, "readers"),
   );
 }
 
 function opener(graph, node, opened, hidden, x, what) {
   if (!hidden) return null;
-  const text = hidden > 99 ? "99+" : `+${hidden}`;
+  const text = `${what === "inputs" ? "◂ " : ""}+${hidden}${what === "readers" ? " ▸" : ""}`;
+  const y = graph.node_height;
   const known = node.opened
     ? link(["views"], what === "readers" ? { reads: node.name } : { feeds: node.name })
     : link(["graph", graph.centre], { open: [...opened, node.name] });
   return svg(
     "a",
     { href: known, class: "opener", "aria-label": `${hidden} more ${what} of ${node.name}` },
-    svg("rect", { x: x - 17, y: 11, width: 34, height: 24, rx: 12 }),
-    svg("text", { x, y: 27, "text-anchor": "middle" }, text),
+    svg("rect", { x: x - 24, y: y - 4, width: 48, height: 20, rx: 10 }),
+    svg("text", { x, y: y + 10, "text-anchor": "middle" }, text),
   );
 }

@@ -24,6 +24,8 @@ export function previewPage({ query }) {
   return page;
 }
 
+const bound = (size) => (size === null ? "–" : `≤ ${bytes(size)}`);
+
 function draw(found) {
   const affected = found.views.filter((one) => one.affected);
   const others = found.views.filter((one) => !one.affected);
@@ -32,14 +34,15 @@ function draw(found) {
       `${counted(affected.length, "view")} would be refreshed: at most ${bytes(found.bytes_to_read)} to read, where recomputing would read ${bytes(found.recompute_bytes)}.`),
     (found.notices ?? []).map((one) => h("div", { class: "notice" }, h("strong", {}, one.subject), ` ${one.message}`)),
     affected.length > 0 && section("Would be refreshed", table("Views that would be refreshed",
-      [["View", ""], ["Strategy", ""], ["Why", "wide"], ["Path of the change", "wide"], ["Rows", "number"], ["Files read", "number"], ["Files skipped", "number"], ["Read", "number"], ["Rewrites at most", "number"], ["Recompute reads", "number"]],
+      [["View", ""], ["Strategy", ""], ["Why", "wide"], ["Path of the change", "wide"], ["Rows", "number"], ["Files", "number"], ["Reads", "number"], ["Rewrites", "number"], ["Recompute", "number"]],
       affected.map((one) => [
         [relationLink("view", one.view), !one.certain && h("span", { class: "faint", title: "an input changes before, so that the cost is not known yet" }, " (estimate)")],
         words(one.strategy),
         [one.message || words(one.reason), one.hint && h("div", { class: "faint" }, one.hint)],
         one.path.join(" → "),
         one.change_rows_bound === null ? "–" : `≤ ${count(one.change_rows_bound)}`,
-        count(one.files_to_read), count(one.files_skipped), bytes(one.bytes_to_read), bytes(one.bytes_to_write_bound), bytes(one.recompute_bytes),
+        one.files_to_read === null ? "–" : `${count(one.files_to_read)}, ${count(one.files_skipped)} skipped`,
+        bound(one.bytes_to_read), bound(one.bytes_to_write_bound), bytes(one.recompute_bytes),
       ]),
       affected.map((one) => one.view))),
     others.length > 0 && section("Would not be refreshed", others.length > 60 && calm(`The first 60 of ${count(others.length)}.`), table("Views that would not be refreshed",

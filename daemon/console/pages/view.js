@@ -97,18 +97,19 @@ function history(name, records, limit) {
 
 function maintenance(explain) {
   const found = explain.maintenance;
+  const explained = found.operators.some((one) => one.text);
   return [
-    h("p", {}, badge(found.incremental ? "ok" : "due"), " ",
+    h("p", {}, h("span", { class: `badge ${found.incremental ? "good" : "soon"}` }, found.incremental ? "incremental" : "recompute"), " ",
       found.incremental
         ? "Changes of its inputs are applied; nothing has to be recomputed."
         : `It is recomputed, because ${found.text || words(found.reason)}.`,
       found.hint && h("strong", {}, ` What to do: ${found.hint}.`)),
     explain.state && h("p", {}, "It has a state, a table of its own that changes keep: ", relationLink("view", explain.state.name ?? String(explain.state))),
-    table("Operators", [["Operator", "wide"], ["How", ""], ["Why", "wide"]],
+    table("Operators", [["Operator", "wide"], ["How", ""], ...(explained ? [["Why", "wide"]] : [])],
       found.operators.map((one) => [
         h("code", {}, one.operator),
         h("span", { class: `badge ${one.how === "recompute" ? "soon" : "good"}` }, words(one.how)),
-        one.text ? `${one.text}${one.hint ? ` – ${one.hint}` : ""}` : "–",
+        ...(explained ? [one.text ? `${one.text}${one.hint ? ` – ${one.hint}` : ""}` : "–"] : []),
       ])),
   ];
 }
@@ -122,7 +123,7 @@ function columns(lineage, name) {
   const others = edges.map((edge) => [edge, edge.columns.filter((column) => !used.has(`${edge.relation} ${column}`))]).filter(([, list]) => list.length);
   return [
     table("Where its columns come from", [["Column", ""], ["Comes from", "wide"]],
-      lineage.outputs.map((output) => [h("strong", {}, output.name), (output.sources ?? []).length ? output.sources.map(source) : "nothing that it reads"])),
+      lineage.outputs.map((output) => [h("strong", {}, output.name), (output.sources ?? []).length ? output.sources.map(source) : h("span", { class: "faint" }, "no column of an input")])),
     others.length > 0 && h("p", {}, "Used for filters, joins, groups or order alone: ",
       others.map(([edge, list], index) => [index > 0 && "; ", relationLink(edge.kind, edge.relation), `: ${list.join(", ")}`]), "."),
   ];
