@@ -57,8 +57,8 @@ def rows(topology: Topology, status: Json, live: Json) -> list[dict[str, JsonVal
     readers = direct_readers(topology)
     found: list[dict[str, JsonValue]] = []
     for name, view in topology.views.items():
-        seen, now = seen_views.get(name, {"state": None}), live_views.get(name, {})
-        state = state_of(seen, now) if seen["state"] is not None else str(now.get("state", "due"))
+        seen, now = seen_views.get(name, {}), live_views.get(name, {})
+        state = state_of(seen, now) if seen.get("state") else str(now.get("state", "due"))
         found.append(
             {
                 "name": name,

@@ -74,6 +74,7 @@ async def running(
     drain_ms: int = 5_000,
     handle_signals: bool = False,
     console: ConsoleSettings | None = None,
+    with_console: bool = True,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
@@ -83,7 +84,7 @@ async def running(
             root=tmp_path,
             socket=path,
             listen="127.0.0.1:0",
-            console=console or ConsoleSettings(tmp_path / "state" / "tokens.json"),
+            console=(console or ConsoleSettings(path.with_name("tokens.json"))) if with_console else None,
             drain_ms=drain_ms,
             handle_signals=handle_signals,
         ),
