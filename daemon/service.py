@@ -101,7 +101,7 @@ class Service:
 
     async def run(self) -> Left:
         """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
-        control = bind_control_socket(self._options.socket)
+        control, public = bind_control_socket(self._options.socket), None
         try:
             public = None if self._options.listen is None else bind_public_socket(self._options.listen)
             servers = [HttpServer(control_application(self), control)]
@@ -110,7 +110,9 @@ class Service:
                 self.public_address = public.getsockname()[:2]
                 servers.append(HttpServer(public_application(self, console, self._clock), public, console))
         except BaseException:
-            control.close()
+            for listener in (control, public):
+                if listener is not None:
+                    listener.close()
             self._options.socket.unlink(missing_ok=True)
             raise
         with self._signals():

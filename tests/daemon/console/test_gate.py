@@ -221,7 +221,7 @@ def test_events_come_as_a_stream_and_end_when_the_daemon_does(tmp_path: Path) ->
 
 def test_while_the_keeper_is_busy_pages_show_what_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.console.answers.PATIENCE_S", 0.05)
-    monkeypatch.setattr("daemon.console.answers.PATIENCE_FIRST_S", 0.1)
+    monkeypatch.setattr("daemon.console.answers.PATIENCE_FIRST_S", 1.3)
 
     async def scenario() -> None:
         keeper = FakeKeeper(hold=threading.Event())
