@@ -43,6 +43,11 @@ class EventStream:
         self._closed = False
 
     @property
+    def number(self) -> int:
+        """The number of the last event."""
+        return self._number
+
+    @property
     def full(self) -> bool:
         """Whether no further watcher is taken."""
         return len(self._watchers) >= WATCHERS_MAX

@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.caller import Caller
@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 1.5
 PATIENCE_FIRST_S: Final = 20.0
+HAPPENED_FRESH_MS: Final = 500
 KEPT_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation answered and when; `busy` is what the keeper does instead of answering anew."""
+    """What an operation answered, when, and after which event; `busy` is what the keeper does instead of answering."""
 
     value: JsonValue
     at_ms: int
+    number: int
     busy: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -53,11 +55,14 @@ class Answers:
     async def ask(
         self, caller: Caller, operation: str, parameters: Mapping[str, JsonValue], *, fresh_ms: int = 0
     ) -> Answer:
-        """Ask, or give what is younger than `fresh_ms`, or what is older while the keeper is busy."""
+        """Ask, or give what is younger than `fresh_ms`, or what is older while the keeper is busy.
+
+        What was answered before something happened is fresh for half a second at most.
+        """
         # Of callers only the role decides what they may ask, so that they share answers by it.
         key = json.dumps([caller.role, operation, dict(parameters)], sort_keys=True)
         kept = self._kept.get(key)
-        if kept is not None and self._clock.now_ms() - kept.at_ms < fresh_ms:
+        if kept is not None and self._clock.now_ms() - kept.at_ms < self._fresh_for_ms(kept, fresh_ms):
             return kept
         task = self._asking.get(key)
         if task is None:
@@ -69,17 +74,21 @@ class Answers:
         except TimeoutError:
             busy = self._busy()
             if kept is not None:
-                return Answer(kept.value, kept.at_ms, busy)
+                return replace(kept, busy=busy)
             raise RetryLater("busy", f"{busy} runs; the answer has to wait", hint="repeat in a moment") from None
 
     async def _ask(self, key: str, caller: Caller, operation: str, parameters: Mapping[str, JsonValue]) -> Answer:
         at_ms = self._clock.now_ms()
-        found = Answer(await self._target.perform(operation, parameters, ignore, caller), at_ms)
+        number = self._target.events.number
+        found = Answer(await self._target.perform(operation, parameters, ignore, caller), at_ms, number)
         self._kept[key] = found
         self._kept.move_to_end(key)
         while len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)
         return found
+
+    def _fresh_for_ms(self, kept: Answer, fresh_ms: int) -> int:
+        return fresh_ms if kept.number == self._target.events.number else min(fresh_ms, HAPPENED_FRESH_MS)
 
     def _asked(self, key: str, task: asyncio.Task[Answer]) -> None:
         self._asking.pop(key, None)

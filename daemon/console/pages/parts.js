@@ -39,7 +39,11 @@ export function trouble(error) {
 export function asked(found, draw) {
   if (!found) return calm("Loading…");
   if (found.error) return trouble(found.error);
-  return [found.busy && busyNote(found), draw(found.value)];
+  try {
+    return [found.busy && busyNote(found), draw(found.value)];
+  } catch (error) {
+    return trouble({ message: "This part cannot be shown", hint: `${error.message}; is the daemon of another version than this page? Then reload it` });
+  }
 }
 
 const busyNote = (found) =>
