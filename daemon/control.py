@@ -27,6 +27,7 @@ from daemon.console.settings import ConsoleSettings
 from daemon.event_stream import EventStream
 from daemon.exchange import answer_operation, operations_listed
 from daemon.metrics import CONTENT_TYPE
+from daemon.openapi import api_description
 from daemon.place import connect, reachable_address
 from daemon.port import JsonValue, Observer
 from daemon.topology import Topology
@@ -99,6 +100,9 @@ def control_application(target: ControlTarget) -> Starlette:
     async def identity(_request: Request) -> Response:
         return JSONResponse(dict(target.identity()))
 
+    async def described(_request: Request) -> Response:
+        return JSONResponse(api_description())
+
     async def operate(request: Request) -> Response:
         return await answer_operation(target, request, _caller(request), body_max_bytes=BODY_MAX_BYTES)
 
@@ -110,6 +114,7 @@ def control_application(target: ControlTarget) -> Starlette:
         routes=[
             Route("/v1", operations),
             Route("/v1/daemon", identity),
+            Route("/v1/openapi.json", described),
             Route("/v1/{operation}", operate, methods=["POST"]),
             Route("/-/quit", stop, methods=["POST"]),
             *_health_routes(target),

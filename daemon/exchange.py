@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EVENTS_WAITING_MAX = 10_000
 
+_OURS = frozenset({"internal", "engine_panic", "not_installed", "out_of_memory", "os_error"})
+"""Errors that are no answer to what was asked."""
 _HTTP_STATUS = {EXIT_USAGE: 400, EXIT_NOT_ALLOWED: 403, EXIT_NOT_FOUND: 404, EXIT_CONFLICT: 409, 75: 503, 78: 422}
 
 
@@ -79,8 +81,13 @@ async def read_parameters(request: Request, body_max_bytes: int) -> Mapping[str,
 
 def failure_response(failure: Failure) -> Response:
     """An error with the HTTP status that fits it."""
-    status = 413 if failure.code == "too_large" else _HTTP_STATUS.get(failure.exit_code, 500)
-    return JSONResponse({"error": failure.to_json()}, status_code=status)
+    return JSONResponse({"error": failure.to_json()}, status_code=_status_of(failure))
+
+
+def _status_of(failure: Failure) -> int:
+    if failure.code in _OURS:
+        return 500
+    return 413 if failure.code == "too_large" else _HTTP_STATUS.get(failure.exit_code, 422)
 
 
 def ignore(_event: Mapping[str, JsonValue]) -> None:

@@ -22,6 +22,7 @@ Parameters = Mapping[str, JsonValue]
 ParameterType = Literal["text", "flag", "number", "names", "texts"]
 HISTORY_LIMIT = 20
 QUERY_LIMIT = 1_000
+NUMBER_MAX = 1_000_000_000
 PARAMETERS_MAX = 10_000
 """Characters of a request's parameters that are kept."""
 REASON_MAX = 1_000
@@ -62,17 +63,27 @@ class Parameter:
         match self.type, value:
             case _, None if self.default is None:
                 return None
-            case "text", str():
+            case "text", str() if _is_text(value):
                 return value
             case "flag", bool():
                 return value
-            case "number", int() if not isinstance(value, bool) and value >= 0:
+            case "number", int() if not isinstance(value, bool) and 0 <= value <= NUMBER_MAX:
                 return value
-            case "names", [*names] if all(isinstance(name, str) for name in names):
+            case "names", [*names] if all(_is_text(name) for name in names):
                 return tuple(names)
-            case "texts", dict() if all(isinstance(part, str) for item in value.items() for part in item):
+            case "texts", dict() if all(_is_text(part) for item in value.items() for part in item):
                 return value
-        raise UsageError("usage", f'parameter "{self.name}" of "{operation}" has to be a {self.type}, got {value!r}')
+        raise UsageError(
+            "usage", f'parameter "{self.name}" of "{operation}" has to be a {self.type}, got {value!r:.200}'
+        )
+
+
+def _is_text(value: JsonValue) -> bool:
+    """Whether it is a text that has a form in UTF-8: JSON can write halves of characters."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from daemon.console.relations import Wanted
 from daemon.console.settings import ConsoleSettings
 from daemon.exchange import answer_operation, failure_response, operations_listed, read_parameters
 from daemon.failure import failure_of
+from daemon.openapi import api_description
 from daemon.operations import UsageError, find_operation
 from daemon.port import JsonValue
 from registry.errors import DeltakeepError, RetryLater
@@ -66,6 +67,9 @@ def console_application(target: ControlTarget, settings: ConsoleSettings, clock:
     async def identity(_request: Request) -> Response:
         return JSONResponse(target.identity())
 
+    async def described(_request: Request) -> Response:
+        return JSONResponse(api_description())
+
     async def operate(request: Request) -> Response:
         return await answer_operation(target, request, caller_of(request.scope), body_max_bytes=BODY_MAX_BYTES)
 
@@ -84,6 +88,7 @@ def console_application(target: ControlTarget, settings: ConsoleSettings, clock:
             Route("/console/{name}", file),
             Route("/v1", operations),
             Route("/v1/daemon", identity),
+            Route("/v1/openapi.json", described),
             Route("/v1/events", events),
             Route("/v1/console/caller", _answering(pages.caller)),
             Route("/v1/console/overview", _answering(pages.overview)),
