@@ -12,6 +12,22 @@ Json = Mapping[str, Any]
 BAD_STATES: Final = frozenset({"failed", "refused", "late", "not_planned"})
 """States that need a person."""
 CALM_STATES: Final = frozenset({"fresh", "behind", "not_built"})
+STATE_ORDER: Final = (
+    "failed",
+    "refused",
+    "not_planned",
+    "unreadable",
+    "late",
+    "running",
+    "waiting",
+    "paused",
+    "due",
+    "behind",
+    "not_built",
+    "fresh",
+    "readable",
+)
+"""What needs a person first."""
 
 
 def state_of(view: Json, live: Json) -> str:

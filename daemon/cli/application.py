@@ -43,6 +43,7 @@ VERBS: dict[str, _Verb] = {
     "run": _Verb("service", "Keep the views until stopped, or run one cycle."),
     "reload": _Verb("service", "Make the daemon read the definitions again."),
     "status": _Verb("look", "How fresh each view is, and what is wrong."),
+    "top": _Verb("top", "Watch views, lags, refreshes and datasets live."),
     "views": _Verb("look", "What each view reads and how it is refreshed."),
     "lineage": _Verb("look", "Where a view's columns come from, or who reads whom."),
     "history": _Verb("look", "The last refreshes of a view, or of all, newest first."),

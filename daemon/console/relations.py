@@ -12,27 +12,10 @@ from typing import Any, Final
 
 from daemon.port import JsonValue
 from daemon.topology import Topology
-from daemon.view_state import BAD_STATES, lag_of, state_of
+from daemon.view_state import BAD_STATES, STATE_ORDER, lag_of, state_of
 
 Json = Mapping[str, Any]
 PAGE_MAX: Final = 200
-STATE_ORDER: Final = (
-    "failed",
-    "refused",
-    "not_planned",
-    "unreadable",
-    "late",
-    "running",
-    "waiting",
-    "paused",
-    "due",
-    "behind",
-    "not_built",
-    "fresh",
-    "readable",
-)
-"""What needs a person first."""
-SORTS: Final = ("name", "state", "lag")
 
 
 @dataclass(frozen=True, slots=True)
