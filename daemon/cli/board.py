@@ -103,7 +103,7 @@ def _views(views: Sequence[tuple[str, Json]], live: Json, screen: Screen) -> Tab
         table.add_column("ROWS", justify="right", no_wrap=True)
         table.add_column("NOTE", no_wrap=True, overflow="ellipsis", ratio=1)
     for state, view in views:
-        now = live.get(view.get("name"), {})
+        now: Json = live.get(str(view.get("name")), {})
         lag_ms, target_ms = lag_of(view, now), view.get("target_lag_ms")
         cells = [
             Text(str(view.get("name"))),

@@ -14,13 +14,14 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Scope
 
 from daemon.caller import Caller
 from daemon.clock import Clock
 from daemon.console import relations
 from daemon.console.answers import Answers
 from daemon.console.files import page_files
-from daemon.console.gate import Gate, caller_of
+from daemon.console.gate import Gate, caller_of, still_stands
 from daemon.console.neighbourhood import neighbourhood
 from daemon.console.relations import Wanted
 from daemon.console.settings import ConsoleSettings
@@ -78,7 +79,7 @@ def console_application(target: ControlTarget, settings: ConsoleSettings, clock:
             error = RetryLater("busy", "too many watch the events already", hint="repeat in a moment")
             return failure_response(failure_of(error))
         after = _number(request.headers.get("last-event-id", ""))
-        return StreamingResponse(_lines(target, after), media_type="text/event-stream")
+        return StreamingResponse(_lines(target, after, request.scope), media_type="text/event-stream")
 
     return Starlette(
         routes=[
@@ -205,9 +206,11 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return answering
 
 
-async def _lines(target: ControlTarget, after: int) -> AsyncIterator[bytes]:
+async def _lines(target: ControlTarget, after: int, scope: Scope) -> AsyncIterator[bytes]:
     """Events as a browser's event stream; a comment from time to time keeps the connection open."""
     async for batch in target.events.watch(after, IDLE_S):
+        if not still_stands(scope):
+            return
         if not batch:
             yield b": still here\n\n"
         for one in batch:

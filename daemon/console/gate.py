@@ -39,7 +39,7 @@ _GUARDS: Final = {
 
 
 class Gate:
-    """Lets requests through to the console, with `scope["state"]["caller"]` for all but its files."""
+    """Lets requests through to the console, with their callers for all but its files."""
 
     def __init__(self, inside: ASGIApp, settings: ConsoleSettings, clock: Clock) -> None:
         self._inside = inside
@@ -57,7 +57,8 @@ class Gate:
             access.check(asked, self._settings)
             if not asked.to_page:
                 _check_body(asked)
-                scope.setdefault("state", {})["caller"] = self._caller(asked)
+                caller = self._caller(asked)
+                scope.setdefault("state", {}).update(caller=caller, stands=lambda: self._stands(asked, caller))
         except Refused as refused:
             await self._refuse(refused)(scope, receive, guarded)
             return
@@ -85,13 +86,24 @@ class Gate:
         wait_ms = self._failed.wait_ms(asked.address, now_ms)
         if wait_ms > 0:
             raise Refused("too_many_tokens", "too many wrong tokens came from here; wait a minute", status=429)
-        scheme, _, token = given.partition(" ")
-        caller = self._tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+        caller = self._holder(given)
         if caller is None:
             self._failed.failed(asked.address, now_ms)
             self._log.warning("wrong token", address=asked.address)
             raise Refused("wrong_token", "this is no token of this project", "it may have been revoked", 401)
         return caller
+
+    def _holder(self, authorization: str) -> Caller | None:
+        scheme, _, token = authorization.partition(" ")
+        return self._tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+
+    def _stands(self, asked: Asked, caller: Caller) -> bool:
+        """Whether what was found of a caller still holds: a token may be revoked while its answer goes on."""
+        given = asked.headers.get("authorization")
+        try:
+            return given is None or self._holder(given) == caller
+        except TokenFileError:
+            return False
 
     def _refuse(self, refused: Refused) -> JSONResponse:
         headers = {}
@@ -120,6 +132,11 @@ def caller_of(scope: Scope) -> Caller:
     caller = state["caller"]
     assert isinstance(caller, Caller)
     return caller
+
+
+def still_stands(scope: Scope) -> bool:
+    """Whether the caller that the gate found may still have answers."""
+    return bool(scope["state"]["stands"]())
 
 
 def _is_page(path: str) -> bool:

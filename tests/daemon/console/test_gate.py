@@ -220,6 +220,25 @@ def test_events_come_as_a_stream_and_end_when_the_daemon_does(tmp_path: Path) ->
     assert {"cycle_started", "refresh_finished", "requested"} <= {event["kind"] for event in events}
 
 
+def test_a_stream_of_events_ends_when_its_token_is_revoked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper()) as one:
+            assert one.service.public_address is not None
+            token = make_token(one, "ann", "read")
+            reader, writer = await asyncio.open_connection(*one.service.public_address)
+            request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+            writer.write(request.encode())
+            async with asyncio.timeout(10):
+                await reader.readuntil(b"\n\n")
+                TokenFile(one.socket.parent / "tokens.json").revoke("ann")
+                await one.call("pause", view="clean", reason="not for ann")
+                rest = await reader.readuntil(b"0\r\n\r\n")
+            assert b"not for ann" not in rest
+            writer.close()
+
+    asyncio.run(scenario())
+
+
 def test_while_the_keeper_is_busy_pages_show_what_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.console.answers.PATIENCE_S", 0.05)
     monkeypatch.setattr("daemon.console.answers.PATIENCE_FIRST_S", 1.3)
