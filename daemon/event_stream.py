@@ -1,4 +1,4 @@
-"""Events for whoever watches: the last ones are kept, each watcher has a bounded queue.
+"""Events for whoever watches: the last notable ones are kept, each watcher has a bounded queue.
 
 Used by the event loop's thread only.
 Invariant: a watcher that does not keep up holds up nobody: it misses the oldest, and the numbers tell which.
@@ -15,6 +15,8 @@ from daemon.clock import Clock
 from daemon.port import JsonValue
 
 KEPT_MAX = 300
+PASSING = frozenset({"view_examined", "view_skipped", "refresh_step"})
+"""Kinds that are told to who watches now and are not kept: an idle daemon has nothing else."""
 WAITING_MAX = 1_000
 WATCHERS_MAX = 64
 
@@ -56,7 +58,8 @@ class EventStream:
         """Tell an event to everybody who watches."""
         self._number += 1
         happened = Happened(self._number, self._clock.now_ms(), event)
-        self._kept.append(happened)
+        if event.get("kind") not in PASSING:
+            self._kept.append(happened)
         for watcher in self._watchers:
             watcher.offer(happened)
 
@@ -67,7 +70,7 @@ class EventStream:
             watcher.wake()
 
     def kept(self, after: int = 0) -> Sequence[Happened]:
-        """The last events with a greater number, oldest first."""
+        """The last notable events with a greater number, oldest first."""
         return [one for one in self._kept if one.number > after]
 
     async def watch(self, after: int, idle_s: float) -> AsyncIterator[Sequence[Happened]]:

@@ -1,7 +1,7 @@
 """Who asked for which change, and what came of it: the log line, the event, and the row of `deltakeep.requests`.
 
-Invariant: a request that changes something has its row, whether it succeeded or not; a row that cannot be written now
-waits for the next write and holds up nobody.  Who gave no token changes nothing and fills no table.
+Invariant: a request that was begun to change something has its row, whether it succeeded or not; a row that cannot be
+written now waits for the next write and holds up nobody.  Who gave no token changes nothing and fills no table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RequestBook:
             now_ms, elapsed_ms = self._clock.now_ms(), self._clock.monotonic_ms() - started_ms
             made = (
                 None
-                if _stranger(caller, failure)
+                if _turned_away(caller, failure)
                 else request_made(caller, operation, given, value, failure, now_ms=now_ms, elapsed_ms=elapsed_ms)
             )
             if made is not None:
@@ -63,7 +63,8 @@ class RequestBook:
     def _tell(self, made: RequestMade) -> None:
         what = {"who": made.who, "operation": made.operation, "result": made.result, "reason": made.reason}
         self._log.info("change asked for", way=made.way, parameters=made.parameters, **what)
-        self._events.publish({"kind": "requested", "view": made.parameters.get("view"), **what})
+        views = [made.parameters["view"]] if "view" in made.parameters else made.parameters.get("views", ())
+        self._events.publish({"kind": "requested", "view": views[0] if len(views) == 1 else None, **what})
 
     async def _keep(self, made: RequestMade) -> None:
         try:
@@ -72,6 +73,6 @@ class RequestBook:
             self._log.warning("request not recorded yet", who=made.who, operation=made.operation, error=str(error))
 
 
-def _stranger(caller: Caller, failure: Failure | None) -> bool:
-    """Whether nobody in particular was refused."""
-    return caller.way == "loopback" and failure is not None
+def _turned_away(caller: Caller, failure: Failure | None) -> bool:
+    """Whether it was not begun: nobody in particular was refused, or the daemon starts or stops."""
+    return failure is not None and (caller.way == "loopback" or failure.code in {"starting", "draining"})

@@ -116,7 +116,7 @@ def _views(views: Sequence[tuple[str, Json]], live: Json, screen: Screen) -> Tab
             cells.append(Text(str(now.get("failures") or "–")))
         if screen.width >= WIDE:
             note = view.get("paused") if state == "paused" else view.get("message")
-            cells += [Text(count_text(view.get("rows"))), Text(str(note or ""))]
+            cells += [Text(count_text(view.get("rows"))), _note(note)]
         table.add_row(*cells)
     return table
 
@@ -139,7 +139,7 @@ def _datasets(datasets: Sequence[Json], screen: Screen) -> Table:
         if screen.width >= NARROW:
             cells += [Text(count_text(one.get("rows"))), Text(bytes_text(one.get("bytes")))]
         if screen.width >= WIDE:
-            cells.append(Text(str(one.get("error") or "")))
+            cells.append(_note(one.get("error")))
         table.add_row(*cells)
     return table
 
@@ -153,6 +153,11 @@ def _table(name: str, state: str) -> Table:
 
 def _state(state: str) -> Text:
     return Text(f"{MARKS.get(state, '○')} {state}", TERMINAL_STYLES.get(state, ""))
+
+
+def _note(text: Any) -> Text:
+    """A note on one line, however many it has."""
+    return Text(" ".join(str(text or "").split()))
 
 
 def _share(lag_ms: int | None, target_ms: int | None) -> str:

@@ -22,6 +22,15 @@ def test_a_watcher_gets_what_was_kept_and_then_what_comes() -> None:
     asyncio.run(scenario())
 
 
+def test_what_an_idle_daemon_tells_displaces_nothing() -> None:
+    stream = EventStream(ManualClock())
+    stream.publish({"kind": "requested"})
+    for _ in range(KEPT_MAX + 5):
+        stream.publish({"kind": "view_skipped"})
+    assert [one.event["kind"] for one in stream.kept()] == ["requested"]
+    assert stream.number == KEPT_MAX + 6
+
+
 def test_a_number_of_an_earlier_process_gets_everything() -> None:
     async def scenario() -> None:
         stream = EventStream(ManualClock())

@@ -13,6 +13,7 @@ let caller = null;
 const DEEDS = {
   refresh: {
     title: (view) => `Refresh ${view}?`,
+    doing: "Refreshing",
     text: "It is brought up to date now, with the views that it reads.",
     extra: () => h("label", { class: "check" }, h("input", { type: "checkbox", name: "recompute" }), "Recompute the whole content, whatever changed"),
     button: "Refresh",
@@ -26,6 +27,7 @@ const DEEDS = {
   },
   replan: {
     title: (view) => `Replan ${view}?`,
+    doing: "Replanning",
     text: "Its plan is made anew from its definition. Rows change only if the new plan has another content key.",
     button: "Replan",
     running: (view) => `Planning ${view} …`,
@@ -37,6 +39,7 @@ const DEEDS = {
   },
   pause: {
     title: (view) => `Pause ${view}?`,
+    doing: "Pausing",
     text: "It is not refreshed until somebody resumes it, also after a restart. Views that read it wait; its content stays.",
     button: "Pause",
     running: (view) => `Pausing ${view} …`,
@@ -45,6 +48,7 @@ const DEEDS = {
   },
   resume: {
     title: (view) => `Resume ${view}?`,
+    doing: "Resuming",
     text: "It is refreshed again, beginning now.",
     button: "Resume",
     running: (view) => `Resuming ${view} …`,
@@ -106,7 +110,7 @@ export function askToken(why, then) {
 export function askDeed(kind, view, then) {
   const deed = DEEDS[kind];
   if (!may("operate")) {
-    askToken(`To ${kind} a view needs a token with the role operate.`, () => (may("operate") ? askDeed(kind, view, then) : tell("bad", "This token may only read.")));
+    askToken(`${deed.doing} a view needs a token with the role operate.`, () => (may("operate") ? askDeed(kind, view, then) : tell("bad", "This token may only read.")));
     return;
   }
   open(deed.title(view), h("form", { "data-kind": "deed" },

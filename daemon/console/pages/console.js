@@ -40,6 +40,7 @@ function route(moved) {
   page = make({ parts, query, look, events: () => events });
   drawNav(BELONGS[parts[0]] ?? parts[0]);
   if (moved) {
+    close();
     main.replaceChildren();
     scrollTo(0, 0);
   }
@@ -85,6 +86,8 @@ function soon() {
 function drawNav(current) {
   const nav = document.getElementById("nav");
   patchChildren(nav, NAV.map(([name, text]) => h("a", { href: `#/${name}`, "aria-current": current === name ? "page" : null }, text)));
+  const here = nav.querySelector("[aria-current]");
+  if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2 - nav.offsetLeft;
 }
 
 // --- the look --------------------------------------------------------------------------------------------------------

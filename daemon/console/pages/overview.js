@@ -42,7 +42,7 @@ function draw(found) {
             "What needs attention",
             [["Name", ""], ["State", ""], ["Age", "number"], ["Why", "wide"]],
             found.attention.map((row) => [relationLink(row.kind, row.name), badge(row.state), duration(row.lag_ms),
-              row.state === "paused" ? row.paused || "paused" : row.message]),
+              whyOf(row)]),
             found.attention.map((row) => row.name),
           ),
       found.attention_total > found.attention.length && calm(`and ${found.attention_total - found.attention.length} more`),
@@ -59,8 +59,14 @@ function draw(found) {
   ];
 }
 
-const QUIET = new Set(["view_examined", "view_skipped", "refresh_step", "cycle_finished"]);
-const notable = (event) => !QUIET.has(event.kind);
+function whyOf(row) {
+  if (row.state === "paused") return row.paused || "paused";
+  if (row.state === "late") return `older than its target of ${duration(row.target_lag_ms)}. ${row.message}`;
+  return row.message;
+}
+
+const NOTABLE = new Set(["refresh_finished", "dataset_moved", "requested", "reloaded", "reload_failed", "state_changed"]);
+const notable = (event) => NOTABLE.has(event.kind);
 
 function doing(daemon) {
   const waiting = daemon.pending?.length ? ` ${counted(daemon.pending.length, "view")} in the queue.` : "";

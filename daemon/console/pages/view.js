@@ -28,21 +28,23 @@ export function viewPage({ parts, query }) {
 
 function draw(name, found, limit) {
   const relation = found.relation?.value;
+  const unplanned = (relation?.declared?.problems ?? []).length > 0;
+  const planned = (part, drawPart) => (unplanned ? calm("There is no plan; what is wrong is told above.") : asked(part, drawPart));
   return [
     h("div", { class: "head" },
       h("h1", {}, h("span", { class: "name" }, name), " ", relation && badge(relation.row.state)),
       relation && buttons(name, relation.row)),
     relation?.declared?.description && h("p", { class: "sub" }, relation.declared.description),
     asked(found.relation, (value) => freshness(value, found.history?.value)),
-    section("Why", asked(found.why, (why) => [facts_tree(why.fact), h("p", { class: "faint" }, whence(why.source))])),
+    section("Why", planned(found.why, (why) => [facts_tree(why.fact), h("p", { class: "faint" }, whence(why.source))])),
     section("History", asked(found.history, (records) => history(name, records, limit))),
-    section("How it is maintained", asked(found.explain, maintenance)),
+    section("How it is maintained", planned(found.explain, maintenance)),
     section("Lineage",
       asked(found.graph, (graph) => graphDrawing(graph, [], true)),
       h("p", {}, h("a", { href: link(["graph", name]) }, "Open the graph")),
-      asked(found.lineage, (lineage) => columns(lineage, name))),
+      planned(found.lineage, (lineage) => columns(lineage, name))),
     section("Pins", asked(found.history, (records) => pins(records, relation))),
-    section("Plan", asked(found.explain, plan)),
+    section("Plan", planned(found.explain, plan)),
   ];
 }
 
@@ -58,16 +60,16 @@ function freshness({ row, status, declared, readers, effective_lag_ms: effective
     declared?.problems?.map((one) => h("div", { class: "notice bad", role: "alert" }, `${one.file}${one.line ? `:${one.line}` : ""}: ${one.what}${one.hint ? ` – ${one.hint}` : ""}`)),
     section("Freshness",
       lagBar(row.lag_ms, row.target_lag_ms),
-      h("p", {}, row.message),
+      !declared?.problems?.length && h("p", {}, row.message),
       facts([
         ["Next", words(row.strategy)],
         ["Refreshed", status?.refreshed_ms && time(status.refreshed_ms)],
         ["Held to", effective !== null && effective !== row.target_lag_ms ? `${duration(effective)}, because of a reader` : null],
         ["Failures in a row", row.failures || null],
         ["Rows", count(row.rows)],
-        ["Size", status?.files !== undefined ? `${bytes(row.bytes)} in ${counted(status.files ?? 0, "file")}` : bytes(row.bytes)],
+        ["Size", status?.files ? `${bytes(row.bytes)} in ${counted(status.files ?? 0, "file")}` : bytes(row.bytes)],
         ["Version", row.version],
-        ["Reads", names(row.inputs, datasets)],
+        ["Reads", row.inputs.length ? names(row.inputs, datasets) : null],
         ["Read by", readers.length ? names(readers, []) : "nobody"],
         ["Place", status?.uri && h("code", {}, status.uri)],
       ])),
