@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from daemon.build import product_version
 from daemon.client import STREAM_TYPE
-from daemon.operations import NUMBER_MAX, OPERATIONS, Operation, Parameter, ParameterType
+from daemon.operations import OPERATIONS, Operation, Parameter, ParameterType
 from daemon.port import JsonValue
 
 JSON_TYPE: Final = "application/json"
@@ -20,7 +20,7 @@ TEXT: Final[dict[str, Any]] = {"type": "string"}
 _TYPES: Final[dict[ParameterType, dict[str, Any]]] = {
     "text": TEXT,
     "flag": {"type": "boolean"},
-    "number": {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX},
+    "number": {"type": "integer", "minimum": 0},
     "names": {"type": "array", "items": TEXT},
     "texts": {"type": "object", "additionalProperties": TEXT},
 }
@@ -148,7 +148,7 @@ def _body(parameters: Iterable[Parameter]) -> dict[str, Any]:
 
 
 def _schema(parameter: Parameter) -> dict[str, Any]:
-    kind = _TYPES[parameter.type]
+    kind = {**_TYPES[parameter.type], **({"maximum": parameter.maximum} if parameter.type == "number" else {})}
     if parameter.required:
         return kind
     if parameter.default is None:

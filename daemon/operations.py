@@ -21,6 +21,7 @@ from registry.errors import EXIT_USAGE, DeltakeepError
 Parameters = Mapping[str, JsonValue]
 ParameterType = Literal["text", "flag", "number", "names", "texts"]
 HISTORY_LIMIT = 20
+HISTORY_LIMIT_MAX = 10_000
 QUERY_LIMIT = 1_000
 NUMBER_MAX = 1_000_000_000
 PARAMETERS_MAX = 10_000
@@ -52,6 +53,7 @@ class Parameter:
     type: ParameterType
     default: JsonValue = _MISSING
     role: Role = "read"
+    maximum: int = NUMBER_MAX
 
     @property
     def required(self) -> bool:
@@ -67,7 +69,7 @@ class Parameter:
                 return value
             case "flag", bool():
                 return value
-            case "number", int() if not isinstance(value, bool) and 0 <= value <= NUMBER_MAX:
+            case "number", int() if not isinstance(value, bool) and 0 <= value <= self.maximum:
                 return value
             case "names", [*names] if all(_is_text(name) for name in names):
                 return tuple(names)
@@ -280,7 +282,7 @@ _VIEW = Parameter("view", "text")
 _VIEWS = Parameter("views", "names", ())
 _RECOMPUTE = Parameter("recompute", "flag", False)
 _REASON = Parameter("reason", "text", "")
-_LIMIT = Parameter("limit", "number", HISTORY_LIMIT)
+_LIMIT = Parameter("limit", "number", HISTORY_LIMIT, maximum=HISTORY_LIMIT_MAX)
 _PREVIEW = (
     _VIEWS,
     Parameter("dataset", "text", None),

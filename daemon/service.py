@@ -198,7 +198,8 @@ class Service:
         self._polling.start()
         self._notifier.ready(self._keeping.summary())
         views, datasets = self._keeping.counts()
-        self._log.info("running", views=views, datasets=datasets, socket=str(self._options.socket))
+        socket, console = str(self._options.socket), self._console_address()
+        self._log.info("running", views=views, datasets=datasets, socket=socket, console=console)
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         """A loop only ends by being cancelled; otherwise health turns bad and the watchdog restarts the process."""
@@ -509,6 +510,14 @@ class Service:
         self._metrics.gauge("workers_busy", 0 if self._worker.in_hand is None else 1)
         self._metrics.gauge("queue_length", self._worker.queued, queue="calls")
         self._keeping.read_gauges()
+
+    def _console_address(self) -> str | None:
+        console = self._options.console
+        if console is None or self.public_address is None:
+            return None
+        host, port = self.public_address
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if console.encrypts else 'http'}://{name}:{port}/console/"
 
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:

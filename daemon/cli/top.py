@@ -34,7 +34,7 @@ PIPE_WIDTH = 120
 )
 @click.pass_context
 def top(ctx: click.Context, once: bool, interval: float) -> None:
-    """Watch the daemon: views and their lags, what runs, datasets, the queue.
+    """Watch views, lags, refreshes and datasets live.
 
     What needs a person comes first.  q or Ctrl-C ends it.
     """

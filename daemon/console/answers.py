@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 1.5
 PATIENCE_FIRST_S: Final = 20.0
 HAPPENED_FRESH_MS: Final = 500
-KEPT_MAX: Final = 256
+KEPT_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
