@@ -1,52 +1,69 @@
-"""The two faces of the service: control on a Unix socket, figures and health on TCP.
+"""The two faces of the service: control on a Unix socket; figures, health and the console on TCP.
 
-Invariant: the control socket is ours alone (mode 0600 from its first moment); the TCP side can change nothing.
+Invariant: the control socket is ours alone (mode 0600 from its first moment); on the TCP side nothing is changed
+without a token that allows it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from daemon.client import STREAM_TYPE
-from daemon.failure import Failure, failure_of
+from daemon.caller import Caller
+from daemon.clock import Clock
+from daemon.console.settings import ConsoleSettings
+from daemon.event_stream import EventStream
+from daemon.exchange import answer_operation, operations_listed
 from daemon.metrics import CONTENT_TYPE
-from daemon.operations import OPERATIONS, UsageError
+from daemon.openapi import api_description
 from daemon.place import connect, reachable_address
 from daemon.port import JsonValue, Observer
-from registry.errors import (
-    EXIT_CONFIGURATION,
-    EXIT_CONFLICT,
-    EXIT_NOT_ALLOWED,
-    EXIT_NOT_FOUND,
-    EXIT_USAGE,
-    DeltakeepError,
-)
+from daemon.topology import Topology
+from daemon.unix_user import caller_of_peer
+from registry.errors import EXIT_CONFIGURATION, DeltakeepError
+
+if TYPE_CHECKING:
+    from asyncio import Transport
 
 BODY_MAX_BYTES = 4_000_000
-EVENTS_WAITING_MAX = 10_000
+CONNECTIONS_MAX = 256
 OPENED_GATE = "project loaded"
 """The gate that a start has to pass; what comes after it is the work itself."""
-_HTTP_STATUS = {EXIT_USAGE: 400, EXIT_NOT_ALLOWED: 403, EXIT_NOT_FOUND: 404, EXIT_CONFLICT: 409, 75: 503, 78: 422}
 
 
 class ControlTarget(Protocol):
     """What the two servers ask of the service."""
 
-    async def perform(self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
-        """Run an operation; `observer` is called in the event loop's thread."""
+    @property
+    def events(self) -> EventStream:
+        """What happens, for whoever watches."""
+        ...
+
+    @property
+    def topology(self) -> Topology:
+        """Views, datasets and edges of the definitions in use."""
+        ...
+
+    async def perform(
+        self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer, caller: Caller
+    ) -> JsonValue:
+        """Run an operation if the caller may; `observer` is called in the event loop's thread."""
+        ...
+
+    def live(self) -> Mapping[str, JsonValue]:
+        """What status tells of the daemon itself: its identity, and the state of each view; from memory alone."""
         ...
 
     def identity(self) -> Mapping[str, JsonValue]:
@@ -80,33 +97,16 @@ def control_application(target: ControlTarget) -> Starlette:
     """The control API: `POST /v1/OPERATION` with a JSON object, answered with lines of JSON or with one value."""
 
     async def operations(_request: Request) -> Response:
-        listed = [
-            {
-                "name": one.name,
-                "summary": one.summary,
-                "writes": one.writes,
-                "parameters": [parameter.name for parameter in one.parameters],
-            }
-            for one in OPERATIONS.values()
-        ]
-        return JSONResponse(listed)
+        return JSONResponse(operations_listed())
 
     async def identity(_request: Request) -> Response:
         return JSONResponse(dict(target.identity()))
 
+    async def described(_request: Request) -> Response:
+        return JSONResponse(api_description())
+
     async def operate(request: Request) -> Response:
-        name = request.path_params["operation"]
-        streaming = STREAM_TYPE in request.headers.get("accept", "")
-        try:
-            parameters = await _read_parameters(request)
-        except DeltakeepError as error:
-            return _failure_response(failure_of(error))
-        if streaming:
-            return StreamingResponse(_stream(target, name, parameters), media_type=STREAM_TYPE)
-        try:
-            return JSONResponse(await target.perform(name, parameters, _ignore))
-        except Exception as error:  # noqa: BLE001 - every error is an answer
-            return _failure_response(failure_of(error))
+        return await answer_operation(target, request, _caller(request), body_max_bytes=BODY_MAX_BYTES)
 
     async def stop(_request: Request) -> Response:
         target.request_stop()
@@ -116,6 +116,7 @@ def control_application(target: ControlTarget) -> Starlette:
         routes=[
             Route("/v1", operations),
             Route("/v1/daemon", identity),
+            Route("/v1/openapi.json", described),
             Route("/v1/{operation}", operate, methods=["POST"]),
             Route("/-/quit", stop, methods=["POST"]),
             *_health_routes(target),
@@ -123,13 +124,24 @@ def control_application(target: ControlTarget) -> Starlette:
     )
 
 
-def public_application(target: ControlTarget) -> Starlette:
-    """What monitoring sees: `/metrics`, `/-/healthy`, `/-/started`, `/-/ready`; nothing here changes anything."""
+def public_application(target: ControlTarget, console: ConsoleSettings | None, clock: Clock) -> Starlette:
+    """What TCP sees: `/metrics`, the health of the service, and the console, which looks after its own access."""
 
     async def metrics(_request: Request) -> Response:
         return Response(await target.exposition(), media_type=CONTENT_TYPE)
 
-    return Starlette(routes=[Route("/metrics", metrics), *_health_routes(target)])
+    routes: list[BaseRoute] = [Route("/metrics", metrics), *_health_routes(target)]
+    if console is not None:
+        from daemon.console.application import console_application
+
+        routes.append(Mount("/", console_application(target, console, clock)))
+    return Starlette(routes=routes)
+
+
+def _caller(request: Request) -> Caller:
+    """Who is at the other end of the control socket; its mode guards it, so who came in may administer."""
+    assert request.client is not None
+    return Caller(request.client.host, "admin", "socket")
 
 
 def _health_routes(target: ControlTarget) -> list[Route]:
@@ -149,63 +161,6 @@ def _health_routes(target: ControlTarget) -> list[Route]:
         return PlainTextResponse("started\n" if opened else "opening the project\n", 200 if opened else 503)
 
     return [Route("/-/healthy", healthy), Route("/-/started", started), Route("/-/ready", ready)]
-
-
-async def _read_parameters(request: Request) -> Mapping[str, JsonValue]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MAX_BYTES:
-            raise UsageError("usage", f"a request has at most {BODY_MAX_BYTES} bytes")
-    try:
-        value = json.loads(bytes(body) or b"{}")
-    except ValueError as error:
-        raise UsageError("usage", f"the request is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError("usage", "the request has to be a JSON object of parameters")
-    return value
-
-
-def _failure_response(failure: Failure) -> Response:
-    return JSONResponse({"error": failure.to_json()}, status_code=_HTTP_STATUS.get(failure.exit_code, 500))
-
-
-async def _stream(target: ControlTarget, name: str, parameters: Mapping[str, JsonValue]) -> AsyncIterator[bytes]:
-    """Lines of JSON: events as they come, then the result or the error.
-
-    A client that goes away does not stop the operation; its events are dropped.
-    """
-    events: asyncio.Queue[Mapping[str, JsonValue] | None] = asyncio.Queue(EVENTS_WAITING_MAX)
-
-    def observe(event: Mapping[str, JsonValue]) -> None:
-        # A reader that does not keep up misses events, never the result.
-        with contextlib.suppress(asyncio.QueueFull):
-            events.put_nowait(event)
-
-    async def perform() -> JsonValue:
-        try:
-            return await target.perform(name, parameters, observe)
-        finally:
-            await events.put(None)
-
-    task = asyncio.create_task(perform(), name=f"operation-{name}")
-    try:
-        while (event := await events.get()) is not None:
-            yield _json_line({"event": event})
-        yield _json_line({"result": await task})
-    except Exception as error:  # noqa: BLE001 - every error is an answer
-        yield _json_line({"error": failure_of(error).to_json()})
-    finally:
-        if not task.done():
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def _ignore(_event: Mapping[str, JsonValue]) -> None:
-    """Nobody follows the progress of a plain request."""
-
-
-def _json_line(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def bind_control_socket(path: Path) -> socket.socket:
@@ -274,23 +229,44 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _ControlProtocol(H11Protocol):
+    """HTTP on the control socket: who is at the other end is asked of the kernel, once a connection."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.client = (caller_of_peer(transport.get_extra_info("socket")).name, 0)
+
+
 class HttpServer:
     """One application on one bound socket."""
 
-    def __init__(self, application: Starlette, listener: socket.socket) -> None:
+    def __init__(self, application: Starlette, listener: socket.socket, console: ConsoleSettings | None = None) -> None:
+        """`console` has the files for TLS; raises `CannotListen` where they cannot be used."""
         self._listener = listener
-        self._server = _Server(
-            uvicorn.Config(
-                application,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=2,
-            )
+        config = uvicorn.Config(
+            application,
+            http=_ControlProtocol if listener.family == socket.AF_UNIX else "h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_graceful_shutdown=2,
+            ssl_certfile=None if console is None else console.tls_certificate,
+            ssl_keyfile=None if console is None else console.tls_key,
         )
+        try:
+            config.load()
+        except (OSError, ValueError) as error:
+            certificate = "" if console is None else f' with "{console.tls_certificate}" and "{console.tls_key}"'
+            raise CannotListen(
+                "cannot_listen",
+                f"TLS cannot be used{certificate}: {error}",
+                hint="[daemon] tls_certificate and tls_key have to name files in PEM that belong together",
+            ) from error
+        self._server = _Server(config)
 
     async def serve(self) -> None:
         """Serve until `stop`."""

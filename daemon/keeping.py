@@ -203,6 +203,11 @@ class Keeping:
     # --- how it is ----------------------------------------------------------------------------------------------------
 
     @property
+    def topology(self) -> Topology:
+        """The definitions in use."""
+        return self._topology
+
+    @property
     def looked_at_all(self) -> bool:
         """Whether a cycle has covered every view since the start."""
         return self._looked_at >= set(self._topology.views)

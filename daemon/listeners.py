@@ -24,6 +24,13 @@ class Listeners:
     public: socket.socket | None
     remove: Callable[[], None]
 
+    def close(self) -> None:
+        """Listen no more, and take away what was made."""
+        for listener in (self.control, self.public):
+            if listener is not None:
+                listener.close()
+        self.remove()
+
     @property
     def public_address(self) -> tuple[str, int] | None:
         """Host and port of metrics and health."""

@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from daemon.port import (
     Observer,
     PlansMade,
     ReloadOutcome,
+    RequestMade,
     ViewOutcome,
 )
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
@@ -32,12 +33,14 @@ from incremental.keeper import Keeper
 from incremental.outcome import Outcome
 from incremental.preview import PreviewRequest
 from incremental.reports import CycleReport
-from registry.artifact_rows import RefreshRecord
+from registry.artifact_rows import RefreshRecord, RequestRecord
 from registry.location import local_path
 from registry.names import DatasetName, ViewName
 
 QUERY_VALUE_MAX = 100_000
 """Characters of one value in a query's answer; more is cut."""
+FILE_NAMES_MAX = 200
+"""Files that are named for each scan unit; the others are counted."""
 
 
 def open_keeper(root: Path, clock: Clock) -> LiveKeeper:
@@ -213,6 +216,20 @@ class LiveKeeper:
     def history(self, view: str | None, limit: int) -> JsonValue:
         """The last refreshes, newest first."""
         return [record.to_json() for record in self._keeper.history(view, limit)]
+
+    def scans(self, view: str, cycle_id: str) -> JsonValue:
+        """One refresh and what it read."""
+        refresh, units = self._keeper.scans(view, cycle_id)
+        cut = [{**unit, "file_names": unit["file_names"][:FILE_NAMES_MAX]} for unit in units]
+        return {"refresh": refresh.to_json(), "scan_units": cut}
+
+    def requests(self, limit: int) -> JsonValue:
+        """The last requests, newest first."""
+        return [record.to_json() for record in self._keeper.requests(limit)]
+
+    def record_request(self, request: RequestMade) -> None:
+        """Keep who asked for a change."""
+        self._keeper.record_request(RequestRecord(**asdict(request)))
 
     def verify(self, views: Sequence[str] | None, *, digest: bool, version: int | None) -> JsonValue:
         """Compare views with their recomputation."""

@@ -114,6 +114,24 @@ class KeeperFigures:
     memory_limit_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestMade:
+    """A request that asked for a change: who asked, for what, and what came of it.
+
+    `result` is `ok` or the code of the error, `message` tells more about an error.
+    """
+
+    recorded_ms: int
+    who: str
+    way: str
+    operation: str
+    parameters: Mapping[str, JsonValue]
+    reason: str
+    result: str
+    message: str
+    elapsed_ms: int
+
+
 class KeeperPort(Protocol):
     """The keeper, as the operations and the service use it."""
 
@@ -165,6 +183,18 @@ class KeeperPort(Protocol):
 
     def history(self, view: str | None, limit: int) -> JsonValue:
         """The last refreshes, newest first."""
+        ...
+
+    def scans(self, view: str, cycle_id: str) -> JsonValue:
+        """One refresh and what it read: `{"refresh": {…}, "scan_units": […]}`."""
+        ...
+
+    def requests(self, limit: int) -> JsonValue:
+        """The last requests that asked for a change, newest first."""
+        ...
+
+    def record_request(self, request: RequestMade) -> None:
+        """Keep who asked for a change; raises where it cannot be written now."""
         ...
 
     def verify(self, views: Sequence[str] | None, *, digest: bool, version: int | None) -> JsonValue:

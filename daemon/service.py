@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
 from daemon import lifecycle
 from daemon.activation import PassedSockets
+from daemon.caller import Caller
 from daemon.clock import Clock
 from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
+from daemon.event_stream import EventStream
 from daemon.exposition import Exposition
 from daemon.failure import Failure, failure_of
 from daemon.heartbeat import PARTS, TURN_S, Heartbeat, Part
@@ -28,10 +30,12 @@ from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
 from daemon.place import settings_at_start
 from daemon.polling import Polling
-from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
+from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer, ReloadOutcome, RequestMade
+from daemon.request_book import RequestBook
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
 from daemon.signals import signals_answered
+from daemon.topology import Topology
 from daemon.watch import existing_folders, watch_definitions, watch_logs
 from daemon.worker import Priority, Worker
 from registry.errors import DeltakeepError, RetryLater
@@ -89,6 +93,8 @@ class Service:
         self._start_failure: Failure | None = None
         self._status: JsonValue = None
         self._reloading = asyncio.Lock()
+        self.events = EventStream(clock)
+        self._book = RequestBook(clock, self.events, self._record_request)
         self._settings = _settings(options.root)
         self.public_address: tuple[str, int] | None = None
 
@@ -98,13 +104,24 @@ class Service:
         """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
         listeners = open_listeners(self._options, self._passed)
         self.public_address = listeners.public_address
+        try:
+            servers = self._servers(listeners)
+        except BaseException:
+            listeners.close()
+            raise
         with self._signals():
-            return await self._serve(listeners)
+            return await self._serve(listeners, servers)
 
-    async def _serve(self, listeners: Listeners) -> Left:
+    def _servers(self, listeners: Listeners) -> list[HttpServer]:
+        """The servers of the two faces; raises `CannotListen` where the files for TLS cannot be used."""
         servers = [HttpServer(control_application(self), listeners.control)]
         if listeners.public is not None:
-            servers.append(HttpServer(public_application(self), listeners.public))
+            console = self._options.console
+            public = public_application(self, console, self._clock)
+            servers.append(HttpServer(public, listeners.public, console))
+        return servers
+
+    async def _serve(self, listeners: Listeners, servers: list[HttpServer]) -> Left:
         working = asyncio.create_task(self._worker.run(), name="worker")
         serving = [asyncio.create_task(server.serve(), name="http") for server in servers]
         ticking = asyncio.create_task(self._tick_loop(), name="tick")
@@ -113,6 +130,7 @@ class Service:
             exit_code = await self._left
         finally:
             abandoned = self._worker.in_hand is not None
+            self.events.close()
             for server, task in zip(servers, serving, strict=True):
                 await server.stop(task)
             if self._keeper is not None and not abandoned:
@@ -133,6 +151,7 @@ class Service:
         if after != before:
             self._metrics.lifecycle(after)
             self._log.info("state changed", before=before, after=after)
+            self.events.publish({"kind": "state_changed", "view": None, "state": after})
         for action in actions:
             match action:
                 case lifecycle.StartLoops():
@@ -185,7 +204,8 @@ class Service:
         self._heart.begin()
         self._notifier.ready(self._keeping.summary())
         views, datasets = self._keeping.counts()
-        self._log.info("running", views=views, datasets=datasets, socket=str(self._options.socket))
+        socket, console = str(self._options.socket), self._console_address()
+        self._log.info("running", views=views, datasets=datasets, socket=socket, console=console)
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         """A loop only ends by being cancelled; otherwise health turns bad and the watchdog restarts the process."""
@@ -272,6 +292,7 @@ class Service:
             return
         if self._keeping.took_looks(looks, self._clock.now_ms()):
             self._wake.set()
+            self._noticed(look.dataset for look in looks if look.moved)
         self._metrics.tick("poll", self._clock.now_ms())
 
     async def _reconcile(self) -> None:
@@ -335,6 +356,7 @@ class Service:
         self._metrics.add("watch_events_total", kind="log")
         self._metrics.tick("watch", self._clock.now_ms())
         self._keeping.notice_datasets(datasets, "event")
+        self._noticed(datasets)
         self._wake.set()
 
     async def _definitions_changed(self) -> None:
@@ -348,7 +370,7 @@ class Service:
         with contextlib.suppress(Exception):
             await self._reload()
 
-    async def _reload(self) -> JsonValue:
+    async def _reload(self) -> ReloadOutcome:
         keeper = self._running_keeper()
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic_ms())
@@ -359,11 +381,13 @@ class Service:
             except Exception as error:
                 failure = failure_of(error)
                 self._keeping.definitions_failure = failure
+                self.events.publish({"kind": "reload_failed", "view": None, "message": failure.message})
                 self._metrics.reloaded("failed", self._clock.now_ms())
                 self._log.error("reload failed, the old definitions stay", **failure.to_json())
                 self._notifier.ready(self._keeping.summary())
                 raise
             self._keeping.definitions_failure = None
+            self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
             self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
@@ -375,21 +399,24 @@ class Service:
             self._watch_logs()
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
-            return answer(outcome)
+            return outcome
 
     # --- what the servers ask -----------------------------------------------------------------------------------------
 
-    async def perform(self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
-        """Run an operation for a client and count it."""
+    async def perform(
+        self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer, caller: Caller
+    ) -> JsonValue:
+        """Run an operation for a client if it may, count it, and keep who asked for a change."""
         started_ms = self._clock.monotonic_ms()
         label, result = "unknown", "failed"
         try:
-            checked = find_operation(operation)
+            found = find_operation(operation)
             label = operation
             await self._wait_for_opening(observer)
-            value = await self._perform(operation, checked.check(parameters), observer)
+            checked = found.check(parameters)
+            value = await self._book.enter(caller, found, checked, lambda: self._perform(operation, checked, observer))
             result = "ok"
-            return value
+            return answer(value)
         finally:
             self._metrics.add("control_requests_total", operation=label, result=result)
             elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
@@ -403,7 +430,7 @@ class Service:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._opened.wait(), self._options.opening_patience_ms / 1000)
 
-    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> JsonValue:
+    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> Any:
         keeper, operation = self._running_keeper(), find_operation(name)
         if name == "reload":
             return await self._reload()
@@ -427,7 +454,11 @@ class Service:
             views = [given["view"]] if name == "resume" else given["views"]
             self._keeping.notice(views, "request", urgent=True)
             self._wake.set()
-        return answer(value)
+        return value
+
+    async def _record_request(self, made: RequestMade) -> None:
+        keeper = self._running_keeper()
+        await self._worker.submit(Priority.REQUEST, "record a request", lambda: keeper.record_request(made))
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
@@ -435,7 +466,24 @@ class Service:
         with contextlib.suppress(TimeoutError):
             self._status = await asyncio.wait_for(waiting, STATUS_PATIENCE_S)
         status = self._status if isinstance(self._status, dict) else self._keeping.bare_status()
-        return {"daemon": {**self.identity(), **self._keeping.to_json()}, **status}
+        return {"daemon": self.live(), **status}
+
+    def live(self) -> dict[str, JsonValue]:
+        """What status tells of the daemon itself; from memory alone."""
+        return {**self.identity(), **self._keeping.to_json()}
+
+    @property
+    def topology(self) -> Topology:
+        """The definitions in use."""
+        return self._keeping.topology
+
+    def _took_event(self, event: Mapping[str, JsonValue]) -> None:
+        self._keeping.took_event(event)
+        self.events.publish(event)
+
+    def _noticed(self, datasets: Iterable[str]) -> None:
+        for dataset in sorted(datasets):
+            self.events.publish({"kind": "dataset_moved", "view": None, "dataset": dataset})
 
     def identity(self) -> Mapping[str, JsonValue]:
         """Process id, version, state, project, and what runs."""
@@ -488,6 +536,14 @@ class Service:
                 loop.call_soon_threadsafe(observer, event)
 
         return forward
+
+    def _console_address(self) -> str | None:
+        console = self._options.console
+        if console is None or self.public_address is None:
+            return None
+        host, port = self.public_address
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if console.encrypts else 'http'}://{name}:{port}/console/"
 
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.console.settings import ConsoleSettings
 from daemon.failure import Failure
 from daemon.lifecycle import DRAIN_MS
 
@@ -14,7 +15,7 @@ OPENING_PATIENCE_MS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Where to listen, and how patient to be; `listen` None serves no TCP.
+    """Where to listen, and how patient to be; `listen` None serves no TCP, `console` None no console.
 
     `opening_patience_ms` is how long a request waits for the project to be opened.
     """
@@ -22,6 +23,7 @@ class ServiceOptions:
     root: Path
     socket: Path
     listen: str | None
+    console: ConsoleSettings | None = None
     drain_ms: int = DRAIN_MS
     reconcile_ms: int = RECONCILE_MS
     opening_patience_ms: int = OPENING_PATIENCE_MS

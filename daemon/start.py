@@ -13,6 +13,7 @@ from typing import cast
 from daemon.activation import PassedSockets, take_passed_sockets
 from daemon.build import product_version
 from daemon.clock import Clock, SystemClock
+from daemon.console.settings import console_settings
 from daemon.log import LogStyle, configure_logging
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
@@ -48,6 +49,7 @@ def serve(root: Path, options: StartOptions) -> int:
         root=root,
         socket=(options.socket or socket_path(root)).absolute(),
         listen=None if options.no_listen else listen,
+        console=console_settings(root, settings),
     )
     passed = take_passed_sockets(os.environ, os.getpid())
     left = asyncio.run(_serve(root, service_options, passed, clock, metrics))

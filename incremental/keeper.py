@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 
@@ -46,9 +46,10 @@ from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport
 from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
 from incremental.view_plan import Action
 from incremental.why import WhyReport, why_decided, why_recorded
-from registry.artifact_rows import Command, RefreshRecord
+from registry.artifact_rows import Command, RefreshRecord, RequestRecord
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileFailure, CompileOptions, CompileOutcome
+from registry.errors import DeltakeepError
 from registry.function_files import functions_in_order
 from registry.names import DatasetName, RelationName, ViewName
 from registry.project import Project, load_project
@@ -365,6 +366,23 @@ class Keeper:
         if view is not None:
             self._known(view)
         return self._artifacts.recent_refreshes(view, limit)
+
+    def scans(self, view: str, cycle_id: str) -> tuple[RefreshRecord, tuple[Mapping[str, Any], ...]]:
+        """One refresh and the scan units that it read; raises where nothing is recorded of it."""
+        self._known(view)
+        record = self._artifacts.refresh_of(view, cycle_id)
+        if record is None:
+            message = f'nothing is recorded of view "{view}" in cycle "{cycle_id}"'
+            raise DeltakeepError("not_found", message, hint=f"`daemonctl history {view} -o json` has the cycles")
+        return record, self._artifacts.scan_units_of(view, cycle_id)
+
+    def record_request(self, record: RequestRecord) -> None:
+        """Keep who asked for a change; raises where it cannot be written now."""
+        self._artifacts.record_request(record)
+
+    def requests(self, limit: int = 20) -> tuple[RequestRecord, ...]:
+        """The last requests that asked for a change, newest first."""
+        return self._artifacts.recent_requests(limit)
 
     def lineage(self, view: str | None = None) -> LineageReport:
         """Who reads whom, above one view or everywhere, and the columns that are used."""

@@ -30,6 +30,7 @@ class ArtifactTable(StrEnum):
     REFRESHES = "refreshes"
     REGISTRATIONS = "registrations"
     COMMANDS = "commands"
+    REQUESTS = "requests"
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -129,6 +130,17 @@ SCHEMAS: Final[Mapping[ArtifactTable, pa.Schema]] = {
         view_name=_TEXT,
         reason=_TEXT,
     ),
+    ArtifactTable.REQUESTS: _schema(
+        recorded_ms=_INT,
+        who=_TEXT,
+        way=_TEXT,
+        operation=_TEXT,
+        parameters_json=_TEXT,
+        reason=_TEXT,
+        result=_TEXT,
+        message=_TEXT,
+        elapsed_ms=_INT,
+    ),
 }
 
 
@@ -176,6 +188,29 @@ class Command:
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """Who asked for a change, when it was done, and what came of it.
+
+    `who` is a user of the machine or the name of a token, `way` says which: `socket`, `here` or `token`. `result` is
+    `ok` or the code of the error, and `message` tells more about an error.
+    """
+
+    recorded_ms: int
+    who: str
+    way: str
+    operation: str
+    parameters: Mapping[str, Any]
+    reason: str
+    result: str
+    message: str = ""
+    elapsed_ms: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values."""
+        return {**asdict(self), "parameters": dict(self.parameters)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +320,18 @@ def scan_unit_row(unit: ScanUnit, view: str, fingerprint: str, cycle_id: str, re
     }
 
 
+def scan_unit_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the row of a scan unit as plain JSON values."""
+    lists = {name: json.loads(row[f"{name}_json"] or "[]") for name in ("files", "filters", "columns")}
+    counts = {name: row[name] for name in ("relation", "version", "side", "skipped_files", "bytes", "rows")}
+    return {
+        **counts,
+        "files": row["files"],
+        "file_names": lists["files"],
+        **{k: lists[k] for k in ("filters", "columns")},
+    }
+
+
 def refresh_row(record: RefreshRecord) -> Row:
     """Make the row of a refresh."""
     values = asdict(record)
@@ -321,6 +368,19 @@ def command_row(command: Command) -> Row:
         "view_name": command.view,
         "reason": command.reason,
     }
+
+
+def request_row(record: RequestRecord) -> Row:
+    """Make the row of a request."""
+    values = asdict(record)
+    values["parameters_json"] = _json(values.pop("parameters"))
+    return values
+
+
+def request_record(row: Mapping[str, Any]) -> RequestRecord:
+    """Read a request back from its row."""
+    values = {name: row[name] for name in RequestRecord.__dataclass_fields__ if name != "parameters"}
+    return RequestRecord(parameters=json.loads(row["parameters_json"]), **values)
 
 
 def rows_to_table(table: ArtifactTable, rows: list[Row]) -> pa.Table:

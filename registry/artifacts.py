@@ -17,6 +17,7 @@ from registry.artifact_rows import (
     Command,
     PlanRecord,
     RefreshRecord,
+    RequestRecord,
     Row,
     command_row,
     lineage_rows,
@@ -24,7 +25,10 @@ from registry.artifact_rows import (
     refresh_record,
     refresh_row,
     registration_row,
+    request_record,
+    request_row,
     rows_to_table,
+    scan_unit_json,
     scan_unit_row,
 )
 from registry.bundle import PlanBundle
@@ -106,6 +110,11 @@ class ArtifactStore:
         """Record a command and write it at once; raises where that fails."""
         self._add(ArtifactTable.COMMANDS, [command_row(command)])
         self.flush((ArtifactTable.COMMANDS,))
+
+    def record_request(self, record: RequestRecord) -> None:
+        """Record a request and write it at once; one that cannot be written stays buffered, and the error is raised."""
+        self._add(ArtifactTable.REQUESTS, [request_row(record)])
+        self.flush((ArtifactTable.REQUESTS,))
 
     def pending(self) -> int:
         """Give the number of rows that wait for `flush`."""
@@ -205,6 +214,29 @@ class ArtifactStore:
             f" ORDER BY recorded_ms DESC, started_ms DESC, view_name LIMIT {int(limit)}"
         )
         return tuple(refresh_record(row) for row in self._query(ArtifactTable.REFRESHES, sql))
+
+    def refresh_of(self, view: str, cycle_id: str) -> RefreshRecord | None:
+        """Give what a view did in a cycle."""
+        sql = (
+            f"SELECT * FROM {CATALOG_SCHEMA}.refreshes"
+            f" WHERE view_name = {_literal(view)} AND cycle_id = {_literal(cycle_id)} LIMIT 1"
+        )
+        return next((refresh_record(row) for row in self._query(ArtifactTable.REFRESHES, sql)), None)
+
+    def scan_units_of(self, view: str, cycle_id: str) -> tuple[Mapping[str, Any], ...]:
+        """Give what a view read in a cycle, for people."""
+        sql = (
+            "SELECT relation, version, side, files, skipped_files, bytes, rows, files_json, filters_json, columns_json"
+            f" FROM {CATALOG_SCHEMA}.scan_units"
+            f" WHERE view_name = {_literal(view)} AND cycle_id = {_literal(cycle_id)}"
+            " ORDER BY relation, side, version"
+        )
+        return tuple(scan_unit_json(row) for row in self._query(ArtifactTable.SCAN_UNITS, sql))
+
+    def recent_requests(self, limit: int = 100) -> tuple[RequestRecord, ...]:
+        """Give the last requests, newest first."""
+        sql = f"SELECT * FROM {CATALOG_SCHEMA}.requests ORDER BY recorded_ms DESC LIMIT {int(limit)}"
+        return tuple(request_record(row) for row in self._query(ArtifactTable.REQUESTS, sql))
 
     def paused(self) -> Mapping[ViewName, str]:
         """Give the paused views with the reasons that were given; the last command of a view counts."""

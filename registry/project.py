@@ -53,11 +53,20 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
-    """Where the daemon listens: a Unix socket (absolute path) for control, `host:port` for metrics."""
+    """Where the daemon listens: a Unix socket (absolute path) for control, `host:port` for metrics and the console.
+
+    The rest is about the console: the file of its tokens, its names, the files for TLS, and whether a proxy encrypts.
+    """
 
     socket: Path
     listen: str
     log: str
+    console: bool
+    tokens: Path
+    hosts: tuple[str, ...]
+    tls_certificate: Path | None
+    tls_key: Path | None
+    behind_proxy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +339,22 @@ def _daemon(section: Section, root: Path) -> DaemonSettings:
         socket=_path(root, section.take("socket", toml.text, "state/deltakeep.sock")),
         listen=section.take("listen", _listen, "127.0.0.1:9187"),
         log=section.take("log", _log, "auto"),
+        console=section.take("console", toml.boolean, True),
+        tokens=_path(root, section.take("tokens", toml.text, "state/tokens.json")),
+        hosts=section.take("hosts", toml.texts, tuple[str, ...]()),
+        tls_certificate=_optional_path(root, section.take("tls_certificate", toml.text, None)),
+        tls_key=_optional_path(root, section.take("tls_key", toml.text, None)),
+        behind_proxy=section.take("behind_proxy", toml.boolean, False),
     )
     section.finish()
+    if (daemon.tls_certificate is None) != (daemon.tls_key is None):
+        what = "TLS needs both tls_certificate and tls_key"
+        section.problems.append(Problem(section.file, section.line, what, "both keys, or none of them"))
     return daemon
+
+
+def _optional_path(root: Path, text: str | None) -> Path | None:
+    return None if text is None else _path(root, text)
 
 
 def _path(root: Path, text: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -11,6 +12,7 @@ import click
 import datafusion_ext
 from daemon.cli.application import VERBS, application
 from daemon.metrics_catalogue import catalogue_page
+from daemon.openapi import api_description
 from registry.functions import FunctionEntry, udf_docs
 from registry.reasons import ReasonCode
 from tests.sources import ROOT
@@ -60,9 +62,22 @@ def commands() -> str:
 
 def _command(context: click.Context, command: click.Command, name: str) -> Iterator[str]:
     yield "```text"
-    text = command.get_help(click.Context(command, info_name=name, parent=context, terminal_width=100))
-    yield from (line.rstrip() for line in text.splitlines())
+    own = click.Context(command, info_name=name, parent=context, terminal_width=100)
+    yield from (line.rstrip() for line in command.get_help(own).splitlines())
     yield "```"
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(own):
+            found = command.get_command(own, inner)
+            assert found is not None
+            text = found.get_help(click.Context(found, info_name=inner, parent=own, terminal_width=100))
+            yield from (
+                "",
+                f"### daemonctl {name} {inner}",
+                "",
+                "```text",
+                *(line.rstrip() for line in text.splitlines()),
+                "```",
+            )
 
 
 FUNCTIONS_START: Final = """\
@@ -159,11 +174,18 @@ NULL_BEHAVIOUR: Final = {
     "handles": "is a value like others, as described",
 }
 
+
+def openapi() -> str:
+    """Return docs/openapi.json."""
+    return json.dumps(api_description(), indent=2) + "\n"
+
+
 DOCUMENTS: Final[dict[str, Callable[[], str]]] = {
     "reasons.md": reasons,
     "metrics.md": catalogue_page,
     "cli.md": commands,
     "functions.md": functions,
+    "openapi.json": openapi,
 }
 
 

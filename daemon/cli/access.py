@@ -45,11 +45,13 @@ def _perform_here(root: Path, operation: str, parameters: Mapping[str, JsonValue
     # Imported only now: this is where the engine gets loaded.
     from daemon.clock import SystemClock
     from daemon.live_keeper import open_keeper
-    from daemon.operations import answer, find_operation, run_operation
+    from daemon.operations import find_operation, perform_here
+    from daemon.unix_user import caller_here
 
     find_operation(operation).check(parameters)
-    keeper = open_keeper(root, SystemClock())
+    clock = SystemClock()
+    keeper = open_keeper(root, clock)
     try:
-        return answer(run_operation(keeper, operation, parameters, progress.event))
+        return perform_here(keeper, operation, parameters, progress.event, caller=caller_here(), clock=clock)
     finally:
         keeper.close()

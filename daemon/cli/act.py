@@ -15,16 +15,17 @@ from registry.errors import EXIT_FAILED
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[view] NAME...")
+@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
 @output_option
 @click.pass_context
-def replan(ctx: click.Context, words: tuple[str, ...], output: str) -> int:
+def replan(ctx: click.Context, words: tuple[str, ...], reason: str, output: str) -> int:
     """Plan a view anew from its definition.
 
     Written `daemonctl replan view NAME`.  The stored plan is not used; what changed against it is told.
     Rows change only if the new plan has another content key.
     """
     views = list(words[1:] if words[0] == "view" and len(words) > 1 else words)
-    report = perform(ctx, "replan", {"views": views}, f"planning {', '.join(views)}")
+    report = perform(ctx, "replan", {"views": views, "reason": reason}, f"planning {', '.join(views)}")
     if output == "json":
         show_json(report)
         return 0
@@ -34,14 +35,15 @@ def replan(ctx: click.Context, words: tuple[str, ...], output: str) -> int:
 @click.command()
 @click.argument("views", nargs=-1, required=True, metavar="VIEW...")
 @click.option("--recompute", is_flag=True, help="Recompute the whole content, whatever changed.")
+@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
 @output_option
 @click.pass_context
-def refresh(ctx: click.Context, views: tuple[str, ...], recompute: bool, output: str) -> int:
+def refresh(ctx: click.Context, views: tuple[str, ...], recompute: bool, reason: str, output: str) -> int:
     """Refresh views now, with what they depend on.
 
     Exit code 1 says that at least one failed.
     """
-    parameters: dict[str, Any] = {"views": list(views), "recompute": recompute}
+    parameters: dict[str, Any] = {"views": list(views), "recompute": recompute, "reason": reason}
     report = perform(ctx, "refresh", parameters, f"refreshing {', '.join(views)}")
     if output == "json":
         show_json(report)
@@ -68,11 +70,12 @@ def pause(ctx: click.Context, view: str, reason: str, output: str) -> None:
 
 @click.command()
 @click.argument("view", metavar="VIEW")
+@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
 @output_option
 @click.pass_context
-def resume(ctx: click.Context, view: str, output: str) -> None:
+def resume(ctx: click.Context, view: str, reason: str, output: str) -> None:
     """Refresh a paused view again."""
-    report = perform(ctx, "resume", {"view": view}, f"resuming {view}")
+    report = perform(ctx, "resume", {"view": view, "reason": reason}, f"resuming {view}")
     if output == "json":
         show_json(report)
     else:

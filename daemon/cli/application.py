@@ -44,6 +44,7 @@ VERBS: dict[str, _Verb] = {
     "reload": _Verb("service", "Make the daemon read the definitions again."),
     "health": _Verb("service", "Whether the daemon's work turns, for health checks."),
     "status": _Verb("look", "How fresh each view is, and what is wrong."),
+    "top": _Verb("top", "Watch views, lags, refreshes and datasets live."),
     "views": _Verb("look", "What each view reads and how it is refreshed."),
     "lineage": _Verb("look", "Where a view's columns come from, or who reads whom."),
     "history": _Verb("look", "The last refreshes of a view, or of all, newest first."),
@@ -56,6 +57,8 @@ VERBS: dict[str, _Verb] = {
     "resume": _Verb("act", "Refresh a paused view again."),
     "verify": _Verb("data", "Prove that views equal their recomputation."),
     "query": _Verb("data", "Run SQL over datasets, views and artifact tables."),
+    "requests": _Verb("look", "Who asked for which change, newest first."),
+    "token": _Verb("token", "Make, list and revoke tokens for the console."),
     "export": _Verb("export", "Write files for the programs around a project."),
     "version": _Verb("version", "Versions of everything that matters."),
 }

@@ -22,14 +22,13 @@ from daemon.cli.show import (
     show_line,
     show_table,
 )
+from daemon.view_state import BAD_STATES, lag_of, state_of
 from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_OK
 
 Json = Mapping[str, Any]
 FAILED_OUTCOMES = frozenset({"failed", "refused"})
 QUIET_OUTCOMES = frozenset({"skipped", "unchanged", "waiting"})
 SAMPLES_MAX = 5
-BAD_STATES = frozenset({"failed", "refused", "late", "not_planned"})
-CALM_STATES = frozenset({"fresh", "behind", "not_built"})
 
 
 def cycle_failed(report: Json) -> bool:
@@ -85,7 +84,7 @@ def status_code(status: Json) -> int:
     """1 if something in a status needs a person, else 0."""
     daemon = status.get("daemon") or {}
     live = daemon.get("views", {})
-    states = {_state(view, live.get(view.get("name"), {})) for view in status.get("views", ())}
+    states = {state_of(view, live.get(view.get("name"), {})) for view in status.get("views", ())}
     unreadable = any(one.get("error") for one in status.get("datasets", ()))
     return EXIT_FAILED if states & BAD_STATES or unreadable or daemon.get("definitions_failure") else EXIT_OK
 
@@ -130,13 +129,12 @@ _NUMBERS = ["lag", "target", "version", "rows", "size"]
 
 
 def _status_row(view: Json, live: Json) -> Sequence[Any]:
-    state = _state(view, live)
-    lag_ms = live.get("lag_ms") if live.get("lag_ms") is not None else view.get("lag_ms")
+    state = state_of(view, live)
     note = view.get("paused") if state == "paused" else view.get("message")
     return (
         view.get("name"),
         state,
-        duration_text(lag_ms),
+        duration_text(lag_of(view, live)),
         duration_text(view.get("target_lag_ms")),
         view.get("version"),
         count_text(view.get("rows")),
@@ -144,12 +142,6 @@ def _status_row(view: Json, live: Json) -> Sequence[Any]:
         view.get("strategy"),
         note or "",
     )
-
-
-def _state(view: Json, live: Json) -> str:
-    """The keeper's word for a view, or the daemon's where it knows better: it runs now, or it is late."""
-    state = str(view.get("state"))
-    return str(live["state"]) if live.get("state") in {"running", "late"} and state in CALM_STATES else state
 
 
 def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) -> None:
@@ -225,6 +217,73 @@ def show_history(records: Sequence[Json]) -> int:
     )
     show_line(f"the last {len(records)}, newest first" if records else "nothing was refreshed yet")
     return EXIT_OK
+
+
+def show_scans(report: Json) -> int:
+    """One refresh, and each input as it was read."""
+    show_history([report.get("refresh", {})])
+    show_line("")
+    show_table(
+        ["relation", "version", "read", "files", "skipped", "size", "rows", "columns", "filters"],
+        [
+            (
+                one.get("relation"),
+                one.get("version"),
+                one.get("side"),
+                count_text(one.get("files")),
+                count_text(one.get("skipped_files")),
+                bytes_text(one.get("bytes")),
+                count_text(one.get("rows")),
+                one.get("columns"),
+                one.get("filters"),
+            )
+            for one in report.get("scan_units", ())
+        ],
+        right=["version", "files", "skipped", "size", "rows"],
+    )
+    return EXIT_OK
+
+
+def show_requests(requests: Sequence[Json]) -> int:
+    """Who asked for which change, and what came of it."""
+    from daemon.clock import timestamp_text
+
+    show_table(
+        ["time", "who", "by", "asked for", "result", "took", "reason"],
+        [
+            (
+                timestamp_text(int(one.get("recorded_ms") or 0))[:19].replace("T", " "),
+                one.get("who"),
+                one.get("way"),
+                " ".join([str(one.get("operation")), *_asked(one.get("parameters") or {})]),
+                one.get("result"),
+                duration_text(one.get("elapsed_ms")),
+                one.get("reason") or one.get("message") or "",
+            )
+            for one in requests
+        ],
+        right=["took"],
+    )
+    show_line(f"the last {len(requests)}, newest first" if requests else "nobody asked for a change yet")
+    return EXIT_OK
+
+
+def _asked(parameters: Json) -> Sequence[str]:
+    """The parameters of a request in words; what says nothing is left out."""
+    words: list[str] = []
+    for name, value in parameters.items():
+        match value:
+            case True:
+                words.append(f"--{name}")
+            case list() | tuple():
+                words += map(str, value)
+            case str() if name == "view":
+                words.append(value)
+            case str() if value and name != "cause":
+                words.append(f"{name}={value}")
+            case _:
+                pass
+    return words
 
 
 def show_replanned(report: Json) -> int:

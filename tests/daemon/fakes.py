@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from daemon.port import CycleOutcome, JsonValue, KeeperFigures, Look, Observer, ReloadOutcome, ViewOutcome
+from daemon.port import (
+    CycleOutcome,
+    JsonValue,
+    KeeperFigures,
+    Look,
+    Observer,
+    ReloadOutcome,
+    RequestMade,
+    ViewOutcome,
+)
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
 from registry.errors import DeltakeepError
 
@@ -59,6 +68,7 @@ class FakeKeeper:
     look_errors: dict[str, str] = field(default_factory=dict)
     told: KeeperFigures = field(default_factory=KeeperFigures)
     reserved: int = 0
+    made: list[RequestMade] = field(default_factory=list)
 
     def topology(self) -> Topology:
         return self.shape
@@ -153,6 +163,15 @@ class FakeKeeper:
 
     def query(self, sql: str, limit: int) -> JsonValue:
         return {"columns": ["sql"], "rows": [[sql]], "truncated": False}
+
+    def scans(self, view: str, cycle_id: str) -> JsonValue:
+        return {"refresh": {"view": view, "cycle_id": cycle_id}, "scan_units": []}
+
+    def requests(self, limit: int) -> JsonValue:
+        return [asdict(one) for one in reversed(self.made[-limit:])]
+
+    def record_request(self, request: RequestMade) -> None:
+        self.made.append(request)
 
     def replan(self, views: Sequence[str]) -> JsonValue:
         return {"views": list(views)}

@@ -16,6 +16,7 @@ from typing import Any
 from daemon.activation import PassedSockets
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
+from daemon.console.settings import ConsoleSettings
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
@@ -75,6 +76,8 @@ async def running(
     opening_patience_ms: int = 5_000,
     passed: PassedSockets | None = None,
     handle_signals: bool = False,
+    console: ConsoleSettings | None = None,
+    with_console: bool = True,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
@@ -84,6 +87,7 @@ async def running(
             root=tmp_path,
             socket=path,
             listen="127.0.0.1:0",
+            console=(console or ConsoleSettings(path.with_name("tokens.json"))) if with_console else None,
             drain_ms=drain_ms,
             opening_patience_ms=opening_patience_ms,
             handle_signals=handle_signals,

@@ -149,6 +149,7 @@ def test_every_operation_answers_with_plain_json(keeper: LiveKeeper, shop: Shop)
     }
     cycle(keeper)
     shop.add("orders", (9, 90))
+    needed["scans"] = {"view": "clean", "cycle_id": ask(keeper, "history", view="clean")[0]["cycle_id"]}
     for name in OPERATIONS:
         if name != "query":
             ask(keeper, name, **needed.get(name, {}))

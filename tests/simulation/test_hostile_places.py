@@ -10,7 +10,7 @@ import pytest
 
 from daemon.live_keeper import LiveKeeper
 from incremental.keeper import Keeper
-from registry.artifact_rows import ArtifactTable
+from registry.artifact_rows import ArtifactTable, RequestRecord
 from registry.errors import EXIT_NOT_ALLOWED, MustStop
 from tests import oracle
 from tests.lake import SourceTable
@@ -43,6 +43,8 @@ def test_a_store_that_is_deleted_while_the_project_runs_costs_history_only(tmp_p
     assert {record.outcome for record in workspace.cycle(keeper).values()} == {"committed"}
     workspace.assert_right()
     keeper.pause("large", "while the store is new")
+    keeper.record_request(RequestRecord(1, "ann", "token", "pause", {"view": "large"}, "", "ok"))
+    assert [one.who for one in keeper.requests()] == ["ann"]
     assert len(keeper.history()) == 3
     keeper.reload()
     keeper.housekeeping()
