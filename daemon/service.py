@@ -22,9 +22,10 @@ from daemon.control import (
     control_application,
     public_application,
 )
+from daemon.diagnosis import task_stacks, thread_stacks
 from daemon.failure import Failure, failure_of
 from daemon.keeping import Keeping
-from daemon.log import logger
+from daemon.log import LogControl, logger
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
@@ -57,6 +58,7 @@ class Service:
         notifier: ServiceNotifier,
         metrics: Metrics,
         identity: Mapping[str, JsonValue],
+        logs: LogControl | None = None,
     ) -> None:
         """`identity` is what the control socket tells about this process: pid, version."""
         self._options = options
@@ -66,6 +68,8 @@ class Service:
         self._metrics = metrics
         self._identity = dict(identity)
         self._log = logger("service")
+        self._logs = logs or LogControl()
+        self._event_loop = asyncio.get_running_loop()
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
@@ -236,6 +240,7 @@ class Service:
         keeper = self._keeper
         assert keeper is not None
         observer = self._across_threads(self._keeping.took_event)
+        self._log.debug("cycle", views=list(views), cause=cause)
         submitted_ms = self._clock.monotonic_ms()
 
         def call() -> tuple[CycleOutcome, int, int]:
@@ -266,6 +271,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._log.warning("looking failed", error=str(error))
             return
+        self._log.debug("looked", datasets={look.dataset: look.version for look in looks})
         if self._keeping.took_looks(looks, self._clock.now_ms()):
             self._wake.set()
         self._metrics.tick("poll", self._clock.now_ms())
@@ -368,7 +374,11 @@ class Service:
         try:
             checked = find_operation(operation)
             label = operation
-            value = await self._perform(operation, checked.check(parameters), observer)
+            self._log.debug("request", operation=operation)
+            given = checked.check(parameters)
+            value = self._answer_at_once(operation, given)
+            if value is None:
+                value = await self._perform(operation, given, observer)
             result = "ok"
             return value
         finally:
@@ -401,6 +411,44 @@ class Service:
             self._keeping.notice(views, "request", urgent=True)
             self._wake.set()
         return answer(value)
+
+    def _answer_at_once(self, name: str, given: Mapping[str, JsonValue]) -> JsonValue:
+        """What is asked of the service itself needs no keeper and waits for nobody; None for everything else."""
+        match name:
+            case "log_level":
+                return self._logs.change(given["level"], self._log)
+            case "diagnostics":
+                return {
+                    **self._state_now(),
+                    "threads": thread_stacks(),
+                    "tasks": task_stacks(self._event_loop),
+                    "log": self._logs.ring.lines(),
+                    "metrics": self.exposition().decode(),
+                }
+            case _:
+                return None
+
+    def _state_now(self) -> dict[str, JsonValue]:
+        loops = {
+            name: "running" if not task.done() else "cancelled" if task.cancelled() else str(task.exception())
+            for name, task in self._loops.items()
+        }
+        return {
+            "identity": dict(self.identity()),
+            "log_level": self._logs.level.name,
+            "summary": self._keeping.summary(),
+            "healthy": self.is_healthy(),
+            "ready": dict(self.ready_gates()),
+            "loops": loops,
+            "calls_waiting": self._worker.queued,
+            "keeping": self._keeping.to_json(),
+        }
+
+    def _show_state(self) -> None:
+        """Write state and stacks to the log; called from a thread of its own."""
+        self._log.info("state", asked=True, **self._state_now())
+        for one in (*thread_stacks(), *task_stacks(self._event_loop)):
+            self._log.info("stack", asked=True, **one)
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
@@ -474,7 +522,9 @@ class Service:
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:
             return contextlib.nullcontext()
-        return signals_answered(stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()))
+        return signals_answered(
+            stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()), show=self._show_state
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

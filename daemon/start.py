@@ -12,7 +12,7 @@ from typing import cast
 
 from daemon.build import product_version
 from daemon.clock import Clock, SystemClock
-from daemon.log import LogStyle, configure_logging
+from daemon.log import DEFAULT_LEVEL, LogControl, LogLevel, LogStyle, configure_logging
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.place import DEFAULT_LISTEN, daemon_settings, socket_path
@@ -29,6 +29,7 @@ class StartOptions:
     listen: str | None = None
     no_listen: bool = False
     log: str | None = None
+    log_level: str | None = None
 
 
 def serve(root: Path, options: StartOptions) -> int:
@@ -39,8 +40,13 @@ def serve(root: Path, options: StartOptions) -> int:
     clock, metrics = SystemClock(), Metrics()
     settings = daemon_settings(root)
     style = options.log or settings.get("log", "auto")
+    logs = LogControl(LogLevel(options.log_level or str(settings.get("log_level", DEFAULT_LEVEL))))
     configure_logging(
-        clock, cast("LogStyle", style), on_line=lambda level: metrics.add("log_messages_total", level=level)
+        clock,
+        cast("LogStyle", style),
+        on_line=lambda level: metrics.add("log_messages_total", level=level),
+        level=logs.level,
+        ring=logs.ring,
     )
     listen = options.listen or str(settings.get("listen", DEFAULT_LISTEN))
     service_options = ServiceOptions(
@@ -48,7 +54,7 @@ def serve(root: Path, options: StartOptions) -> int:
         socket=(options.socket or socket_path(root)).absolute(),
         listen=None if options.no_listen else listen,
     )
-    left = asyncio.run(_serve(root, service_options, clock, metrics))
+    left = asyncio.run(_serve(root, service_options, clock, metrics, logs))
     if left.failure is not None:
         from daemon.cli.show import show_failure
 
@@ -60,7 +66,7 @@ def serve(root: Path, options: StartOptions) -> int:
     return left.exit_code
 
 
-async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics) -> Left:
+async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics, logs: LogControl) -> Left:
     def open_here() -> KeeperPort:
         # The engine is loaded in the worker's thread, while the control socket answers already.
         from daemon.live_keeper import open_keeper
@@ -75,5 +81,6 @@ async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Met
         notifier=ServiceNotifier(os.environ, os.getpid()),
         metrics=metrics,
         identity=identity,
+        logs=logs,
     )
     return await service.run()

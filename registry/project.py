@@ -17,7 +17,7 @@ from registry import toml_document as toml
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
-from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
+from registry.location import TakenPlaces, absolute_uri, join_uri, place, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.toml_document import Section, Unexpected, parse_toml
 from registry.view import RefreshPolicy, StateTable, View
@@ -54,6 +54,7 @@ class DaemonSettings:
     socket: Path
     listen: str
     log: str
+    log_level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +225,8 @@ def parse_project_file(
     project = document.section("project")
     name = project.require("name", toml.name, "the project's name", '[project] name = "shop"') or "project"
     options = storage_options(project, environment)
-    store = table_ref(root, project.take("store", toml.text, "state"), options)
-    targets = table_ref(root, project.take("targets", toml.text, "views_out"), options)
+    store = table_ref(root, project.take("store", place, "state"), options)
+    targets = table_ref(root, project.take("targets", place, "views_out"), options)
     project.finish()
 
     datasets: dict[str, Dataset] = {}
@@ -252,7 +253,7 @@ def _dataset(key: str, section: Section, root: Path, environment: Mapping[str, s
     except Unexpected as error:
         what = f'"{key}" is not a name for a dataset'
         section.problems.append(Problem(section.file, section.line, what, error.expected, error.hint))
-    uri = section.require("uri", toml.text, "the path or uri of a Delta table", f'uri = "lake/{key}"')
+    uri = section.require("uri", place, "the path or uri of a Delta table", f'uri = "lake/{key}"')
     options = storage_options(section, environment)
     poll_ms = section.take("poll", _poll_ms, DEFAULT_POLL_MS)
     writers: tuple[str, ...] = section.take("trusted_writers", toml.texts, tuple[str, ...]())
@@ -303,6 +304,7 @@ def _daemon(section: Section, root: Path) -> DaemonSettings:
         socket=_path(root, section.take("socket", toml.text, "state/deltakeep.sock")),
         listen=section.take("listen", _listen, "127.0.0.1:9187"),
         log=section.take("log", _log, "auto"),
+        log_level=section.take("log_level", _log_level, "info"),
     )
     section.finish()
     return daemon
@@ -323,6 +325,12 @@ def _log(value: object) -> str:
     if value in ("auto", "json", "console"):
         return str(value)
     raise Unexpected('one of "auto", "json", "console"')
+
+
+def _log_level(value: object) -> str:
+    if value in ("debug", "info", "warning", "error"):
+        return str(value)
+    raise Unexpected('one of "debug", "info", "warning", "error"')
 
 
 # --- views in their project -------------------------------------------------------------------------------------------

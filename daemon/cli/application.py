@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from daemon.cli.show import show_failure
 from daemon.failure import EnginePanic, Failure, failure_of, is_panic
 from registry.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from registry.secrets import masked
 
 EPILOG = """\b
 Exit codes:
@@ -55,6 +57,8 @@ VERBS: dict[str, _Verb] = {
     "resume": _Verb("act", "Refresh a paused view again."),
     "verify": _Verb("data", "Prove that views equal their recomputation."),
     "query": _Verb("data", "Run SQL over datasets, views and artifact tables."),
+    "log-level": _Verb("support", "Show or set the level of the daemon's log."),
+    "support-bundle": _Verb("support", "Write what helps to find a fault, without secrets."),
     "version": _Verb("version", "Versions of everything that matters."),
 }
 
@@ -80,7 +84,7 @@ class _Application(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        command = getattr(importlib.import_module(f"daemon.cli.{verb.module}"), cmd_name)
+        command = getattr(importlib.import_module(f"daemon.cli.{verb.module}"), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -139,7 +143,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_OK
     except Exception as error:  # noqa: BLE001 - the last frame: everything becomes a message and a code
         if os.environ.get("DELTAKEEP_TRACEBACK"):
-            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.write(masked("".join(traceback.format_exception(error))))
         return _end(failure_of(error))
     except BaseException as error:
         if is_panic(error):

@@ -1,0 +1,49 @@
+"""Where the process is: the stacks of its threads and of its tasks, for the log and for the support bundle.
+
+Shows names and places in the code, never the values of variables.
+Works from any thread, so that an event loop that is stuck is shown as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any
+
+STACK_DEPTH = 40
+
+
+def thread_stacks() -> list[dict[str, Any]]:
+    """Each thread with its stack, the innermost call last."""
+    names = {thread.ident: thread for thread in threading.enumerate()}
+    found = []
+    # The only way to see other threads.
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001
+        thread = names.get(ident)
+        found.append({"thread": thread.name if thread is not None else f"native {ident}", "stack": _lines(frame)})
+    return found
+
+
+def task_stacks(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:
+    """Each task of an event loop, with where it waits."""
+    return [
+        {"task": task.get_name(), "stack": [line for frame in task.get_stack(limit=8) for line in _lines(frame)[-1:]]}
+        for task in asyncio.all_tasks(loop)
+    ]
+
+
+def stacks_text(threads: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> str:
+    """The stacks for people."""
+    return "\n".join(
+        f"{kind} {one[kind]}\n" + "".join(f"  {line}\n" for line in one["stack"])
+        for kind, items in (("thread", threads), ("task", tasks))
+        for one in items
+    )
+
+
+def _lines(frame: FrameType) -> list[str]:
+    entries = traceback.extract_stack(frame)[-STACK_DEPTH:]
+    return [f"{entry.filename}:{entry.lineno} {entry.name}" for entry in entries]
