@@ -19,6 +19,7 @@ from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
 from registry.location import TakenPlaces, absolute_uri, join_uri, place, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
+from registry.secrets import remember_environment
 from registry.toml_document import Section, Unexpected, parse_toml
 from registry.view import RefreshPolicy, StateTable, View
 from registry.view_files import ParsedView, parse_python_views, parse_sql_view, source_digest
@@ -129,11 +130,13 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
     Raises `DefinitionError` with all problems. `environment` (default: that of the process) resolves `env:NAME`.
     """
     root = root.absolute()
+    environment = os.environ if environment is None else environment
+    remember_environment(environment)
     problems: list[Problem] = []
     settings = None
     text = _read(root, PROJECT_FILE, problems)
     if text is not None:
-        settings = parse_project_file(text, root, os.environ if environment is None else environment, problems)
+        settings = parse_project_file(text, root, environment, problems)
     functions = _read_functions(root, problems)
     parsed = _read_views(root, settings.defaults if settings else ViewOptions(), problems)
     if settings is None:

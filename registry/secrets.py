@@ -28,6 +28,13 @@ _HARMLESS: Final = re.compile(
     re.IGNORECASE,
 )
 
+# Variables that stores and clients read by themselves; those that name a file or a folder hold no secret.
+_SECRET_VARIABLE: Final = re.compile(
+    r"(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|SAS_KEY|API_?KEY|ACCESS_KEY|ACCOUNT_KEY|CLIENT_KEY|MASTER_KEY)",
+    re.IGNORECASE,
+)
+_PLACE_VARIABLE: Final = re.compile(r"(CREDENTIALS|_FILE|_DIRECTORY|_DIR|_PATH|_URI|_URL)$", re.IGNORECASE)
+
 _lock = threading.Lock()
 _values: dict[str, None] = {}
 _pattern: re.Pattern[str] | None = None
@@ -52,6 +59,15 @@ def remember_options(options: Mapping[str, str], resolved: Iterable[str] = ()) -
     """
     from_environment = set(resolved)
     remember(value for key, value in options.items() if key in from_environment or not _HARMLESS.search(key))
+
+
+def remember_environment(environment: Mapping[str, str]) -> None:
+    """Mask the values of variables whose name speaks of a secret: stores take them without being told."""
+    remember(
+        value
+        for name, value in environment.items()
+        if _SECRET_VARIABLE.search(name) and not _PLACE_VARIABLE.search(name)
+    )
 
 
 def masked(text: str) -> str:
