@@ -16,12 +16,15 @@ from typing import Any
 STACK_DEPTH = 40
 
 
-def thread_stacks() -> list[dict[str, Any]]:
-    """Each thread with its stack, the innermost call last."""
-    names = {thread.ident: thread for thread in threading.enumerate()}
+def thread_stacks(*, but: str = "") -> list[dict[str, Any]]:
+    """Each thread with its stack, the innermost call last, without the one of the name `but`."""
+    names = {thread.ident: thread for thread in threading.enumerate() if thread.name != but}
+    hidden = {thread.ident for thread in threading.enumerate() if thread.name == but}
     found = []
     # The only way to see other threads.
     for ident, frame in sys._current_frames().items():  # noqa: SLF001
+        if ident in hidden:
+            continue
         thread = names.get(ident)
         found.append({"thread": thread.name if thread is not None else f"native {ident}", "stack": _lines(frame)})
     return found

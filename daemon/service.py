@@ -34,7 +34,7 @@ from daemon.polling import Polling
 from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
-from daemon.signals import signals_answered
+from daemon.signals import SHOWING_THREAD, signals_answered
 from daemon.watch import existing_folders, watch_definitions, watch_logs
 from daemon.worker import Priority, Worker
 from registry.errors import DeltakeepError, RetryLater
@@ -447,7 +447,7 @@ class Service:
     def _show_state(self) -> None:
         """Write state and stacks to the log; called from a thread of its own."""
         self._log.info("state", asked=True, **self._state_now())
-        for one in (*thread_stacks(), *task_stacks(self._event_loop)):
+        for one in (*thread_stacks(but=SHOWING_THREAD), *task_stacks(self._event_loop)):
             self._log.info("stack", asked=True, **one)
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:

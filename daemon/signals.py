@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+SHOWING_THREAD = "show"
+
 
 @contextmanager
 def signals_answered(
@@ -26,7 +28,7 @@ def signals_answered(
     for number, answer in answers.items():
         loop.add_signal_handler(number, answer)
     before = signal.signal(
-        signal.SIGUSR1, lambda _number, _frame: threading.Thread(target=show, name="show", daemon=True).start()
+        signal.SIGUSR1, lambda _number, _frame: threading.Thread(target=show, name=SHOWING_THREAD, daemon=True).start()
     )
     try:
         yield

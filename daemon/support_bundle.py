@@ -73,10 +73,7 @@ class Part:
 def gather(root: Path, clock: Clock, *, offline: bool = False) -> tuple[Part, ...]:
     """Everything that the bundle will hold, redacted; the daemon is asked where one answers."""
     source = _Source(root, clock, offline=offline)
-    try:
-        parts = list(_parts(root, clock, source))
-    finally:
-        source.close()
+    parts = list(_parts(root, clock, source))
     return (*parts, _contents(parts, clock))
 
 
@@ -261,17 +258,13 @@ class _Source:
         if self._keeper is None:
             from daemon.live_keeper import open_keeper
 
+            # It is never closed: closing would write the plans that it made, and looking must write nothing.
             try:
                 self._keeper = open_keeper(self._root, self._clock)
             except Exception as error:
                 self._lost = failure_of(error)
                 raise
         return self._keeper
-
-    def close(self) -> None:
-        """Give the keeper back."""
-        if self._keeper is not None:
-            self._keeper.close()
 
 
 def _client(root: Path) -> DaemonClient | None:

@@ -25,11 +25,13 @@ from registry.errors import EXIT_NOT_REACHABLE, EXIT_OK
 @output_option
 @click.pass_context
 def support_bundle(ctx: click.Context, file: Path | None, only_list: bool, yes: bool, output: str) -> int:
-    """Write what helps to find a fault, without secrets and rows.
+    """Write what helps to find a fault, without secrets.
 
     A tar.gz with the redacted project file, definitions, status, doctor, the last refreshes, fingerprints of plans,
     versions and machine facts; of a running daemon also state, stacks, metrics and the last log lines.
-    It is listed first, and on a terminal you are asked before FILE is written.  Works with the daemon down.
+    No row of a table is in it.  Works with the daemon down.
+
+    It is listed first, and on a terminal you are asked before FILE is written.
     """
     root, options = project_root(ctx), setting(ctx)
     with Progress("gathering", quiet=options.quiet):
@@ -71,9 +73,9 @@ def _what(part: Any) -> str:
 @output_option
 @click.pass_context
 def log_level(ctx: click.Context, level: str | None, output: str) -> int:
-    """Show or set from which level on the daemon writes log lines.
+    """Show or set the level of the daemon's log.
 
-    Lasts until the daemon ends; `[daemon] log_level` is what it starts with.
+    Lines below it are not written.  It lasts until the daemon ends; `[daemon] log_level` is what it starts with.
     """
     path = socket_path(project_root(ctx))
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
+from daemon.log import LogControl
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
@@ -72,6 +73,7 @@ async def running(
     environment: Mapping[str, str] | None = None,
     drain_ms: int = 5_000,
     handle_signals: bool = False,
+    logs: LogControl | None = None,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
@@ -85,6 +87,7 @@ async def running(
         notifier=ServiceNotifier(environment or {}, os.getpid()),
         metrics=metrics,
         identity={"pid": os.getpid(), "version": "test"},
+        logs=logs,
     )
     task = asyncio.create_task(service.run())
     one = Running(service, metrics, path, task)
