@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from typing import cast
 
 from daemon.log import RING_LINE_MAX, LogLevel, LogRing, LogStyle, configure_logging, logger
 from registry.secrets import remember
@@ -55,8 +54,9 @@ def test_what_libraries_warn_about_comes_out_the_same_way() -> None:
 
 def test_a_secret_value_reaches_no_line_whoever_logs_it_and_under_whatever_key() -> None:
     remember(["canary value of a log"])
-    for style in ("json", "console"):
-        stream, _ = logged(cast("LogStyle", style))
+    styles: tuple[LogStyle, ...] = ("json", "console")
+    for style in styles:
+        stream, _ = logged(style)
         error = ValueError("no canary value of a log")
         quoted = "canary%20value%20of%20a%20log"
         logger("test").error("failed", exc_info=error, message=quoted, deep=[{"x": ("canary value of a log",)}])

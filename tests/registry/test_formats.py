@@ -13,7 +13,8 @@ from registry.errors import EXIT_CONFIGURATION
 from registry.formats import NewerFormat, format_number, newer_commit, require_store_format
 from registry.names import CompileKey
 from registry.session import SessionRuntime
-from tests.registry.test_artifacts import STORE, bundle
+from tests.registry.test_artifacts import STORE
+from tests.registry.test_bundle import bundle
 
 
 def test_a_store_of_a_newer_format_is_refused_with_what_to_do() -> None:
