@@ -41,6 +41,7 @@ FREE_INODES_FAILURE = 1_000
 CLOCK_STEP_MS = 2_000
 FUTURE_MS = 60_000
 OPEN_FILES_MIN = 1_024
+DAEMON_PATIENCE_S = 5.0
 NAMES_SHOWN = 3
 
 
@@ -107,11 +108,12 @@ def _native_module_is_there() -> bool:
 def _daemon(project: Project) -> Finding:
     path = project.daemon.socket
     try:
-        status = DaemonClient(path, timeout_s=5.0).call("status", {}, None)
+        status = DaemonClient(path, timeout_s=DAEMON_PATIENCE_S).call("status", {}, None)
     except NoDaemon:
         return Finding("ok", "daemon", "not running", "start it with `daemonctl run`")
     except Failed as error:
-        return Finding("warning", "daemon", error.failure.message, error.failure.hint)
+        level: Level = "failure" if error.failure.code == "daemon_lost" else "warning"
+        return Finding(level, "daemon", error.failure.message, error.failure.hint)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "others may steer it; chmod 600")
