@@ -77,6 +77,7 @@ def test_the_commands_of_a_page_do_what_it_says(
 ) -> None:
     for module in ("doctor", "support_bundle"):
         monkeypatch.setattr(f"daemon.{module}.DAEMON_PATIENCE_S", 1.0)
+    monkeypatch.setattr("daemon.client.ALIVE_TIMEOUT_S", 1.0)
     site = make_site(tmp_path / "shop")
     stage = STAGES[name](site)
     next(stage)
