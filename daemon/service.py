@@ -24,6 +24,7 @@ from daemon.control import (
 )
 from daemon.diagnosis import task_stacks, thread_stacks
 from daemon.failure import Failure, failure_of
+from daemon.integrations.outlets import Outlets
 from daemon.keeping import Keeping
 from daemon.log import LogControl, logger
 from daemon.metrics import Metrics
@@ -59,6 +60,7 @@ class Service:
         metrics: Metrics,
         identity: Mapping[str, JsonValue],
         logs: LogControl | None = None,
+        outlets: Outlets | None = None,
     ) -> None:
         """`identity` is what the control socket tells about this process: pid, version."""
         self._options = options
@@ -69,6 +71,7 @@ class Service:
         self._identity = dict(identity)
         self._log = logger("service")
         self._logs = logs or LogControl()
+        self._outlets = outlets or Outlets(clock)
         self._event_loop = asyncio.get_running_loop()
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
@@ -128,6 +131,7 @@ class Service:
                 await self._close_keeper(self._keeper)
             await _cancel([ticking, working, *serving, *self._loops.values(), *self._tasks])
             self._worker.close()
+            await asyncio.to_thread(self._outlets.close)
             self._options.socket.unlink(missing_ok=True)
         self._log.info("stopped", exit_code=exit_code, abandoned_work=abandoned)
         return Left(exit_code, abandoned, self._start_failure)
@@ -246,7 +250,8 @@ class Service:
         def call() -> tuple[CycleOutcome, int, int]:
             # What is noticed while the call waits for its turn is still seen by this cycle.
             started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
-            outcome = keeper.run_cycle(views, cause=cause, force=None, observer=observer)
+            outcome = keeper.run_cycle(views, cause=cause, force=None, observer=self._outlets.watching(observer))
+            self._outlets.cycle_ended(keeper, outcome, started_wall_ms)
             return outcome, started_ms, started_wall_ms
 
         try:
@@ -255,6 +260,7 @@ class Service:
             )
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._keeping.cycle_failed(views, cause, submitted_ms, failure_of(error))
+            self._outlets.cycle_failed(views, failure_of(error))
         else:
             self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
         self._metrics.tick("cycle", self._clock.now_ms())
@@ -297,6 +303,7 @@ class Service:
             self._ticked_ms = self._clock.monotonic_ms()
             if isinstance(self._state, lifecycle.Running):
                 self._keeping.account_lag()
+                self._outlets.states(self._keeping.states)
             watchdog_ms = self._notifier.watchdog_ms
             if watchdog_ms is not None and self._ticked_ms - self._watchdog_ms >= watchdog_ms // 3:
                 self._watchdog_ms = self._ticked_ms
@@ -349,14 +356,16 @@ class Service:
                 self._keeping.definitions_failure = failure
                 self._metrics.reloaded("failed", self._clock.now_ms())
                 self._log.error("reload failed, the old definitions stay", **failure.to_json())
+                self._outlets.reloaded(failure)
                 self._notifier.ready(self._keeping.summary())
                 raise
             self._keeping.definitions_failure = None
             self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
+            self._outlets.reloaded()
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
             if self._keeping.restart_needed:
-                self._log.warning("restart needed", hint="[engine] and [daemon] are read at start only")
+                self._log.warning("restart needed", hint="[engine], [daemon] and integrations are read at start only")
             self._keeping.defined(topology, paused)
             self._keeping.notice(outcome.changed, "definition", urgent=True)
             self._polling.plan(self._keeping.poll_groups())
@@ -401,7 +410,16 @@ class Service:
             observer({"kind": "waiting", "view": None, "what": self._worker.in_hand.label})
         across = self._across_threads(forward)
         started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
-        value = await self._worker.submit(Priority.REQUEST, name, lambda: operation.run(keeper, given, across))
+
+        def call() -> Any:
+            if name not in {"cycle", "refresh"}:
+                return operation.run(keeper, given, across)
+            began_ms = self._clock.now_ms()
+            outcome = operation.run(keeper, given, self._outlets.watching(across))
+            self._outlets.cycle_ended(keeper, outcome, began_ms)
+            return outcome
+
+        value = await self._worker.submit(Priority.REQUEST, name, call)
         if name in {"cycle", "refresh"}:
             self._keeping.took_cycle(value, "request", started_ms, started_wall_ms)
         if name in {"pause", "resume"}:

@@ -12,6 +12,7 @@ from typing import cast
 
 from daemon.build import product_version
 from daemon.clock import Clock, SystemClock
+from daemon.integrations.outlets import Outlets, build_outlets
 from daemon.log import DEFAULT_LEVEL, LogControl, LogLevel, LogStyle, configure_logging
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
@@ -19,6 +20,7 @@ from daemon.place import DEFAULT_LISTEN, daemon_settings, socket_path
 from daemon.port import KeeperPort
 from daemon.service import Service
 from daemon.service_options import Left, ServiceOptions
+from registry.project import read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def serve(root: Path, options: StartOptions) -> int:
         socket=(options.socket or socket_path(root)).absolute(),
         listen=None if options.no_listen else listen,
     )
-    left = asyncio.run(_serve(root, service_options, clock, metrics, logs))
+    outlets = _outlets(root, clock, metrics)
+    left = asyncio.run(_serve(root, service_options, clock, metrics, logs, outlets))
     if left.failure is not None:
         from daemon.cli.show import show_failure
 
@@ -66,7 +69,17 @@ def serve(root: Path, options: StartOptions) -> int:
     return left.exit_code
 
 
-async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics, logs: LogControl) -> Left:
+def _outlets(root: Path, clock: Clock, metrics: Metrics) -> Outlets:
+    """The integrations of the project; none where its file is broken, which opening the project tells."""
+    settings = read_settings(root)
+    if settings is None:
+        return Outlets(clock)
+    return build_outlets(settings.integrations, settings.name, clock, metrics)
+
+
+async def _serve(
+    root: Path, options: ServiceOptions, clock: Clock, metrics: Metrics, logs: LogControl, outlets: Outlets
+) -> Left:
     def open_here() -> KeeperPort:
         # The engine is loaded in the worker's thread, while the control socket answers already.
         from daemon.live_keeper import open_keeper
@@ -82,5 +95,6 @@ async def _serve(root: Path, options: ServiceOptions, clock: Clock, metrics: Met
         metrics=metrics,
         identity=identity,
         logs=logs,
+        outlets=outlets,
     )
     return await service.run()

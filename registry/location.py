@@ -118,18 +118,24 @@ def storage_options(section: Section, environment: Mapping[str, str]) -> dict[st
         found = text_map(value)
         resolved = [key for key, one in found.items() if one.startswith(_ENVIRONMENT)]
         for key, one in found.items():
-            if one.startswith(_ENVIRONMENT):
-                variable = one.removeprefix(_ENVIRONMENT)
-                if variable not in environment:
-                    raise Unexpected(
-                        f'the environment variable "{variable}" for the option "{key}"',
-                        f"set {variable} where the daemon and the commands run",
-                    )
-                found[key] = environment[variable]
+            found[key] = environment_value(one, environment, f' for the option "{key}"')
         remember_options(found, resolved)
         return found
 
     return section.take("storage_options", resolve, {})
+
+
+def environment_value(text: str, environment: Mapping[str, str], what_for: str = "") -> str:
+    """Give what a text stands for: the variable of `env:NAME`, else itself; a variable that is not set is a problem."""
+    if not text.startswith(_ENVIRONMENT):
+        return text
+    variable = text.removeprefix(_ENVIRONMENT)
+    if variable not in environment:
+        raise Unexpected(
+            f'the environment variable "{variable}"{what_for}',
+            f"set {variable} where the daemon and the commands run",
+        )
+    return environment[variable]
 
 
 def table_ref(root: Path, uri: str, options: Mapping[str, str]) -> TableRef:

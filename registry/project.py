@@ -17,6 +17,7 @@ from registry import toml_document as toml
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
+from registry.integrations import IntegrationSettings, read_integrations
 from registry.location import TakenPlaces, absolute_uri, join_uri, place, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
 from registry.secrets import remember_environment
@@ -69,6 +70,7 @@ class ProjectSettings:
     defaults: ViewOptions
     engine: EngineSettings
     daemon: DaemonSettings
+    integrations: IntegrationSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Project:
     daemon: DaemonSettings
     store_table: TableRef
     functions: Mapping[str, MacroDefinition] = field(default_factory=dict)
+    integrations: IntegrationSettings = field(default_factory=IntegrationSettings)
 
     @property
     def relations(self) -> Mapping[str, TableRef]:
@@ -155,7 +158,19 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
         daemon=settings.daemon,
         store_table=settings.store,
         functions=functions,
+        integrations=settings.integrations,
     )
+
+
+def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> ProjectSettings | None:
+    """Read `deltakeep.toml` alone; None where something is wrong with it, which `load_project` tells."""
+    problems: list[Problem] = []
+    text = _read(root.absolute(), PROJECT_FILE, problems)
+    if text is None:
+        return None
+    environment = os.environ if environment is None else environment
+    settings = parse_project_file(text, root.absolute(), environment, problems)
+    return None if problems else settings
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -244,8 +259,9 @@ def parse_project_file(
     section.finish()
     engine = _engine(document.section("engine"), root)
     daemon = _daemon(document.section("daemon"), root)
+    integrations = read_integrations(document, root, environment)
     document.finish()
-    settings = ProjectSettings(name, store, targets, datasets, defaults, engine, daemon)
+    settings = ProjectSettings(name, store, targets, datasets, defaults, engine, daemon, integrations)
     problems += _dataset_clashes(settings)
     return settings
 

@@ -97,7 +97,8 @@ def test_the_commands_of_a_page_do_what_it_says(
             for expected in step.says:
                 assert any(flat(expected) in line for line in lines), f"{expected}\nis not in\n{text}"
     finally:
-        stage.close()
+        for _ in stage:
+            continue
 
 
 def test_the_entry_page_names_every_page() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
+from daemon.integrations.outlets import Outlets
 from daemon.log import LogControl
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
@@ -74,6 +75,7 @@ async def running(
     drain_ms: int = 5_000,
     handle_signals: bool = False,
     logs: LogControl | None = None,
+    outlets: Outlets | None = None,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
@@ -88,6 +90,7 @@ async def running(
         metrics=metrics,
         identity={"pid": os.getpid(), "version": "test"},
         logs=logs,
+        outlets=outlets,
     )
     task = asyncio.create_task(service.run())
     one = Running(service, metrics, path, task)
