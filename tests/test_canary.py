@@ -45,10 +45,34 @@ CANARIES: Final = {
     "resolved": RESOLVED,
     "found": FOUND,
 }
-ENVIRONMENT: Final = {"SHOP_TOKEN": RESOLVED, "SHOP_WHERE": RESOLVED, "AWS_SECRET_ACCESS_KEY": FOUND}
+HOOK: Final = "http://127.0.0.1:9/services/canary7-hook"
+"""The address of a webhook that nobody answers at; who knows it may post there."""
+ENVIRONMENT: Final = {
+    "SHOP_TOKEN": RESOLVED,
+    "SHOP_WHERE": RESOLVED,
+    "SHOP_HOOK": HOOK,
+    "AWS_SECRET_ACCESS_KEY": FOUND,
+}
 SETTINGS: Final = f"""
 [daemon]
 listen = "127.0.0.1:0"
+
+[notifications.ops]
+url = "env:SHOP_HOOK"
+secret = "{WRITTEN}"
+headers = {{ Authorization = "env:SHOP_TOKEN" }}
+
+[notifications.other]
+url = "http://127.0.0.1:9/services/{WRITTEN}"
+secret = "env:SHOP_TOKEN"
+
+[lineage]
+transport = "console"
+api_key = "{WRITTEN}"
+
+[tracing]
+exporter = "console"
+headers = {{ X-Key = "{RESOLVED}" }}
 
 [datasets.remote]
 uri = "s3://bucket/orders"
@@ -245,6 +269,7 @@ def test_no_answer_no_metric_and_no_line_of_the_daemon_shows_a_secret(planted: W
     log = tmp_path / "daemon.log"
     with daemon(planted.root, log) as (started, client, address):
         wait_for(log, '"refresh failed"', started)
+        wait_for(log, "openlineage", started)
         for name in OPERATIONS:
             events: list[object] = []
             try:
@@ -272,7 +297,9 @@ def test_no_answer_no_metric_and_no_line_of_the_daemon_shows_a_secret(planted: W
             assert {"deltakeep-support/log.jsonl", "deltakeep-support/stacks.txt"} <= set(archive.getnames())
         started.send_signal(signal.SIGTERM)
         assert started.wait(PATIENCE_S) == 0
-    assert '"level": "debug"' in log.read_text()
+    told = log.read_text()
+    for word in ('"level": "debug"', '"not delivered"', "openlineage", '"trace_id"'):
+        assert word in told, word
     assert_clean(log.read_bytes(), "the log")
     assert_files_clean(planted)
 
@@ -284,4 +311,6 @@ def test_the_search_finds_what_it_is_for() -> None:
             with pytest.raises(AssertionError):
                 assert_clean(f"<{text}>", "a text")
     assert_clean("nothing here", "a text")
+    with pytest.raises(AssertionError):
+        assert_clean(f"no answer from {HOOK}", "a text")
     assert os.environ.get("SHOP_TOKEN") is None
