@@ -190,7 +190,7 @@ def test_a_receiver_that_is_not_ready_is_tried_again_and_one_that_refuses_is_not
 
 def test_a_redirect_is_not_followed() -> None:
     results = Results()
-    with receiver(307) as one:
+    with receiver(302) as one:
         webhook = hook(one.url, results, secret=SECRET)
         webhook.take(ended(5, clean="failed"))
         assert results.until(1) == ["failed"]

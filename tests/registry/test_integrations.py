@@ -55,15 +55,7 @@ headers = { X-Key = "hidden-tracing" }
     )
     headers = {"Authorization": "Bearer hidden-header"}
     assert found.webhooks == (
-        WebhookSettings(
-            "ops",
-            ENVIRONMENT["HOOK"],
-            SECRET,
-            ("failed",),
-            ("clean",),
-            {"Authorization": "Bearer hidden-header"},
-            2_000,
-        ),
+        WebhookSettings("ops", ENVIRONMENT["HOOK"], SECRET, ("failed",), ("clean",), headers, 2_000),
         WebhookSettings("chat", "http://127.0.0.1:8080/hook"),
     )
     assert found.lineage is not None
