@@ -10,10 +10,51 @@ import asyncio
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from daemon.log import LogControl, logger
+from daemon.signals import SHOWING_THREAD
+
 STACK_DEPTH = 40
+
+
+class Diagnosis:
+    """Answers what is asked about the daemon itself: at once, without a keeper, and waiting for nobody."""
+
+    def __init__(
+        self, logs: LogControl, state: Callable[[], Mapping[str, Any]], exposition: Callable[[], bytes]
+    ) -> None:
+        """Made in the event loop that it tells about; `state` is called in any thread."""
+        self._logs = logs
+        self._state = state
+        self._exposition = exposition
+        self._log = logger("service")
+        self._event_loop = asyncio.get_running_loop()
+
+    def answer(self, operation: str, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The answer to an operation about the daemon; None for every other operation."""
+        match operation:
+            case "log_level":
+                return self._logs.change(given["level"], self._log)
+            case "diagnostics":
+                return {
+                    **self._state(),
+                    "log_level": self._logs.level.name,
+                    "threads": thread_stacks(),
+                    "tasks": task_stacks(self._event_loop),
+                    "log": self._logs.ring.lines(),
+                    "metrics": self._exposition().decode(),
+                }
+            case _:
+                return None
+
+    def show(self) -> None:
+        """Write state and stacks to the log, whatever its level; called from a thread of its own."""
+        self._log.info("state", asked=True, log_level=self._logs.level.name, **self._state())
+        for one in (*thread_stacks(but=SHOWING_THREAD), *task_stacks(self._event_loop)):
+            self._log.info("stack", asked=True, **one)
 
 
 def thread_stacks(*, but: str = "") -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from daemon.control import (
     control_application,
     public_application,
 )
-from daemon.diagnosis import task_stacks, thread_stacks
+from daemon.diagnosis import Diagnosis
 from daemon.failure import Failure, failure_of
 from daemon.integrations.outlets import Outlets
 from daemon.keeping import Keeping
@@ -35,7 +35,7 @@ from daemon.polling import Polling
 from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
-from daemon.signals import SHOWING_THREAD, signals_answered
+from daemon.signals import signals_answered
 from daemon.watch import existing_folders, watch_definitions, watch_logs
 from daemon.worker import Priority, Worker
 from registry.errors import DeltakeepError, RetryLater
@@ -70,9 +70,8 @@ class Service:
         self._metrics = metrics
         self._identity = dict(identity)
         self._log = logger("service")
-        self._logs = logs or LogControl()
         self._outlets = outlets or Outlets(clock)
-        self._event_loop = asyncio.get_running_loop()
+        self._diagnosis = Diagnosis(logs or LogControl(), self._state_now, self.exposition)
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
@@ -385,7 +384,7 @@ class Service:
             label = operation
             self._log.debug("request", operation=operation)
             given = checked.check(parameters)
-            value = self._answer_at_once(operation, given)
+            value = self._diagnosis.answer(operation, given)
             if value is None:
                 value = await self._perform(operation, given, observer)
             result = "ok"
@@ -430,30 +429,14 @@ class Service:
             self._wake.set()
         return answer(value)
 
-    def _answer_at_once(self, name: str, given: Mapping[str, JsonValue]) -> JsonValue:
-        """What is asked of the service itself needs no keeper and waits for nobody; None for everything else."""
-        match name:
-            case "log_level":
-                return self._logs.change(given["level"], self._log)
-            case "diagnostics":
-                return {
-                    **self._state_now(),
-                    "threads": thread_stacks(),
-                    "tasks": task_stacks(self._event_loop),
-                    "log": self._logs.ring.lines(),
-                    "metrics": self.exposition().decode(),
-                }
-            case _:
-                return None
-
     def _state_now(self) -> dict[str, JsonValue]:
+        """How the service is, for the log and the support bundle; called from any thread."""
         loops = {
             name: "running" if not task.done() else "cancelled" if task.cancelled() else str(task.exception())
             for name, task in self._loops.items()
         }
         return {
             "identity": dict(self.identity()),
-            "log_level": self._logs.level.name,
             "summary": self._keeping.summary(),
             "healthy": self.is_healthy(),
             "ready": dict(self.ready_gates()),
@@ -461,12 +444,6 @@ class Service:
             "calls_waiting": self._worker.queued,
             "keeping": self._keeping.to_json(),
         }
-
-    def _show_state(self) -> None:
-        """Write state and stacks to the log; called from a thread of its own."""
-        self._log.info("state", asked=True, **self._state_now())
-        for one in (*thread_stacks(but=SHOWING_THREAD), *task_stacks(self._event_loop)):
-            self._log.info("stack", asked=True, **one)
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
@@ -541,7 +518,7 @@ class Service:
         if not self._options.handle_signals:
             return contextlib.nullcontext()
         return signals_answered(
-            stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()), show=self._show_state
+            stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()), show=self._diagnosis.show
         )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:

@@ -45,11 +45,9 @@ def remember(values: Iterable[str]) -> None:
     global _pattern  # noqa: PLW0603 - a secret is one for the whole process, whoever prints
     with _lock:
         for value in values:
-            if len(value) >= LENGTH_MIN and len(_values) < VALUES_MAX:
-                _values.setdefault(value)
-        forms = {form for value in _values for form in _forms(value)}
-        longest_first = sorted(forms, key=lambda form: (-len(form), form))
-        _pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+            if len(value) >= LENGTH_MIN and value not in _values and len(_values) < VALUES_MAX:
+                _values[value] = None
+                _pattern = None
 
 
 def remember_options(options: Mapping[str, str], resolved: Iterable[str] = ()) -> None:
@@ -77,13 +75,14 @@ def masked(text: str) -> str:
     >>> masked("401 for correct%20horse, with Y29ycmVjdCBob3JzZQ==")
     '401 for ***, with ***'
     """
-    pattern = _pattern
-    return text if pattern is None else pattern.sub(HIDDEN, text)
+    if not _values:
+        return text
+    return _compiled().sub(HIDDEN, text)
 
 
 def masked_values(value: Any) -> Any:
     """JSON values with every text masked, keys included."""
-    if _pattern is None:
+    if not _values:
         return value
     match value:
         case str():
@@ -94,6 +93,17 @@ def masked_values(value: Any) -> Any:
             return [masked_values(item) for item in value]
         case _:
             return value
+
+
+def _compiled() -> re.Pattern[str]:
+    """The pattern of all values, made when it is needed first after one has come."""
+    global _pattern  # noqa: PLW0603
+    with _lock:
+        if _pattern is None:
+            forms = {form for value in _values for form in _forms(value)}
+            longest_first = sorted(forms, key=lambda form: (-len(form), form))
+            _pattern = re.compile("|".join(map(re.escape, longest_first)))
+        return _pattern
 
 
 def _forms(value: str) -> Iterator[str]:
