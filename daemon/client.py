@@ -20,6 +20,8 @@ JsonValue = Any
 EventHandler = Callable[[Mapping[str, Any]], None]
 STREAM_TYPE = "application/x-ndjson"
 CONNECT_TIMEOUT_S = 2.0
+ALIVE_TIMEOUT_S = 10.0
+"""How long a daemon may take to say that it is there, before an operation that may take as long as it likes."""
 
 
 class NoDaemon(Exception):
@@ -44,7 +46,7 @@ class DaemonClient:
     """The daemon behind one socket."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
-        """`timeout_s` bounds each wait for bytes; None waits as long as the operation takes."""
+        """`timeout_s` bounds each wait for bytes; None waits as long as the operation takes, if the daemon lives."""
         self._path = path
         self._timeout_s = timeout_s
 
@@ -74,6 +76,8 @@ class DaemonClient:
                 raise NoDaemon from error
             except PermissionError as error:
                 raise Failed(_not_ours(self._path)) from error
+            if self._timeout_s is None:
+                _require_alive(connection)
             body = json.dumps(dict(parameters)).encode()
             headers = {"Content-Type": "application/json", "Accept": STREAM_TYPE}
             connection.request("POST", f"/v1/{operation}", body, headers)
@@ -97,9 +101,18 @@ def _lost(what: str, error: Exception) -> Failure:
     return Failure(
         "daemon_lost",
         f"the daemon stopped answering during {what!r}: {str(error) or type(error).__name__}",
-        hint="look at its log, then at `daemonctl status`; repeating the command is safe",
+        hint="look at its log; `--offline` asks without it, `support-bundle` keeps what shows the reason",
         exit_code=EXIT_NOT_REACHABLE,
     )
+
+
+def _require_alive(connection: _UnixConnection) -> None:
+    """Tell a daemon that works from one that is stuck: its event loop answers at once, whatever is being refreshed."""
+    connection.sock.settimeout(ALIVE_TIMEOUT_S)
+    connection.request("GET", "/v1/daemon")
+    connection.getresponse().read()
+    if connection.sock is not None:
+        connection.sock.settimeout(None)
 
 
 def _read_answer(response: http.client.HTTPResponse, on_event: EventHandler | None) -> JsonValue:

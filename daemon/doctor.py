@@ -10,7 +10,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,20 +19,32 @@ from daemon.build import UNINSTALLED, installed_versions
 from daemon.client import DaemonClient, NoDaemon
 from daemon.clock import Clock, timestamp_text
 from daemon.failure import Failed, failure_of
+from daemon.machine import managed_by, physical_memory_bytes
 from daemon.port import JsonValue
+from daemon.retention import DAY_MS, kept_by, readable_until_ms
+from incremental.frontier import ViewTarget
+from registry.artifact_rows import ArtifactTable
 from registry.cgroup import CgroupLimits, cgroup_limits
+from registry.dataset import Dataset, TableRef
 from registry.errors import DeltakeepError
-from registry.location import local_path
-from registry.project import EngineSettings, Project, load_project
-from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime
+from registry.formats import STORE_FORMAT, STORE_PROPERTY, known_formats, newer_commit, require_store_format
+from registry.location import join_uri, local_path
+from registry.names import TableId
+from registry.native import TableState
+from registry.project import PROJECT_FILE, EngineSettings, Project, load_project
+from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime, native_errors
+from registry.view import View
 
 Level = Literal["ok", "warning", "failure"]
 FREE_BYTES_WARNING = 5_000_000_000
 FREE_BYTES_FAILURE = 200_000_000
+FREE_INODES_FAILURE = 1_000
 CLOCK_STEP_MS = 2_000
+FUTURE_MS = 60_000
 OPEN_FILES_MIN = 1_024
-DAY_MS = 86_400_000
 _ORIGINS = {"project": "as the project says", "cgroup": "by the control group's limit", "default": "by default"}
+DAEMON_PATIENCE_S = 5.0
+NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,7 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
         yield Finding("failure", "project", "; ".join(problems), "run `daemonctl check`")
         return
     yield Finding("ok", "project", f"{len(project.datasets)} datasets, {len(project.views)} views")
+    yield from _secrets(project)
     yield _daemon(project)
     yield from _limits(project, cgroup_limits())
     yield from _places(project, clock)
@@ -69,8 +82,11 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
         yield Finding("failure", "engine", str(error), "reinstall deltakeep")
         return
     yield Finding("ok", "engine", f"function snapshot {runtime.function_snapshot_hash[:12]}")
-    for name in project.datasets:
-        yield from _dataset(runtime, project, name, clock)
+    targets, broken = _targets(runtime, project)
+    yield from broken
+    yield from _formats(runtime, project, targets)
+    for dataset in project.datasets.values():
+        yield from _dataset(runtime, project, dataset, targets, clock)
 
 
 def _versions() -> Iterator[Finding]:
@@ -94,11 +110,12 @@ def _native_module_is_there() -> bool:
 def _daemon(project: Project) -> Finding:
     path = project.daemon.socket
     try:
-        status = DaemonClient(path, timeout_s=5.0).call("status", {}, None)
+        status = DaemonClient(path, timeout_s=DAEMON_PATIENCE_S).call("status", {}, None)
     except NoDaemon:
         return Finding("ok", "daemon", "not running", "start it with `daemonctl run`")
     except Failed as error:
-        return Finding("warning", "daemon", error.failure.message, error.failure.hint)
+        level: Level = "failure" if error.failure.code == "daemon_lost" else "warning"
+        return Finding(level, "daemon", error.failure.message, error.failure.hint)
     mode = path.stat().st_mode & 0o777
     if mode & 0o007:
         return Finding("failure", "daemon", f'socket "{path}" has mode {mode:o}', "everybody may steer it; chmod 660")
@@ -113,28 +130,32 @@ def _limits(project: Project, limits: CgroupLimits) -> Iterator[Finding]:
         yield Finding("warning", "open files", f"at most {soft}", "raise it with `ulimit -n 65536` or LimitNOFILE=")
     else:
         yield Finding("ok", "open files", f"at most {soft}")
-    yield from _size(project.engine, limits)
+    yield _memory(project.engine, limits)
+    yield _processors(project.engine, limits)
 
 
-def _size(engine: EngineSettings, limits: CgroupLimits) -> Iterator[Finding]:
-    """Whether pool and partitions fit what the machine has and what the control group allows."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    whose = "the machine's"
+def _memory(engine: EngineSettings, limits: CgroupLimits) -> Finding:
+    """Whether the pool fits what the machine has and what the control group allows."""
+    memory, whose = physical_memory_bytes(), "the machine's"
     if limits.memory_bytes is not None and limits.memory_bytes < memory:
         memory, whose = limits.memory_bytes, "the control group's"
     pool = engine.memory_bytes
     text = f"pool {pool / 1e9:.2f} GB {_ORIGINS[engine.memory_from]}, of {whose} {memory / 1e9:.2f} GB"
     if pool > memory * 0.8:
-        yield Finding("warning", "memory", text, "lower [engine] memory: the pool is not all that the process needs")
-    else:
-        yield Finding("ok", "memory", text)
-    processors = limits.processors or float(os.cpu_count() or 1)
-    partitions = engine.target_partitions
-    text = f"{partitions} partitions {_ORIGINS[engine.partitions_from]}, on {processors:g} processors"
-    if partitions > 4 * max(1.0, processors):
-        yield Finding("warning", "processors", text, "lower [engine] target_partitions: each needs memory and time")
-    else:
-        yield Finding("ok", "processors", text)
+        return Finding("warning", "memory", text, "lower [engine] memory: the pool is not all that the process needs")
+    return Finding("ok", "memory", text)
+
+
+def _processors(engine: EngineSettings, limits: CgroupLimits) -> Finding:
+    """How much work at a time is asked of how many processors, and who limits them."""
+    usable = min(float(len(os.sched_getaffinity(0))), limits.processors or float("inf"))
+    asked = engine.target_partitions * engine.concurrency
+    managers = managed_by()
+    under = f", under {', '.join(managers)}" if managers else ""
+    text = f"{asked} partitions at a time {_ORIGINS[engine.partitions_from]}, on {usable:g} processors{under}"
+    if asked > 4 * max(1.0, usable):
+        return Finding("warning", "processors", text, "lower [engine] target_partitions or concurrency")
+    return Finding("ok", "processors", text)
 
 
 def _places(project: Project, clock: Clock) -> Iterator[Finding]:
@@ -157,9 +178,11 @@ def _places(project: Project, clock: Clock) -> Iterator[Finding]:
             continue
         if clock_found is None or abs(offset_ms) > CLOCK_STEP_MS:
             clock_found = _clock(offset_ms, clock)
-        free = shutil.disk_usage(existing).free
+        free, inodes = shutil.disk_usage(existing).free, os.statvfs(existing)
         text = f'"{folder}": {free / 1e9:.1f} GB free'
-        if free < FREE_BYTES_FAILURE:
+        if inodes.f_files > 0 and inodes.f_favail < FREE_INODES_FAILURE:
+            yield Finding("failure", name, f"{text}, but only {inodes.f_favail} more files", "make room for files")
+        elif free < FREE_BYTES_FAILURE:
             yield Finding("failure", name, text, "make room: refreshes will fail")
         elif free < FREE_BYTES_WARNING:
             yield Finding("warning", name, text, "make room before a recompute needs it")
@@ -177,8 +200,69 @@ def _clock(offset_ms: int, clock: Clock) -> Finding:
     return Finding("ok", "clock", now)
 
 
-def _dataset(runtime: SessionRuntime, project: Project, name: str, clock: Clock) -> Iterator[Finding]:
-    dataset = next(one for one in project.datasets.values() if one.name == name)
+def _secrets(project: Project) -> Iterator[Finding]:
+    """Whether others can read a project file that has values of store options written in it."""
+    tables = [project.store_table, *(one.table for one in project.datasets.values())]
+    if not any(table.options for table in tables):
+        return
+    file = project.root / PROJECT_FILE
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o044:
+        hint = f'write secrets as "env:NAME", or chmod 600 "{file}"'
+        yield Finding("warning", "secrets", f"{PROJECT_FILE} has store options and mode {mode:o}", hint)
+    else:
+        yield Finding("ok", "secrets", f"{PROJECT_FILE} is readable by its owner only")
+
+
+Targets = Mapping[str, tuple[View, ViewTarget]]
+
+
+def _targets(runtime: SessionRuntime, project: Project) -> tuple[Targets, list[Finding]]:
+    """The targets that are there, by view; and those that cannot be looked at or written to."""
+    found: dict[str, tuple[View, ViewTarget]] = {}
+    broken: list[Finding] = []
+    for name, view in project.declared.items():
+        try:
+            with native_errors():
+                text = runtime.engine.target_state(view.target.to_json_text(), view.id)
+        except DeltakeepError as error:
+            broken.append(Finding("failure", name, error.message, error.hint or "check the target and the rights"))
+            continue
+        state = ViewTarget.from_text(text)
+        folder = local_path(view.target.uri)
+        if state.exists:
+            found[name] = (view, state)
+            if folder is not None and not os.access(folder / "_delta_log", os.W_OK):
+                broken.append(Finding("failure", name, f'cannot write to "{folder}"', "give the user the right"))
+    return found, broken
+
+
+def _formats(runtime: SessionRuntime, project: Project, targets: Targets) -> Iterator[Finding]:
+    """Whether what lies on disk is of formats that this version reads, and which engine wrote it."""
+    known = ", ".join(f"{kind} {number}" for kind, number in known_formats().items())
+    table = TableRef(uri=join_uri(project.store, ArtifactTable.REFRESHES.value), options=project.store_table.options)
+    try:
+        properties = runtime.table_state(table).properties
+        require_store_format(project.store, properties)
+    except DeltakeepError as error:
+        if error.code == "newer_format":
+            yield Finding("failure", "formats", error.message, error.hint)
+            return
+        properties = {STORE_PROPERTY: str(STORE_FORMAT)}  # there is none yet, or its own line says what is wrong
+    newer = [name for name, (_, one) in targets.items() if one.details and newer_commit(one.details.format)]
+    if newer:
+        text = f"a newer Deltakeep keeps {_some(newer)}; this version reads {known}"
+        yield Finding("failure", "formats", text, "run one version of the project, the newest")
+        return
+    engines = {one.details.engine_version for _, one in targets.values() if one.details} - {""}
+    written = f"; targets written by engine {', '.join(sorted(engines))}" if engines else ""
+    yield Finding("ok", "formats", f"store {properties.get(STORE_PROPERTY, '0')}; this version knows {known}{written}")
+
+
+def _dataset(
+    runtime: SessionRuntime, project: Project, dataset: Dataset, targets: Targets, clock: Clock
+) -> Iterator[Finding]:
+    name = str(dataset.name)
     began_ms = clock.monotonic_ms()
     try:
         state = runtime.table_state(dataset.table)
@@ -189,37 +273,50 @@ def _dataset(runtime: SessionRuntime, project: Project, name: str, clock: Clock)
     history = "" if state.oldest_version is None else f", history from version {state.oldest_version}"
     text = f"version {state.version}, opened in {took_ms} ms{history}"
     ahead_ms = state.timestamp_ms - clock.now_ms()
-    if ahead_ms > 60_000:
-        yield Finding(
-            "warning", name, f"{text}; its last commit lies {ahead_ms // 1000} s in the future", "check clocks"
-        )
+    if ahead_ms > FUTURE_MS:
+        found = f"{text}; its last commit lies {ahead_ms // 1000} s in the future"
+        yield Finding("warning", name, found, "synchronise the clocks of this machine and of the writers")
     elif state.oldest_version is not None and state.oldest_version == state.version and state.version > 0:
         yield Finding("warning", name, f"{text}: no older commit is left", "raise delta.logRetentionDuration")
     else:
         yield Finding("ok", name, text)
+    yield _retention(runtime, project, dataset, state, targets, clock)
+
+
+def _retention(
+    runtime: SessionRuntime, project: Project, dataset: Dataset, state: TableState, targets: Targets, clock: Clock
+) -> Finding:
+    """Until when the oldest version that a view is pinned to stays readable, against what its reader may take."""
+    subject, kept = f"{dataset.name} retention", kept_by(state.properties)
+    hint = f"raise {kept.limited_by} of the dataset, or let its views catch up before anybody runs VACUUM"
     longest_ms = max((view.target_lag_ms for view in project.views.values()), default=0)
-    kept_ms = retention_ms(state.properties.get("delta.deletedFileRetentionDuration"))
-    if kept_ms is not None and kept_ms < max(DAY_MS, 2 * longest_ms):
-        yield Finding(
-            "warning",
-            name,
-            f"removed files are kept for {kept_ms / DAY_MS:.1f} days only",
-            "raise delta.deletedFileRetentionDuration, or a pause of the daemon ends in a recompute",
-        )
+    table_id = TableId(state.table_id)
+    pins = {name: one.frontier[table_id] for name, (_, one) in targets.items() if table_id in one.frontier}
+    oldest = min(pins.values(), default=None)
+    promised = f"a version stays readable for {kept.shortest_ms / DAY_MS:.1f} days after the next"
+    if oldest is not None and oldest < state.version:
+        views = _some([name for name, version in pins.items() if version == oldest])
+        try:
+            superseded_ms = runtime.table_state(dataset.table, oldest + 1).timestamp_ms
+            runtime.table_state(dataset.table, oldest)
+        except DeltakeepError:
+            text = f"version {oldest}, pinned by {views}, cannot be read any more: {views} will be recomputed"
+            return Finding("failure", subject, text, f"raise {kept.limited_by} of the dataset above the longest outage")
+        until_ms = readable_until_ms(superseded_ms, kept)
+        left_ms = until_ms - clock.now_ms()
+        text = f"version {oldest}, pinned by {views}, stays readable until {timestamp_text(until_ms)[:16]}Z"
+        if left_ms < max(2 * longest_ms, DAY_MS // 24):
+            return Finding("warning", subject, f"{text}, {max(0, left_ms) // 60_000} min from now", hint)
+        return Finding("ok", subject, text)
+    if kept.shortest_ms < max(DAY_MS, 2 * longest_ms):
+        return Finding("warning", subject, f"{promised} only", hint)
+    pinned = "" if oldest is None else f"; all views are at version {oldest}"
+    return Finding("ok", subject, promised + pinned)
 
 
-def retention_ms(text: str | None) -> int | None:
-    """The milliseconds of an interval like `interval 7 days`; None where there is none or it is not understood.
-
-    >>> retention_ms("interval 1 week")
-    604800000
-    """
-    words = (text or "").lower().removeprefix("interval").split()
-    units = {"week": 7 * DAY_MS, "day": DAY_MS, "hour": 3_600_000, "minute": 60_000, "second": 1_000}
-    if len(words) != 2 or not words[0].isdigit():
-        return None
-    unit = units.get(words[1].rstrip("s"))
-    return None if unit is None else int(words[0]) * unit
+def _some(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:NAMES_SHOWN])
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
 
 
 def _existing_parent(path: Path) -> Path:

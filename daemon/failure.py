@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.errors import EXIT_FAILED, EXIT_INTERRUPTED, DefinitionError, DeltakeepError
+from registry.secrets import masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +87,21 @@ def failure_of(error: BaseException) -> Failure:
         case KeyboardInterrupt():
             return Failure("interrupted", "interrupted", exit_code=EXIT_INTERRUPTED)
         case ImportError():
-            return Failure("not_installed", str(error), hint="reinstall deltakeep: a part of it is missing here")
+            return Failure(
+                "not_installed", masked(str(error)), hint="reinstall deltakeep: a part of it is missing here"
+            )
         case MemoryError():
             return Failure("out_of_memory", "not enough memory", hint="lower [engine] memory or concurrency")
         case OSError() if error.filename is not None:
             return Failure(
-                "os_error", f'"{error.filename}": {error.strerror}', hint="check that it exists and its rights"
+                "os_error",
+                masked(f'"{error.filename}": {error.strerror}'),
+                hint="check that it exists and its rights",
             )
         case _:
             return Failure(
                 "internal",
-                f"{type(error).__name__}: {error}",
+                masked(f"{type(error).__name__}: {error}"),
                 hint="this is a defect; repeat with DELTAKEEP_TRACEBACK=1 and report it",
             )
 

@@ -36,6 +36,7 @@ from incremental.reports import CycleReport
 from registry.artifact_rows import RefreshRecord, RequestRecord
 from registry.location import local_path
 from registry.names import DatasetName, ViewName
+from registry.view import SqlDefinition
 
 QUERY_VALUE_MAX = 100_000
 """Characters of one value in a query's answer; more is cut."""
@@ -150,6 +151,23 @@ class LiveKeeper:
     def reserved_bytes(self) -> int:
         """What the engine holds of its memory pool now."""
         return self._keeper.runtime.reserved_bytes()
+
+    def portraits(self, views: Sequence[str]) -> Mapping[str, JsonValue]:
+        """What others are told of views; those without a plan are left out."""
+        relations, found = self._keeper.project.relations, {}
+        for name in views:
+            compiled = self._keeper.world.compiled.views.get(ViewName(name))
+            if compiled is None:
+                continue
+            definition = compiled.view.definition
+            found[name] = {
+                "uri": compiled.view.target.uri,
+                "columns": [{"name": one.name, "type": one.type} for one in compiled.bundle.output_schema],
+                "lineage": dict(compiled.bundle.lineage),
+                "inputs": {relation: relations[relation].uri for relation in compiled.inputs},
+                "sql": definition.text if isinstance(definition, SqlDefinition) else None,
+            }
+        return found
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -187,6 +187,14 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "control_request_duration_seconds", "histogram", (), "Time of requests on the control socket.", SHORT_BUCKETS
     ),
+    Family(
+        "notifications_total",
+        "counter",
+        ("target", "result"),
+        "Notifications by webhook: ok, failed after all tries, dropped since too many were waiting.",
+    ),
+    Family("lineage_events_total", "counter", ("result",), "OpenLineage events: ok, failed, dropped."),
+    Family("traces_total", "counter", ("result",), "Traces of cycles: ok, failed, dropped."),
     Family("log_messages_total", "counter", ("level",), "Log lines by level."),
 )
 

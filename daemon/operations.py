@@ -16,7 +16,7 @@ from daemon.caller import Caller, NotAllowed, Role, covers
 from daemon.clock import Clock
 from daemon.failure import Failure, failure_of
 from daemon.port import CycleOutcome, JsonValue, KeeperPort, Observer, ReloadOutcome, RequestMade
-from registry.errors import EXIT_USAGE, DeltakeepError
+from registry.errors import EXIT_NOT_REACHABLE, EXIT_USAGE, DeltakeepError
 
 Parameters = Mapping[str, JsonValue]
 ParameterType = Literal["text", "flag", "number", "names", "texts"]
@@ -40,6 +40,12 @@ class UsageError(DeltakeepError):
     """A parameter is unknown, missing or of the wrong type."""
 
     exit_code_of_class = EXIT_USAGE
+
+
+class NeedsDaemon(DeltakeepError):
+    """The question is about a running daemon, and none answers."""
+
+    exit_code_of_class = EXIT_NOT_REACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +286,15 @@ def _reload(keeper: KeeperPort, _given: Parameters, _observer: Observer) -> Relo
     return keeper.reload()
 
 
+def _of_the_daemon(_keeper: KeeperPort, _given: Parameters, _observer: Observer) -> JsonValue:
+    """The service answers these itself, also while its keeper is busy or not there yet."""
+    raise NeedsDaemon(
+        "daemon_not_reachable",
+        "no daemon runs, and this is about the daemon",
+        hint="start it with `daemonctl run` or `systemctl start deltakeep`",
+    )
+
+
 _VIEW = Parameter("view", "text")
 _VIEWS = Parameter("views", "names", ())
 _RECOMPUTE = Parameter("recompute", "flag", False)
@@ -359,5 +374,21 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("pause", "Stop refreshing a view.", True, "operate", (_VIEW, _REASON), _pause),
         Operation("resume", "Refresh a view again.", True, "operate", (_VIEW, _REASON), _resume),
         Operation("reload", "Read the definitions again.", True, "admin", (_REASON,), _reload),
+        Operation(
+            "log_level",
+            "The level of the daemon's log; sets it where one is given.",
+            True,
+            "admin",
+            (Parameter("level", "text", None), _REASON),
+            _of_the_daemon,
+        ),
+        Operation(
+            "diagnostics",
+            "State, stacks, last log lines and metrics of the daemon.",
+            False,
+            "admin",
+            (),
+            _of_the_daemon,
+        ),
     )
 }

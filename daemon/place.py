@@ -19,6 +19,7 @@ from registry.errors import DefinitionError, DeltakeepError, Problem
 PROJECT_FILE = "deltakeep.toml"
 DEFAULT_SOCKET = "state/deltakeep.sock"
 DEFAULT_LISTEN = "127.0.0.1:9187"
+STARTING_TABLES = ("daemon", "engine", "notifications", "lineage", "tracing")
 SOCKET_PATH_MAX = 100
 """Bytes of a path that surely fit into the 108 of `sockaddr_un`."""
 
@@ -53,7 +54,7 @@ def daemon_settings(root: Path) -> dict[str, Any]:
 
 
 def settings_at_start(root: Path) -> dict[str, dict[str, Any]]:
-    """The tables that only a start reads, `[daemon]` and `[engine]`, as written."""
+    """The tables that only a start reads, `[daemon]`, `[engine]` and those of integrations, as written."""
     file = root / PROJECT_FILE
     try:
         with file.open("rb") as stream:
@@ -64,7 +65,7 @@ def settings_at_start(root: Path) -> dict[str, dict[str, Any]]:
         what = f"not valid TOML: {found}"
         expected = "TOML, with strings in quotes"
         raise DefinitionError([Problem(PROJECT_FILE, int(line) if line.isdigit() else None, what, expected)]) from None
-    tables = {name: parsed.get(name, {}) for name in ("daemon", "engine")}
+    tables = {name: parsed.get(name, {}) for name in STARTING_TABLES}
     return {name: table if isinstance(table, dict) else {} for name, table in tables.items()}
 
 

@@ -217,6 +217,10 @@ class KeeperPort(Protocol):
         """Refresh a view again."""
         ...
 
+    def portraits(self, views: Sequence[str]) -> Mapping[str, JsonValue]:
+        """What others are told of views: target, columns, lineage, places of the inputs, query."""
+        ...
+
     def versions(self) -> Mapping[str, str]:
         """Versions of the engine and its parts."""
         ...

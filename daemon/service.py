@@ -18,13 +18,15 @@ from daemon.activation import PassedSockets
 from daemon.caller import Caller
 from daemon.clock import Clock
 from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
+from daemon.diagnosis import Diagnosis
 from daemon.event_stream import EventStream
 from daemon.exposition import Exposition
 from daemon.failure import Failure, failure_of
 from daemon.heartbeat import PARTS, TURN_S, Heartbeat, Part
+from daemon.integrations.outlets import Outlets
 from daemon.keeping import Keeping
 from daemon.listeners import Listeners, open_listeners
-from daemon.log import logger
+from daemon.log import LogControl, logger
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.operations import answer, find_operation
@@ -59,6 +61,8 @@ class Service:
         metrics: Metrics,
         identity: Mapping[str, JsonValue],
         passed: PassedSockets | None = None,
+        logs: LogControl | None = None,
+        outlets: Outlets | None = None,
     ) -> None:
         """`identity` is what the control socket tells about this process; `passed` are the sockets of systemd."""
         self._options = options
@@ -69,6 +73,8 @@ class Service:
         self._identity = dict(identity)
         self._passed = passed or PassedSockets()
         self._log = logger("service")
+        self._outlets = outlets or Outlets(clock)
+        self._diagnosis = Diagnosis(logs or LogControl(), self._state_now, metrics.render)
         self._state: lifecycle.State = lifecycle.Starting()
         self._keeping = Keeping(clock, metrics)
         self._worker = Worker(clock, on_wait=lambda seconds: metrics.observe("queue_wait_seconds", seconds))
@@ -137,6 +143,7 @@ class Service:
                 await self._close_keeper(self._keeper)
             await _cancel([ticking, working, *serving, *self._loops.values(), *self._tasks])
             self._worker.close()
+            await asyncio.to_thread(self._outlets.close)
             listeners.remove()
         self._log.info("stopped", exit_code=exit_code, abandoned_work=abandoned)
         return Left(exit_code, abandoned, self._start_failure)
@@ -261,12 +268,14 @@ class Service:
         keeper = self._keeper
         assert keeper is not None
         observer = self._across_threads(self._took_event)
+        self._log.debug("cycle", views=list(views), cause=cause)
         submitted_ms = self._clock.monotonic_ms()
 
         def call() -> tuple[CycleOutcome, int, int]:
             # What is noticed while the call waits for its turn is still seen by this cycle.
             started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
-            outcome = keeper.run_cycle(views, cause=cause, force=None, observer=observer)
+            outcome = keeper.run_cycle(views, cause=cause, force=None, observer=self._outlets.watching(observer))
+            self._outlets.cycle_ended(keeper, outcome, started_wall_ms)
             return outcome, started_ms, started_wall_ms
 
         try:
@@ -275,6 +284,7 @@ class Service:
             )
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._keeping.cycle_failed(views, cause, submitted_ms, failure_of(error))
+            self._outlets.cycle_failed(views, failure_of(error))
         else:
             self._keeping.took_cycle(outcome, cause, started_ms, started_wall_ms)
         self._metrics.tick("cycle", self._clock.now_ms())
@@ -290,6 +300,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - reported; the loops go on
             self._log.warning("looking failed", error=str(error))
             return
+        self._log.debug("looked", datasets={look.dataset: look.version for look in looks})
         if self._keeping.took_looks(looks, self._clock.now_ms()):
             self._wake.set()
             self._noticed(look.dataset for look in looks if look.moved)
@@ -317,6 +328,7 @@ class Service:
         while True:
             if isinstance(self._state, lifecycle.Running):
                 self._keeping.account_lag()
+                self._outlets.states(self._keeping.states)
             if self._cycling:
                 # Its cycle is with the committer, who answers for it.
                 self._heart.turned("planner")
@@ -384,15 +396,17 @@ class Service:
                 self.events.publish({"kind": "reload_failed", "view": None, "message": failure.message})
                 self._metrics.reloaded("failed", self._clock.now_ms())
                 self._log.error("reload failed, the old definitions stay", **failure.to_json())
+                self._outlets.reloaded(failure)
                 self._notifier.ready(self._keeping.summary())
                 raise
             self._keeping.definitions_failure = None
             self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
             self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
+            self._outlets.reloaded()
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
             if self._keeping.restart_needed:
-                self._log.warning("restart needed", hint="[engine] and [daemon] are read at start only")
+                self._log.warning("restart needed", hint="[engine], [daemon] and integrations are read at start only")
             self._keeping.defined(topology, paused)
             self._keeping.notice(outcome.changed, "definition", urgent=True)
             self._polling.plan(self._keeping.poll_groups())
@@ -412,15 +426,23 @@ class Service:
         try:
             found = find_operation(operation)
             label = operation
-            await self._wait_for_opening(observer)
+            self._log.debug("request", operation=operation)
             checked = found.check(parameters)
-            value = await self._book.enter(caller, found, checked, lambda: self._perform(operation, checked, observer))
+            value = await self._book.enter(caller, found, checked, lambda: self._answer(operation, checked, observer))
             result = "ok"
             return answer(value)
         finally:
             self._metrics.add("control_requests_total", operation=label, result=result)
             elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
             self._metrics.observe("control_request_duration_seconds", elapsed_s)
+
+    async def _answer(self, operation: str, given: Mapping[str, JsonValue], observer: Observer) -> Any:
+        """Tell about the daemon at once, whatever it does, and about the project as soon as it is open."""
+        value = self._diagnosis.answer(operation, given)
+        if value is not None:
+            return value
+        await self._wait_for_opening(observer)
+        return await self._perform(operation, given, observer)
 
     async def _wait_for_opening(self, observer: Observer) -> None:
         """Let a request that comes while the project is opened wait, so that a restart refuses nobody."""
@@ -445,7 +467,16 @@ class Service:
             observer({"kind": "waiting", "view": None, "what": self._worker.in_hand.label})
         across = self._across_threads(forward)
         started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
-        value = await self._worker.submit(Priority.REQUEST, name, lambda: operation.run(keeper, given, across))
+
+        def call() -> Any:
+            if name not in {"cycle", "refresh"}:
+                return operation.run(keeper, given, across)
+            began_ms = self._clock.now_ms()
+            outcome = operation.run(keeper, given, self._outlets.watching(across))
+            self._outlets.cycle_ended(keeper, outcome, began_ms)
+            return outcome
+
+        value = await self._worker.submit(Priority.REQUEST, name, call)
         if name in {"cycle", "refresh"}:
             self._keeping.took_cycle(value, "request", started_ms, started_wall_ms)
         if name in {"pause", "resume"}:
@@ -459,6 +490,22 @@ class Service:
     async def _record_request(self, made: RequestMade) -> None:
         keeper = self._running_keeper()
         await self._worker.submit(Priority.REQUEST, "record a request", lambda: keeper.record_request(made))
+
+    def _state_now(self) -> dict[str, JsonValue]:
+        """How the service is, for the log and the support bundle; called from any thread."""
+        loops = {
+            name: "running" if not task.done() else "cancelled" if task.cancelled() else str(task.exception())
+            for name, task in self._loops.items()
+        }
+        return {
+            "identity": dict(self.identity()),
+            "summary": self._keeping.summary(),
+            "healthy": self.is_healthy(),
+            "ready": dict(self.ready_gates()),
+            "loops": loops,
+            "calls_waiting": self._worker.queued,
+            "keeping": self._keeping.to_json(),
+        }
 
     async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
         """Status never waits for a long cycle: then it shows what was known before, and what runs."""
@@ -548,7 +595,9 @@ class Service:
     def _signals(self) -> contextlib.AbstractContextManager[None]:
         if not self._options.handle_signals:
             return contextlib.nullcontext()
-        return signals_answered(stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()))
+        return signals_answered(
+            stop=self.request_stop, reload=lambda: self.dispatch(lifecycle.ReloadAsked()), show=self._diagnosis.show
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

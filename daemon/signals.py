@@ -1,33 +1,38 @@
-"""What signals ask of the service: TERM and INT stop, HUP reloads, USR1 shows where every thread is."""
+"""What signals ask of the service: TERM and INT stop, HUP reloads, USR1 writes state and stacks to the log."""
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import signal
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+SHOWING_THREAD = "show"
+
 
 @contextmanager
-def signals_answered(*, stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[None]:
-    """Answer signals in the running event loop of the main thread for as long as the context lasts."""
+def signals_answered(
+    *, stop: Callable[[], None], reload: Callable[[], None], show: Callable[[], None]
+) -> Iterator[None]:
+    """Answer signals in the running event loop of the main thread for as long as the context lasts.
+
+    `show` is called in a thread of its own: an event loop that is stuck is what it is there to show.
+    """
     loop = asyncio.get_running_loop()
     answers = {
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
         signal.SIGHUP: reload,
-        signal.SIGUSR1: _show_stacks,
     }
     for number, answer in answers.items():
         loop.add_signal_handler(number, answer)
+    before = signal.signal(
+        signal.SIGUSR1, lambda _number, _frame: threading.Thread(target=show, name=SHOWING_THREAD, daemon=True).start()
+    )
     try:
         yield
     finally:
+        signal.signal(signal.SIGUSR1, before)
         for number in answers:
             loop.remove_signal_handler(number)
-
-
-def _show_stacks() -> None:
-    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)

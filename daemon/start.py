@@ -14,13 +14,15 @@ from daemon.activation import PassedSockets, take_passed_sockets
 from daemon.build import product_version
 from daemon.clock import Clock, SystemClock
 from daemon.console.settings import console_settings
-from daemon.log import LogStyle, configure_logging
+from daemon.integrations.outlets import Outlets, build_outlets
+from daemon.log import DEFAULT_LEVEL, LogControl, LogLevel, LogStyle, configure_logging
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.place import DEFAULT_LISTEN, daemon_settings, socket_path
 from daemon.port import KeeperPort
 from daemon.service import Service
 from daemon.service_options import Left, ServiceOptions
+from registry.project import read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class StartOptions:
     listen: str | None = None
     no_listen: bool = False
     log: str | None = None
+    log_level: str | None = None
 
 
 def serve(root: Path, options: StartOptions) -> int:
@@ -41,8 +44,13 @@ def serve(root: Path, options: StartOptions) -> int:
     clock, metrics = SystemClock(), Metrics()
     settings = daemon_settings(root)
     style = options.log or settings.get("log", "auto")
+    logs = LogControl(LogLevel(options.log_level or str(settings.get("log_level", DEFAULT_LEVEL))))
     configure_logging(
-        clock, cast("LogStyle", style), on_line=lambda level: metrics.add("log_messages_total", level=level)
+        clock,
+        cast("LogStyle", style),
+        on_line=lambda level: metrics.add("log_messages_total", level=level),
+        level=logs.level,
+        ring=logs.ring,
     )
     listen = options.listen or str(settings.get("listen", DEFAULT_LISTEN))
     service_options = ServiceOptions(
@@ -51,8 +59,8 @@ def serve(root: Path, options: StartOptions) -> int:
         listen=None if options.no_listen else listen,
         console=console_settings(root, settings),
     )
-    passed = take_passed_sockets(os.environ, os.getpid())
-    left = asyncio.run(_serve(root, service_options, passed, clock, metrics))
+    passed, outlets = take_passed_sockets(os.environ, os.getpid()), _outlets(root, clock, metrics)
+    left = asyncio.run(_serve(root, service_options, passed, clock, metrics, logs, outlets))
     if left.failure is not None:
         from daemon.cli.show import show_failure
 
@@ -64,7 +72,23 @@ def serve(root: Path, options: StartOptions) -> int:
     return left.exit_code
 
 
-async def _serve(root: Path, options: ServiceOptions, passed: PassedSockets, clock: Clock, metrics: Metrics) -> Left:
+def _outlets(root: Path, clock: Clock, metrics: Metrics) -> Outlets:
+    """The integrations of the project; none where its file is broken, which opening the project tells."""
+    settings = read_settings(root)
+    if settings is None:
+        return Outlets(clock)
+    return build_outlets(settings.integrations, settings.name, clock, metrics)
+
+
+async def _serve(
+    root: Path,
+    options: ServiceOptions,
+    passed: PassedSockets,
+    clock: Clock,
+    metrics: Metrics,
+    logs: LogControl,
+    outlets: Outlets,
+) -> Left:
     def open_here() -> KeeperPort:
         # The engine is loaded in the worker's thread, while the control socket answers already.
         from daemon.live_keeper import open_keeper
@@ -80,5 +104,7 @@ async def _serve(root: Path, options: ServiceOptions, passed: PassedSockets, clo
         metrics=metrics,
         identity=identity,
         passed=passed,
+        logs=logs,
+        outlets=outlets,
     )
     return await service.run()

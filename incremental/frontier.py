@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from incremental.alignment import Position, Vector, vector_from_json
+from registry.formats import newer_commit
 from registry.names import ContentKey, Fingerprint, RelationName, TableId, Version
 from registry.native import DeltaInputPin, FrontierDetails, TargetState
 from registry.reasons import ReasonCode
@@ -22,10 +23,11 @@ from registry.reasons import ReasonCode
 class CommitDetails(FrontierDetails):
     """What a commit of ours says of itself, with what this layer adds to it.
 
-    `clock_ms` is what `now()` meant, `vector` holds the transitive positions of the datasets, `definition` and
-    `functions` the digests that tell why a content key moved.
+    `format` is that of the whole, `clock_ms` is what `now()` meant, `vector` holds the transitive positions of the
+    datasets, `definition` and `functions` the digests that tell why a content key moved.
     """
 
+    format: int | str | None = None
     clock_ms: int | None = None
     vector: Mapping[str, Any] | None = None
     definition: str | None = None
@@ -97,7 +99,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """Somebody with another definition writes the same target."""
+    """Somebody with another definition, or a newer version of ours, writes the same target."""
 
     message: str
 
@@ -151,6 +153,9 @@ def read_frontier(state: ViewTarget, definition: Definition, remembered: Remembe
         owner = state.owner_view or state.owner_view_id
         belongs = f'belongs to the view "{owner}"' if owner else "carries no view's mark"
         return NotOurs(owner, f"The table at the target exists and {belongs}.")
+    newer = newer_commit(state.details.format) if state.details is not None else None
+    if newer is not None:
+        return Disputed(newer)
     if state.own_version is None:
         return Broken(ReasonCode.HISTORY_GONE, "The target's log does not say what its content was made from.")
     if state.content_key != definition.content_key:

@@ -16,6 +16,7 @@ from incremental.frontier import Broken, Definition, Frontier, FrontierState, He
 from incremental.invalidation import Changed, Finding
 from incremental.offers import Offer
 from registry.bundle import PlanBundle
+from registry.formats import COMMIT_FORMAT, FORMAT_KEY
 from registry.names import RelationName, TableId
 from registry.native import (
     RefreshInput,
@@ -149,6 +150,7 @@ def _fields(
         "content_key": spec.bundle.content_key,
         "replace_definition": isinstance(spec.state, Broken) and spec.state.reason in _REDEFINING,
         "extra_info": {
+            FORMAT_KEY: COMMIT_FORMAT,
             "vector": vector_to_json(spec.vector),
             "definition": definition.digest,
             "functions": definition.functions,

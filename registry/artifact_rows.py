@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 
 from registry.bundle import PinnedBundle, PlanBundle
+from registry.formats import BUNDLE_FORMAT, FORMAT_KEY
 from registry.native import DeltaInputPin, ScanUnit
 from registry.session import Registration
 
@@ -269,7 +270,7 @@ def plan_row(record: PlanRecord) -> Row:
         "plan_details_json": _json(details),
         "udf_compatibility_ok": not record.incompatibilities,
         "engine_version": bundle.engine_version,
-        "bundle_json": _json(bundle.document),
+        "bundle_json": _json({FORMAT_KEY: BUNDLE_FORMAT, **bundle.document}),
     }
 
 

@@ -7,6 +7,7 @@ recording one writes at once and fails loudly.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -34,6 +35,7 @@ from registry.artifact_rows import (
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
 from registry.errors import DeltakeepError, MustStop, PlanAgain
+from registry.formats import FORMAT_KEY, STORE_FORMAT, STORE_PROPERTY, bundle_is_known, require_store_format
 from registry.location import join_uri
 from registry.names import CompileKey, ViewName
 from registry.native import AppendRequest, ScanUnit
@@ -45,7 +47,11 @@ PLANS_KEPT: Final = 4
 COMPACT_AFTER_COMMITS: Final = 64
 APPEND_ATTEMPTS: Final = 5
 
-_PROPERTIES: Final = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+_PROPERTIES: Final = {
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 7 days",
+    STORE_PROPERTY: str(STORE_FORMAT),
+}
 # Names of views are names within one project: records of another one would be taken for ours.
 _OWNER: Final = "deltakeep.project"
 
@@ -60,7 +66,8 @@ class ArtifactStore:
     def __init__(self, runtime: SessionRuntime, store: TableRef | str, project: str = "") -> None:
         """Look which tables exist, and register them; `project` is the name of the project whose records they hold.
 
-        Raises `MustStop` with the code `not_ours` where they are those of another project.
+        Raises `MustStop` with the code `not_ours` where they are those of another project, and `NewerFormat` where a
+        newer version wrote them.
         """
         self._runtime = runtime
         self._properties = {**_PROPERTIES, _OWNER: project} if project else _PROPERTIES
@@ -73,8 +80,8 @@ class ArtifactStore:
             if version is not None:
                 self._commits[table] = version % COMPACT_AFTER_COMMITS
                 self._register(table)
-        if project and self._commits:
-            self._require_owner(project)
+        if self._commits:
+            self._require_ours(project)
 
     def table(self, table: ArtifactTable) -> TableRef:
         """Give where a table lies."""
@@ -186,8 +193,11 @@ class ArtifactStore:
             key = CompileKey(row["compile_key"])
             found.pop(key, None)  # a plan that was recorded again goes to the end: the last one is in force
             try:
-                found[key] = PlanBundle.from_text(row["bundle_json"])
-            except ValueError:
+                document = json.loads(row["bundle_json"])
+                if bundle_is_known(document):
+                    document.pop(FORMAT_KEY, None)
+                    found[key] = PlanBundle.model_validate(document)
+            except (ValueError, AttributeError):
                 continue
         return found
 
@@ -290,14 +300,19 @@ class ArtifactStore:
     def _register(self, table: ArtifactTable) -> None:
         register_table_spec(self._runtime, TableSpec.delta(f"{CATALOG_SCHEMA}.{table}", self.table(table)))
 
-    def _require_owner(self, project: str) -> None:
-        """Refuse the tables of another project; all are created together, so that the first that is sound tells."""
+    def _require_ours(self, project: str) -> None:
+        """Refuse the tables of another project, or of a newer version.
+
+        All are created together, so that the first that is sound tells.
+        """
         for table in self._commits:
             try:
-                owner = self._runtime.table_state(self.table(table)).properties.get(_OWNER, project)
+                properties = self._runtime.table_state(self.table(table)).properties
             except DeltakeepError:
                 continue  # whoever needs this table will say what is wrong with it
-            if owner != project:
+            require_store_format(self._store.uri, properties)
+            owner = properties.get(_OWNER, project)
+            if project and owner != project:
                 message = f'the store {self._store.uri} holds the records of project "{owner}", not of "{project}"'
                 raise MustStop("not_ours", message, 'give each project a place of its own by [project] store = "…"')
             return

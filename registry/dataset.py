@@ -13,8 +13,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, field_serializer
 
 from registry.names import DatasetName
+from registry.secrets import HIDDEN
 
-HIDDEN: Final = "***"
 REVEAL: Final = {"reveal_options": True}
 
 

@@ -11,12 +11,15 @@ DeltakeepError            report it; nothing else is known
 
 Every error has a `code` from a closed list, a message that names the thing, a `hint` that says what to do, and an
 `exit_code` for the command line.
+Invariant: no error carries a secret value that the process was given, whoever wrote its message.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
+
+from registry.secrets import masked
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -75,11 +78,11 @@ class DeltakeepError(Exception):
     exit_code_of_class: ClassVar[int] = EXIT_FAILED
 
     def __init__(self, code: str, message: str, hint: str = "", where: str = "") -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         self.code = code
-        self.message = message
-        self.hint = hint
-        self.where = where
+        self.message = masked(message)
+        self.hint = masked(hint)
+        self.where = masked(where)
 
     @property
     def exit_code(self) -> int:
@@ -101,7 +104,10 @@ class DefinitionError(DeltakeepError):
     exit_code_of_class = EXIT_CONFIGURATION
 
     def __init__(self, problems: list[Problem] | tuple[Problem, ...], code: str = "definition_invalid") -> None:
-        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(
+            replace(one, what=masked(one.what), expected=masked(one.expected), hint=masked(one.hint))
+            for one in problems
+        )
         count = len(self.problems)
         first = self.problems[0]
         message = str(first) if count == 1 else f"{count} problems:\n" + "\n".join(str(one) for one in self.problems)

@@ -14,13 +14,30 @@ from urllib.parse import unquote, urlsplit
 
 from registry.credentials import PREFIX, CredentialMissing, read_credential
 from registry.dataset import TableRef
-from registry.toml_document import Section, Unexpected, text_map
+from registry.secrets import remember, remember_options
+from registry.toml_document import Section, Unexpected, text, text_map
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ENVIRONMENT: Final = "env:"
 
 
-def absolute_uri(root: Path, text: str) -> str:
+def place(value: object) -> str:
+    """Take a path, or a uri that carries no password and no signature: a uri is shown everywhere."""
+    found = text(value)
+    if not _SCHEME.match(found) or found.startswith("file://"):
+        return found
+    parts = urlsplit(found)
+    secrets = [part for part in (parts.password, parts.query) if part]
+    if not secrets:
+        return found
+    remember(secrets)
+    raise Unexpected(
+        "a uri without password and query",
+        'write such values as storage_options = { KEY = "env:NAME" }: a uri is shown everywhere',
+    )
+
+
+def absolute_uri(root: Path, uri: str) -> str:
     """Give the uri of a place that is written as a uri, or as a path that counts from the project's root.
 
     >>> absolute_uri(Path("/p"), "lake/../lake/orders/")
@@ -28,11 +45,11 @@ def absolute_uri(root: Path, text: str) -> str:
     >>> absolute_uri(Path("/p"), "s3://bucket/orders/")
     's3://bucket/orders'
     """
-    if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
-    if _SCHEME.match(text):
-        return text.rstrip("/")
-    return Path(os.path.normpath(root / Path(text).expanduser())).as_uri()
+    if uri.startswith("file://"):
+        uri = unquote(urlsplit(uri).path)
+    if _SCHEME.match(uri):
+        return uri.rstrip("/")
+    return Path(os.path.normpath(root / Path(uri).expanduser())).as_uri()
 
 
 def join_uri(uri: str, name: str) -> str:
@@ -100,23 +117,34 @@ def storage_options(section: Section, environment: Mapping[str, str]) -> dict[st
 
     def resolve(value: object) -> dict[str, str]:
         found = text_map(value)
+        resolved = [key for key, one in found.items() if one.startswith((_ENVIRONMENT, PREFIX))]
         for key, one in found.items():
-            if one.startswith(PREFIX):
-                try:
-                    found[key] = read_credential(one.removeprefix(PREFIX), environment)
-                except CredentialMissing as error:
-                    raise Unexpected(f'{error.expected} (option "{key}")', error.hint) from error
-            elif one.startswith(_ENVIRONMENT):
-                variable = one.removeprefix(_ENVIRONMENT)
-                if variable not in environment:
-                    raise Unexpected(
-                        f'the environment variable "{variable}" for the option "{key}"',
-                        f"set {variable} where the daemon and the commands run",
-                    )
-                found[key] = environment[variable]
+            found[key] = environment_value(one, environment, f' for the option "{key}"')
+        remember_options(found, resolved)
         return found
 
     return section.take("storage_options", resolve, {})
+
+
+def environment_value(text: str, environment: Mapping[str, str], what_for: str = "") -> str:
+    """Give what a text stands for: the variable of `env:NAME`, the secret of `credential:NAME`, else itself.
+
+    A variable that is not set and a secret that was not passed are problems.
+    """
+    if text.startswith(PREFIX):
+        try:
+            return read_credential(text.removeprefix(PREFIX), environment)
+        except CredentialMissing as error:
+            raise Unexpected(f"{error.expected}{what_for}", error.hint) from error
+    if not text.startswith(_ENVIRONMENT):
+        return text
+    variable = text.removeprefix(_ENVIRONMENT)
+    if variable not in environment:
+        raise Unexpected(
+            f'the environment variable "{variable}"{what_for}',
+            f"set {variable} where the daemon and the commands run",
+        )
+    return environment[variable]
 
 
 def table_ref(root: Path, uri: str, options: Mapping[str, str]) -> TableRef:

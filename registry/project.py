@@ -18,8 +18,10 @@ from registry.cgroup import NO_LIMITS, CgroupLimits, Origin, cgroup_limits, engi
 from registry.dataset import Dataset, SourcePosition, TableRef
 from registry.errors import DefinitionError, Problem
 from registry.function_files import MacroDefinition, parse_function_file
-from registry.location import TakenPlaces, absolute_uri, join_uri, storage_options, table_ref
+from registry.integrations import IntegrationSettings, read_integrations
+from registry.location import TakenPlaces, absolute_uri, join_uri, place, storage_options, table_ref
 from registry.names import DatasetName, ViewName, view_id
+from registry.secrets import remember_environment
 from registry.toml_document import Section, Unexpected, parse_toml
 from registry.view import RefreshPolicy, StateTable, View
 from registry.view_files import ParsedView, parse_python_views, parse_sql_view, source_digest
@@ -67,6 +69,7 @@ class DaemonSettings:
     tls_certificate: Path | None
     tls_key: Path | None
     behind_proxy: bool
+    log_level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ProjectSettings:
     defaults: ViewOptions
     engine: EngineSettings
     daemon: DaemonSettings
+    integrations: IntegrationSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Project:
     daemon: DaemonSettings
     store_table: TableRef
     functions: Mapping[str, MacroDefinition] = field(default_factory=dict)
+    integrations: IntegrationSettings = field(default_factory=IntegrationSettings)
 
     @property
     def relations(self) -> Mapping[str, TableRef]:
@@ -144,12 +149,14 @@ def load_project(
     `credential:NAME`; `limits` (default: those of the process) size an engine whose size the project leaves open.
     """
     root = root.absolute()
+    environment = os.environ if environment is None else environment
+    remember_environment(environment)
     problems: list[Problem] = []
     settings = None
     text = _read(root, PROJECT_FILE, problems)
     if text is not None:
-        known = os.environ if environment is None else environment
-        settings = parse_project_file(text, root, known, problems, cgroup_limits() if limits is None else limits)
+        found = cgroup_limits() if limits is None else limits
+        settings = parse_project_file(text, root, environment, problems, found)
     functions = _read_functions(root, problems)
     parsed = _read_views(root, settings.defaults if settings else ViewOptions(), problems)
     if settings is None:
@@ -168,7 +175,19 @@ def load_project(
         daemon=settings.daemon,
         store_table=settings.store,
         functions=functions,
+        integrations=settings.integrations,
     )
+
+
+def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> ProjectSettings | None:
+    """Read `deltakeep.toml` alone; None where something is wrong with it, which `load_project` tells."""
+    problems: list[Problem] = []
+    text = _read(root.absolute(), PROJECT_FILE, problems)
+    if text is None:
+        return None
+    environment = os.environ if environment is None else environment
+    settings = parse_project_file(text, root.absolute(), environment, problems)
+    return None if problems else settings
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -245,8 +264,8 @@ def parse_project_file(
     project = document.section("project")
     name = project.require("name", toml.name, "the project's name", '[project] name = "shop"') or "project"
     options = storage_options(project, environment)
-    store = table_ref(root, project.take("store", toml.text, "state"), options)
-    targets = table_ref(root, project.take("targets", toml.text, "views_out"), options)
+    store = table_ref(root, project.take("store", place, "state"), options)
+    targets = table_ref(root, project.take("targets", place, "views_out"), options)
     project.finish()
 
     datasets: dict[str, Dataset] = {}
@@ -261,8 +280,9 @@ def parse_project_file(
     section.finish()
     engine = _engine(document.section("engine"), root, limits)
     daemon = _daemon(document.section("daemon"), root)
+    integrations = read_integrations(document, root, environment)
     document.finish()
-    settings = ProjectSettings(name, store, targets, datasets, defaults, engine, daemon)
+    settings = ProjectSettings(name, store, targets, datasets, defaults, engine, daemon, integrations)
     problems += _dataset_clashes(settings)
     return settings
 
@@ -273,7 +293,7 @@ def _dataset(key: str, section: Section, root: Path, environment: Mapping[str, s
     except Unexpected as error:
         what = f'"{key}" is not a name for a dataset'
         section.problems.append(Problem(section.file, section.line, what, error.expected, error.hint))
-    uri = section.require("uri", toml.text, "the path or uri of a Delta table", f'uri = "lake/{key}"')
+    uri = section.require("uri", place, "the path or uri of a Delta table", f'uri = "lake/{key}"')
     options = storage_options(section, environment)
     poll_ms = section.take("poll", _poll_ms, DEFAULT_POLL_MS)
     writers: tuple[str, ...] = section.take("trusted_writers", toml.texts, tuple[str, ...]())
@@ -339,6 +359,7 @@ def _daemon(section: Section, root: Path) -> DaemonSettings:
         socket=_path(root, section.take("socket", toml.text, "state/deltakeep.sock")),
         listen=section.take("listen", _listen, "127.0.0.1:9187"),
         log=section.take("log", _log, "auto"),
+        log_level=section.take("log_level", _log_level, "info"),
         console=section.take("console", toml.boolean, True),
         tokens=_path(root, section.take("tokens", toml.text, "state/tokens.json")),
         hosts=section.take("hosts", toml.texts, tuple[str, ...]()),
@@ -372,6 +393,12 @@ def _log(value: object) -> str:
     if value in ("auto", "json", "console"):
         return str(value)
     raise Unexpected('one of "auto", "json", "console"')
+
+
+def _log_level(value: object) -> str:
+    if value in ("debug", "info", "warning", "error"):
+        return str(value)
+    raise Unexpected('one of "debug", "info", "warning", "error"')
 
 
 # --- views in their project -------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ _TOKEN: Final = re.compile(
 # A partition of a plan takes some 20 kB even if it has no row, and every operator multiplies that.
 TASKS_MAX: Final = 1_024
 # Keys whose values may be secrets.
-_SENSITIVE: Final = frozenset({"storage_options"})
+_SENSITIVE: Final = frozenset({"storage_options", "secret", "api_key", "headers", "url"})
 
 
 class Unexpected(Exception):

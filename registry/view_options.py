@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from registry import toml_document as toml
+from registry.location import place
 from registry.toml_document import Section, Unexpected
 from registry.view import DeltaWriteSpec, RecomputeWrites, RefreshPolicy, StateTable
 
@@ -44,7 +45,7 @@ def read_defaults(section: Section) -> ViewOptions:
 def read_options(section: Section, defaults: ViewOptions) -> ViewOptions:
     """Read the options of one view, complain about what is left over."""
     options = _read(section, defaults)
-    target = section.take("target", _optional_text, None)
+    target = section.take("target", _optional_place, None)
     description = section.take("description", toml.any_text, "")
     section.finish()
     return replace(options, target=target, description=description)
@@ -71,8 +72,8 @@ def _read(section: Section, defaults: ViewOptions) -> ViewOptions:
     )
 
 
-def _optional_text(value: object) -> str | None:
-    return toml.text(value)
+def _optional_place(value: object) -> str | None:
+    return place(value)
 
 
 def _file_size(value: object) -> int | None:

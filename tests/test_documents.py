@@ -22,7 +22,7 @@ def test_a_made_document_is_up_to_date(name: str) -> None:
 
 def test_the_page_of_a_project_has_every_option() -> None:
     page = (ROOT / "docs" / "project.md").read_text()
-    for file in ("project.py", "view_options.py", "location.py"):
+    for file in ("project.py", "view_options.py", "location.py", "integrations.py"):
         taken = re.findall(r"section\.(?:take|require)\(\s*\"(\w+)\"", (ROOT / "registry" / file).read_text())
         taken += re.findall(r"project\.(?:take|require)\(\s*\"(\w+)\"", (ROOT / "registry" / file).read_text())
         assert taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from daemon.cli.show import show_failure
 from daemon.failure import EnginePanic, Failure, failure_of, is_panic
 from registry.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from registry.secrets import masked
 
 EPILOG = """\b
 Exit codes:
@@ -60,6 +62,8 @@ VERBS: dict[str, _Verb] = {
     "requests": _Verb("look", "Who asked for which change, newest first."),
     "token": _Verb("token", "Make, list and revoke tokens for the console."),
     "export": _Verb("export", "Write files for the programs around a project."),
+    "log-level": _Verb("support", "Show or set the level of the daemon's log."),
+    "support-bundle": _Verb("support", "Write what helps to find a fault, without secrets."),
     "version": _Verb("version", "Versions of everything that matters."),
 }
 
@@ -85,7 +89,7 @@ class _Application(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        command = getattr(importlib.import_module(f"daemon.cli.{verb.module}"), cmd_name)
+        command = getattr(importlib.import_module(f"daemon.cli.{verb.module}"), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -144,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_OK
     except Exception as error:  # noqa: BLE001 - the last frame: everything becomes a message and a code
         if os.environ.get("DELTAKEEP_TRACEBACK"):
-            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.write(masked("".join(traceback.format_exception(error))))
         return _end(failure_of(error))
     except BaseException as error:
         if is_panic(error):

@@ -28,6 +28,11 @@ HEALTH_PATIENCE_S = 4.0
 @click.option("--listen", metavar="HOST:PORT", help="Serve metrics and health here instead.")
 @click.option("--no-listen", is_flag=True, help="Serve no metrics and health.")
 @click.option("--log", type=click.Choice(["auto", "json", "console"]), help="How log lines look.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="How bad a line has to be.",
+)
 @output_option
 @click.pass_context
 def run(
@@ -39,6 +44,7 @@ def run(
     listen: str | None,
     no_listen: bool,
     log: str | None,
+    log_level: str | None,
     output: str,
 ) -> int:
     """Keep the views until stopped, or run one cycle.
@@ -59,7 +65,7 @@ def run(
     # Imported only now: the first line is out.
     from daemon.start import StartOptions, serve
 
-    return serve(root, StartOptions(socket=socket, listen=listen, no_listen=no_listen, log=log))
+    return serve(root, StartOptions(socket=socket, listen=listen, no_listen=no_listen, log=log, log_level=log_level))
 
 
 def _run_once(ctx: click.Context, views: tuple[str, ...], *, recompute: bool, output: str) -> int:

@@ -162,7 +162,7 @@ def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) ->
             f"daemon {daemon.get('state')} (pid {daemon.get('pid')}, version {daemon.get('version')}){doing}", DIM
         )
     if daemon is not None and daemon.get("restart_needed"):
-        show_line("[engine] or [daemon] changed on disk: restart the daemon to use it", YELLOW)
+        show_line("[engine], [daemon] or an integration changed on disk: restart the daemon to use it", YELLOW)
     show_line(f"{counted(len(states), 'view')}: {counts or 'none'}", colour)
 
 

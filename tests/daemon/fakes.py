@@ -184,6 +184,9 @@ class FakeKeeper:
         self.paused_views.discard(view)
         return {"view": view}
 
+    def portraits(self, views: Sequence[str]) -> Mapping[str, JsonValue]:
+        return {}
+
     def versions(self) -> Mapping[str, str]:
         return {"engine_version": "fake"}
 

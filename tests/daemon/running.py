@@ -17,6 +17,8 @@ from daemon.activation import PassedSockets
 from daemon.client import DaemonClient
 from daemon.clock import SystemClock
 from daemon.console.settings import ConsoleSettings
+from daemon.integrations.outlets import Outlets
+from daemon.log import LogControl
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
@@ -78,6 +80,8 @@ async def running(
     handle_signals: bool = False,
     console: ConsoleSettings | None = None,
     with_console: bool = True,
+    logs: LogControl | None = None,
+    outlets: Outlets | None = None,
 ) -> AsyncIterator[Running]:
     metrics = Metrics(process_metrics=False)
     (tmp_path / "views").mkdir(exist_ok=True)
@@ -98,6 +102,8 @@ async def running(
         metrics=metrics,
         identity={"pid": os.getpid(), "version": "test"},
         passed=passed,
+        logs=logs,
+        outlets=outlets,
     )
     task = asyncio.create_task(service.run())
     one = Running(service, metrics, path, task)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from daemon.checking import check_project
-from daemon.doctor import Finding, examine, retention_ms
+from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
+from daemon.retention import DAY_MS, kept_by, readable_until_ms, retention_ms
 from daemon.scaffold import ProjectExists, make_project, sample_orders
 from registry.cgroup import CgroupLimits
-from registry.errors import DefinitionError
+from registry.errors import DefinitionError, MustRecompute
 from registry.project import load_project
 from tests.daemon.fakes import ManualClock
 from tests.incremental.fake_lake import Shop
@@ -71,9 +73,12 @@ def test_doctor_looks_at_everything_and_leaves_nothing_behind(shop: Shop) -> Non
     clock = ManualClock(shop.root.stat().st_mtime_ns // 1_000_000)
     findings = list(examine(shop.root, clock))
     subjects = {one.subject for one in findings}
+    assert {"processors", "formats", "open files"} <= subjects
+    assert all(one.hint for one in findings if one.level != "ok")
     assert {"versions", "project", "daemon", "memory", "store", "targets", "spill", "engine", "orders"} <= subjects
     assert found(iter(findings), "project") == ["ok: 1 datasets, 1 views"]
-    assert "warning: removed files are kept for 0.0 days only" in found(iter(findings), "orders")
+    promised = "warning: a version stays readable for 0.0 days after the next only"
+    assert found(iter(findings), "orders retention") == [promised]
     assert sorted(shop.root.rglob("*")) == before
 
 
@@ -96,10 +101,95 @@ def test_doctor_goes_no_further_with_a_broken_project(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("interval 7 days", 604_800_000), ("interval 1 hour", 3_600_000), ("soon", None), (None, None)],
+    [
+        ("interval 7 days", 604_800_000),
+        ("interval 1 hour", 3_600_000),
+        ("interval 1 day 12 hours", 129_600_000),
+        ("soon", None),
+        ("interval days 7", None),
+        (None, None),
+    ],
 )
 def test_intervals_of_delta(text: str | None, expected: int | None) -> None:
     assert retention_ms(text) == expected
+
+
+def test_a_version_is_kept_as_long_as_both_its_files_and_the_next_entry() -> None:
+    assert kept_by({}).shortest_ms == 7 * DAY_MS
+    kept = kept_by({"delta.logRetentionDuration": "interval 2 days"})
+    assert (kept.shortest_ms, kept.limited_by) == (2 * DAY_MS, "delta.logRetentionDuration")
+    assert readable_until_ms(1_000, kept) == 1_000 + 2 * DAY_MS
+
+
+@pytest.fixture
+def kept_shop(shop: Shop) -> Shop:
+    """The shop with a built view whose dataset has moved on, and which keeps its history for a week."""
+    shop.lake.tables[shop.uri("orders")].now.properties = {}
+    keeper = shop.open()
+    shop.cycle(keeper)
+    keeper.close()
+    shop.clock.step(60_000)
+    shop.add("orders", (2, 20))
+    return shop
+
+
+def test_doctor_says_until_when_a_pinned_version_stays_readable(kept_shop: Shop) -> None:
+    clock = ManualClock(kept_shop.clock.at_ms)
+    assert found(examine(kept_shop.root, clock), "orders retention") == [
+        "ok: version 0, pinned by clean, stays readable until 2023-11-21T22:14Z"
+    ]
+    clock.move(7 * DAY_MS - 60_000)
+    assert found(examine(kept_shop.root, clock), "orders retention") == [
+        "warning: version 0, pinned by clean, stays readable until 2023-11-21T22:14Z, 1 min from now"
+    ]
+
+
+def test_doctor_tells_a_pinned_version_that_is_gone(kept_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = kept_shop.lake.table_state
+
+    def cleaned(table: str, version: int | None = None) -> str:
+        if version == 0:
+            raise MustRecompute("history_gone", "version 0 is gone")
+        return real(table, version)
+
+    monkeypatch.setattr(kept_shop.lake, "table_state", cleaned)
+    (line,) = found(examine(kept_shop.root, ManualClock(kept_shop.clock.at_ms)), "orders retention")
+    assert line == "failure: version 0, pinned by clean, cannot be read any more: clean will be recomputed"
+
+
+def test_doctor_tells_targets_that_a_newer_version_keeps(kept_shop: Shop) -> None:
+    target = kept_shop.table("clean")
+    assert found(examine(kept_shop.root, ManualClock()), "formats")[0].startswith("ok: store 1; this version knows")
+    assert target.now.details is not None
+    target.now.details = {**target.now.details, "format": 2}
+    (line,) = found(examine(kept_shop.root, ManualClock()), "formats")
+    assert line.startswith("failure: a newer Deltakeep keeps clean; this version reads store 1, bundle 1, commit 1")
+
+
+def test_doctor_tells_secrets_that_everybody_can_read(shop: Shop) -> None:
+    file = shop.root / "deltakeep.toml"
+    file.write_text(file.read_text() + 'storage_options = { key = "a-secret-of-a-test" }\n')
+    file.chmod(0o644)
+    assert found(examine(shop.root, ManualClock()), "secrets") == [
+        "warning: deltakeep.toml has store options and mode 644"
+    ]
+    file.chmod(0o600)
+    assert found(examine(shop.root, ManualClock()), "secrets") == ["ok: deltakeep.toml is readable by its owner only"]
+
+
+def test_doctor_measures_the_pool_and_the_partitions_by_the_control_group(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.doctor.cgroup_facts", lambda: {"memory.max": "2000000000", "cpu.max": "25000 100000"})
+    findings = list(examine(shop.root, ManualClock()))
+    assert found(iter(findings), "memory") == ["warning: pool 4.0 GB of 2.0 GB, the limit of the control group"]
+    assert found(iter(findings), "processors")[0].startswith("warning: 2 partitions at a time on 0.25 processors")
+
+
+def test_doctor_tells_a_disk_without_room_for_another_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 10, 5, 5, 1000, 10, 10, 0, 255))
+    monkeypatch.setattr("daemon.doctor.os.statvfs", lambda _path: full)
+    assert found(examine(shop.root, ManualClock()), "store")[0].endswith("but only 10 more files")
 
 
 def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:

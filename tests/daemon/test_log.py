@@ -4,7 +4,8 @@ import io
 import json
 import logging
 
-from daemon.log import LogStyle, configure_logging, logger
+from daemon.log import RING_LINE_MAX, LogLevel, LogRing, LogStyle, configure_logging, logger
+from registry.secrets import remember
 from tests.daemon.fakes import ManualClock
 
 
@@ -49,3 +50,43 @@ def test_what_libraries_warn_about_comes_out_the_same_way() -> None:
     logging.getLogger("somebody").info("chatter")
     assert json.loads(stream.getvalue())["event"] == "odd thing"
     assert levels == ["warning"]
+
+
+def test_a_secret_value_reaches_no_line_whoever_logs_it_and_under_whatever_key() -> None:
+    remember(["canary value of a log"])
+    styles: tuple[LogStyle, ...] = ("json", "console")
+    for style in styles:
+        stream, _ = logged(style)
+        error = ValueError("no canary value of a log")
+        quoted = "canary%20value%20of%20a%20log"
+        logger("test").error("failed", exc_info=error, message=quoted, deep=[{"x": ("canary value of a log",)}])
+        logging.getLogger("somebody").warning("odd canary value of a log")
+        assert "canary" not in stream.getvalue()
+        assert "ValueError" in stream.getvalue()
+
+
+def test_the_level_changes_while_it_runs_and_what_was_asked_for_is_always_shown() -> None:
+    stream, levels = io.StringIO(), LogLevel("warning")
+    configure_logging(ManualClock(0), "json", stream, level=levels)
+    logger("test").info("quiet")
+    logger("test").info("state", asked=True)
+    levels.set("debug")
+    logger("test").debug("chatter")
+    logging.getLogger("somebody").info("chatter of others")
+    levels.set("error")
+    logger("test").warning("quiet again")
+    logging.getLogger("somebody").warning("quiet too")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "state",
+        "chatter",
+        "chatter of others",
+    ]
+
+
+def test_the_ring_is_bounded_in_lines_and_in_their_length() -> None:
+    ring = LogRing(3)
+    configure_logging(ManualClock(0), "json", io.StringIO(), ring=ring)
+    for number in range(5):
+        logger("test").info(f"line {number}", text="x" * 50_000)
+    assert [line[:19] for line in ring.lines()] == ['{"part": "test", "t'] * 3
+    assert max(len(line) for line in ring.lines()) == RING_LINE_MAX
