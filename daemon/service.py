@@ -342,6 +342,7 @@ class Service:
     def _took_event(self, event: Mapping[str, JsonValue]) -> None:
         self._heart.turned("committer")
         self._keeping.took_event(event)
+        self.events.publish(event)
 
     async def _watcher_turned(self) -> None:
         """The timetable of the looks turns, and definitions are followed; following logs is only a hint."""
@@ -523,10 +524,6 @@ class Service:
     def topology(self) -> Topology:
         """The definitions in use."""
         return self._keeping.topology
-
-    def _took_event(self, event: Mapping[str, JsonValue]) -> None:
-        self._keeping.took_event(event)
-        self.events.publish(event)
 
     def _noticed(self, datasets: Iterable[str]) -> None:
         for dataset in sorted(datasets):
