@@ -10,6 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Health checks run when they are asked for: timers of systemd are not needed.
+export DISABLE_HC_SYSTEMD=true
 work=$(realpath "${1:-$(mktemp -d)}")
 base=localhost/deltakeep-base:bookworm
 image=localhost/deltakeep:proof
@@ -41,6 +43,7 @@ mkdir "$context/dist"
 cp -r constraints.txt container "$context"
 if compgen -G 'dist/*.whl' >/dev/null; then cp dist/*.whl "$context/dist"; else "$python" -m tests.installed "$context/dist"; fi
 say "building"
+# A certificate of this machine may be needed to reach packages from it; the image keeps nothing of it.
 podman build --quiet --isolation chroot --network host --build-arg "BASE=$base" --pull=never \
     --volume "$certificates:$certificates:ro" --env "PIP_CERT=$certificates" --unsetenv PIP_CERT \
     --file container/Containerfile --format docker --tag "$image" "$context"
@@ -59,7 +62,7 @@ sed -i 's/0\.0\.0\.0:9187/127.0.0.1:0/' "$project/project/deltakeep.toml"
 chmod -R a+rX "$project"
 
 # ---- run ----------------------------------------------------------------------------------------------------------
-podman run --detach --name "$name" --network host --read-only --read-only-tmpfs=false \
+podman run --detach --name "$name" --network host --ulimit host --read-only --read-only-tmpfs=false \
     --cap-drop ALL --security-opt no-new-privileges --memory 1500m --cpus 1 --pids-limit 256 \
     --volume "$project/project:/project:ro" --volume "$project/sample/lake:/lake:ro" \
     --mount type=tmpfs,destination=/var/lib/deltakeep,tmpfs-mode=0700,chown=true \
