@@ -129,6 +129,11 @@ def test_a_container_with_version_1_sees_its_group_where_it_is_mounted(tmp_path:
             "sys/fs/cgroup/cpu.max": "max 100000\n",
         },
         {
+            "proc/self/mountinfo": v1_mounts(),
+            "proc/self/cgroup": "3:memory:/\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": NO_LIMIT_V1,
+        },
+        {
             "proc/self/mountinfo": V2.format(top="/"),
             "proc/self/cgroup": "0::/\n",
             "sys/fs/cgroup/memory.max": "nonsense\n",

@@ -98,3 +98,25 @@ def test_everything_that_the_configuration_writes_lies_in_folders_of_the_unit() 
     folders = ("file:///var/lib/deltakeep/", "file:///var/cache/deltakeep/", "file:///run/deltakeep/")
     places = (project.store.uri, project.targets.uri, project.engine.spill.as_uri(), project.daemon.socket.as_uri())
     assert all(place.startswith(folders) for place in places)
+
+
+def test_the_lines_of_the_readme_for_a_second_project_make_a_sound_one(tmp_path: Path) -> None:
+    readme = (FOLDER / "README.md").read_text()
+    start = readme.index("sed -E")
+    command = readme[start : readme.index("> /etc/deltakeep/shop/deltakeep.toml", start)].replace("\\\n", " ")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=FOLDER)
+    problems: list[Any] = []
+    project = parse_project_file(done.stdout, ROOT, {}, problems)
+    assert not problems
+    assert project is not None
+    assert (project.name, project.daemon.listen) == ("shop", "127.0.0.1:9188")
+    path = settings("deltakeep@.socket")["ListenStream"]
+    assert str(project.daemon.socket) == path.replace("%i", "shop")
+    assert project.store.uri == "file:///var/lib/deltakeep/shop/state"
+    assert project.engine.spill == Path("/var/cache/deltakeep/shop/spill")
+
+
+def test_the_readme_installs_every_file_of_the_folder() -> None:
+    readme = (FOLDER / "README.md").read_text()
+    install = readme[readme.index("## Install") : readme.index("## Use")]
+    assert not [file.name for file in FOLDER.iterdir() if file.name != "README.md" and file.name not in install]
