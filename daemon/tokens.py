@@ -91,7 +91,9 @@ class TokenFile:
             return ()
         except OSError as error:
             raise TokenFileError(
-                "tokens_unreadable", f'the file of tokens "{self._path}" cannot be read: {error.strerror}'
+                "tokens_unreadable",
+                f'the file of tokens "{self._path}" cannot be read: {error.strerror}',
+                hint="it has to belong to the user that the daemon runs as",
             ) from error
         return self._tokens
 
@@ -135,6 +137,10 @@ class TokenFile:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as stream:
+            if os.geteuid() == 0:
+                # The daemon has to read what root makes: the file goes to whom its folder belongs.
+                folder = self._path.parent.stat()
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
             stream.write(json.dumps(value, indent=1) + "\n")
             stream.flush()
             os.fsync(stream.fileno())

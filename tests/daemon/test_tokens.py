@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_commands_at_the_same_time_lose_no_token(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert {token.name for token in TokenFile(path).tokens()} == {f"t{number}" for number in range(12)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_makes_belongs_to_whom_the_folder_belongs(path: Path) -> None:
+    path.parent.mkdir()
+    os.chown(path.parent, 4711, 4712)
+    TokenFile(path).create("ann", "read", now_ms=7, by="root")
+    assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (4711, 4712, 0o600)
 
 
 def test_a_link_in_the_place_of_the_new_file_is_not_followed(path: Path, tmp_path: Path) -> None:

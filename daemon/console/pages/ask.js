@@ -58,8 +58,16 @@ async function send(url, request, given = token.get()) {
   } catch {
     throw new Refusal(response.status, { message: `the daemon answered ${response.status} without JSON` });
   }
-  if (!response.ok) throw new Refusal(response.status, value.error ?? {});
+  if (!response.ok) {
+    if (value.error?.code === "wrong_token") drop(given);
+    throw new Refusal(response.status, value.error ?? {});
+  }
   return value;
+}
+
+// A token that was revoked is not sent again: wrong tokens are counted.
+function drop(given) {
+  if (given === token.get()) token.set(null);
 }
 
 export const whoIs = (given) => send(new URL("console/caller", BASE), { method: "GET" }, given);
@@ -71,8 +79,10 @@ export async function follow(told, changed) {
   for (;;) {
     try {
       const headers = { accept: "text/event-stream", "last-event-id": String(last) };
-      if (token.get()) headers.authorization = `Bearer ${token.get()}`;
+      const given = token.get();
+      if (given) headers.authorization = `Bearer ${given}`;
       const response = await fetch(new URL("events", BASE), { headers, credentials: "omit", cache: "no-store" });
+      if (response.status === 401) drop(given);
       if (!response.ok) throw new Error(String(response.status));
       changed(true);
       pause = 500;

@@ -186,6 +186,7 @@ follow(
   },
   (is) => {
     connected(is);
+    introduce();
     if (is) soon();
   },
 );

@@ -14,6 +14,7 @@ from daemon.clock import SystemClock
 from daemon.live_keeper import open_keeper
 from daemon.port import JsonValue
 from daemon.scaffold import make_project, sample_orders
+from daemon.tokens import TokenFile
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
 from tests.daemon.console.asking import ask, make_token
 from tests.daemon.console.browser import LOW_CONTRAST, NAMELESS, TOO_WIDE, Driver, window
@@ -125,6 +126,23 @@ def test_a_view_is_paused_and_resumed_with_a_token_and_a_reason(driver: Driver, 
             async with window(driver, one) as other:
                 await other.open("/requests")
                 await other.sees("Seeing this needs a token")
+
+    driver.run(scenario())
+
+
+def test_a_revoked_token_is_dropped_and_reading_goes_on(driver: Driver, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper()) as one:
+            await ready(one)
+            async with window(driver, one, token=make_token(one, "rita", "read")) as console:
+                await console.open("/")
+                await console.page.get_by_role("button", name="Token rita, role read").wait_for()
+                await console.page.wait_for_selector(".live.good")
+                TokenFile(one.socket.parent / "tokens.json").revoke("rita")
+                await one.call("pause", view="clean", reason="so that something happens")
+                await console.page.get_by_role("button", name="Use a token").wait_for()
+                await console.sees("so that something happens")
+                assert await console.page.evaluate("sessionStorage.length") == 0
 
     driver.run(scenario())
 
