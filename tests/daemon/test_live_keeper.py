@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.live_keeper import LiveKeeper
-from daemon.operations import OPERATIONS, answer, run_operation
+from daemon.operations import OPERATIONS, NeedsDaemon, answer, run_operation
 from daemon.port import CycleOutcome
 from registry.errors import DefinitionError, DeltakeepError
 from tests.daemon.running import running
@@ -150,8 +150,13 @@ def test_every_operation_answers_with_plain_json(keeper: LiveKeeper, shop: Shop)
     cycle(keeper)
     shop.add("orders", (9, 90))
     needed["scans"] = {"view": "clean", "cycle_id": ask(keeper, "history", view="clean")[0]["cycle_id"]}
+    about_the_daemon = {"log_level", "diagnostics"}
     for name in OPERATIONS:
-        if name != "query":
+        if name in about_the_daemon:
+            with pytest.raises(NeedsDaemon) as caught:
+                ask(keeper, name)
+            assert caught.value.exit_code == 7
+        elif name != "query":
             ask(keeper, name, **needed.get(name, {}))
 
 
