@@ -21,8 +21,9 @@ from daemon.clock import Clock, timestamp_text
 from daemon.failure import Failed, failure_of
 from daemon.machine import managed_by, physical_memory_bytes
 from daemon.port import JsonValue
-from daemon.retention import DAY_MS, kept_by, readable_until_ms
+from daemon.retention import kept_by, readable_until_ms
 from incremental.frontier import ViewTarget
+from incremental.retention import DAY_MS
 from registry.artifact_rows import ArtifactTable
 from registry.cgroup import CgroupLimits, cgroup_limits
 from registry.dataset import Dataset, TableRef

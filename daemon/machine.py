@@ -74,19 +74,6 @@ def own_cgroup() -> Path:
     return CGROUP_FOLDER
 
 
-def memory_limit_bytes(facts: Mapping[str, str] | None = None) -> int | None:
-    """The memory that our control group may use; None where nothing limits it.
-
-    >>> memory_limit_bytes({"memory.max": "536870912", "memory.high": "max"})
-    536870912
-    """
-    found = cgroup_facts() if facts is None else facts
-    texts = [found.get(name, "max") for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
-    limits = [int(text) for text in texts if text.isdigit()]
-    total = physical_memory_bytes()
-    return min((limit for limit in limits if limit < total), default=None)
-
-
 def physical_memory_bytes() -> int:
     """The memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

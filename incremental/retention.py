@@ -19,9 +19,9 @@ from incremental.frontier import Frontier
 from registry.names import DatasetName, TableId
 from registry.native import DeltaInputPin
 
-_DAY_MS: Final = 86_400_000
-LOG_RETENTION_MS: Final = 30 * _DAY_MS
-FILE_RETENTION_MS: Final = 7 * _DAY_MS
+DAY_MS: Final = 86_400_000
+LOG_RETENTION_MS: Final = 30 * DAY_MS
+FILE_RETENTION_MS: Final = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +124,31 @@ _UNITS_MS: Final = {
     "second": 1_000,
     "minute": 60_000,
     "hour": 3_600_000,
-    "day": _DAY_MS,
-    "week": 7 * _DAY_MS,
-    "month": 30 * _DAY_MS,
+    "day": DAY_MS,
+    "week": 7 * DAY_MS,
+    "month": 30 * DAY_MS,
 }
 
 
+def interval_ms(text: str | None) -> int | None:
+    """The milliseconds of an interval of Delta's; None where there is none or it is not understood.
+
+    >>> interval_ms("interval 1 week"), interval_ms("interval 1 day 12 hours")
+    (604800000, 129600000)
+    """
+    words = (text or "").lower().removeprefix("interval").split()
+    if not words or len(words) % 2:
+        return None
+    total = 0
+    for number, unit in zip(words[::2], words[1::2], strict=True):
+        factor = _UNITS_MS.get(unit.removesuffix("s"))
+        if factor is None or not number.isdigit():
+            return None
+        total += int(number) * factor
+    return total
+
+
 def _interval_ms(text: str | None, default: int) -> int:
-    """Read Delta's `interval 7 days`; what is not understood counts as the default."""
-    words = (text or "").lower().split()
-    if len(words) != 3 or words[0] != "interval" or not words[1].isdigit():
-        return default
-    unit = _UNITS_MS.get(words[2].removesuffix("s"))
-    return default if unit is None else int(words[1]) * unit
+    """What is not understood counts as the default."""
+    found = interval_ms(text)
+    return default if found is None else found

@@ -11,8 +11,9 @@ import pytest
 from daemon.checking import check_project
 from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
-from daemon.retention import DAY_MS, kept_by, readable_until_ms, retention_ms
+from daemon.retention import kept_by, readable_until_ms
 from daemon.scaffold import ProjectExists, make_project, sample_orders
+from incremental.retention import DAY_MS, interval_ms
 from registry.cgroup import CgroupLimits
 from registry.errors import DefinitionError, MustRecompute
 from registry.project import load_project
@@ -111,7 +112,7 @@ def test_doctor_goes_no_further_with_a_broken_project(shop: Shop) -> None:
     ],
 )
 def test_intervals_of_delta(text: str | None, expected: int | None) -> None:
-    assert retention_ms(text) == expected
+    assert interval_ms(text) == expected
 
 
 def test_a_version_is_kept_as_long_as_both_its_files_and_the_next_entry() -> None:
@@ -177,15 +178,6 @@ def test_doctor_tells_secrets_that_everybody_can_read(shop: Shop) -> None:
     assert found(examine(shop.root, ManualClock()), "secrets") == ["ok: deltakeep.toml is readable by its owner only"]
 
 
-def test_doctor_measures_the_pool_and_the_partitions_by_the_control_group(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("daemon.doctor.cgroup_facts", lambda: {"memory.max": "2000000000", "cpu.max": "25000 100000"})
-    findings = list(examine(shop.root, ManualClock()))
-    assert found(iter(findings), "memory") == ["warning: pool 4.0 GB of 2.0 GB, the limit of the control group"]
-    assert found(iter(findings), "processors")[0].startswith("warning: 2 partitions at a time on 0.25 processors")
-
-
 def test_doctor_tells_a_disk_without_room_for_another_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     full = os.statvfs_result((4096, 4096, 10, 5, 5, 1000, 10, 10, 0, 255))
     monkeypatch.setattr("daemon.doctor.os.statvfs", lambda _path: full)
@@ -229,9 +221,11 @@ def test_doctor_says_what_sized_the_engine(shop: Shop, monkeypatch: pytest.Monke
         "ok: pool 1.20 GB by the control group's limit, of the control group's 2.00 GB"
     ]
     assert found(examine(shop.root, ManualClock()), "processors") == [
-        "ok: 1 partitions by the control group's limit, on 1.5 processors"
+        "ok: 1 partitions at a time by the control group's limit, on 1.5 processors"
     ]
     text = (shop.root / "deltakeep.toml").read_text()
     (shop.root / "deltakeep.toml").write_text(f'{text}\n[engine]\nmemory = "1900MB"\ntarget_partitions = 8\n')
     assert found(examine(shop.root, ManualClock()), "memory")[0].startswith("warning: pool 1.90 GB as the project says")
-    assert found(examine(shop.root, ManualClock()), "processors")[0].startswith("warning: 8 partitions as the project")
+    assert found(examine(shop.root, ManualClock()), "processors")[0].startswith(
+        "warning: 8 partitions at a time as the project"
+    )

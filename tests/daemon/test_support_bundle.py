@@ -12,7 +12,7 @@ import pytest
 
 from daemon.cli.application import run
 from daemon.log import LogControl, configure_logging, logger
-from daemon.machine import cgroup_facts, memory_limit_bytes
+from daemon.machine import cgroup_facts
 from daemon.support_bundle import BundleExists, default_file, gather, write_bundle
 from tests.daemon.fakes import FakeKeeper, ManualClock
 from tests.daemon.running import running
@@ -158,8 +158,6 @@ def test_limits_of_a_control_group_are_read(tmp_path: Path) -> None:
     (tmp_path / "memory.high").write_text("max\n")
     facts = cgroup_facts(tmp_path)
     assert facts == {"memory.max": "536870912", "memory.high": "max"}
-    assert memory_limit_bytes(facts) == 536_870_912
-    assert memory_limit_bytes({"memory.max": "max"}) is None
 
 
 def test_the_ring_keeps_the_last_lines_and_the_level_can_be_changed(project: Path) -> None:
