@@ -44,7 +44,7 @@ VERBS: dict[str, _Verb] = {
     "doctor": _Verb("check", "Check the environment: clock, disk, rights, datasets."),
     "run": _Verb("service", "Keep the views until stopped, or run one cycle."),
     "reload": _Verb("service", "Make the daemon read the definitions again."),
-    "health": _Verb("service", "Whether the daemon's work turns, for health checks."),
+    "health": _Verb("service", "Ask the daemon whether its work turns."),
     "status": _Verb("look", "How fresh each view is, and what is wrong."),
     "top": _Verb("top", "Watch views, lags, refreshes and datasets live."),
     "views": _Verb("look", "What each view reads and how it is refreshed."),
