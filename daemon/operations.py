@@ -303,7 +303,8 @@ _LIMIT = Parameter("limit", "number", HISTORY_LIMIT, maximum=HISTORY_LIMIT_MAX)
 _PREVIEW = (
     _VIEWS,
     Parameter("dataset", "text", None),
-    Parameter("where", "text", None),
+    # A condition may be as dear to fold as its writer likes.
+    Parameter("where", "text", None, "operate"),
     # Definitions of another folder may bring Python code, and edited ones any query.
     Parameter("definitions", "text", None, "admin"),
     Parameter("edited", "texts", {}, "admin"),

@@ -38,7 +38,8 @@ def test_nothing_that_changes_something_is_for_readers() -> None:
         ({"definitions": "somewhere"}, "admin"),
         ({"edited": {"daily": "SELECT 1"}}, "admin"),
         ({"exact": True}, "operate"),
-        ({"dataset": "orders", "where": "true", "views": ["daily"], "exact": False, "edited": {}}, "read"),
+        ({"dataset": "orders", "where": "true"}, "operate"),
+        ({"dataset": "orders", "where": None, "views": ["daily"], "exact": False, "edited": {}}, "read"),
     ],
 )
 def test_a_preview_of_other_definitions_or_of_rows_needs_more_than_reading(

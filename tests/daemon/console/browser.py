@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, Playwright, async_playwright
 from tests.daemon.running import Running
 
 Result = TypeVar("Result")
-PATIENCE_MS = 10_000
+PATIENCE_MS = 20_000
 # Every name but the console's own leads nowhere, so that a page that needs the outside cannot work.
 ARGUMENTS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu"]
 

@@ -374,7 +374,7 @@ def test_a_thousand_views_stay_usable(driver: Driver, tmp_path: Path) -> None:
                 ):
                     began_ms = clock.monotonic_ms()
                     await console.open(address)
-                    assert clock.monotonic_ms() - began_ms < 4_000, address
+                    assert clock.monotonic_ms() - began_ms < 10_000, address
                     assert await size() < 2_500, address
                 await console.open("/views")
                 await console.sees("1–50 of 1,001")
