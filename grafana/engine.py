@@ -1,4 +1,4 @@
-"""The daemon and its engine: loops, cycles, planning, memory, process, control."""
+"""The daemon and its engine: loops, cycles, planning, memory, process, control, integrations."""
 
 from __future__ import annotations
 
@@ -209,9 +209,35 @@ CONTROL: Final = Row(
     ),
 )
 
+OUTLETS: Final = Row(
+    "Integrations",
+    (
+        Panel(
+            "Notifications",
+            "By receiver: ok, failed after all tries, dropped since too many were waiting.",
+            (increase_by("deltakeep_notifications_total", "target", "result"),),
+            kind="bars",
+        ),
+        Panel(
+            "Lineage events",
+            "OpenLineage events by what became of them.",
+            (increase_by("deltakeep_lineage_events_total", "result"),),
+            kind="bars",
+            colours=(("ok", GOOD), ("failed", BAD), ("dropped", WARN)),
+        ),
+        Panel(
+            "Traces",
+            "Traces of cycles by what became of them.",
+            (increase_by("deltakeep_traces_total", "result"),),
+            kind="bars",
+            colours=(("ok", GOOD), ("failed", BAD), ("dropped", WARN)),
+        ),
+    ),
+)
+
 ENGINE: Final = Board(
     "deltakeep-engine",
     "Deltakeep: engine",
-    "The daemon itself: loops, cycles, planning, memory, process, control.",
-    (LIFE, CYCLES, PLANNING, RESOURCES, CONTROL),
+    "The daemon itself: loops, cycles, planning, memory, process, control, integrations.",
+    (LIFE, CYCLES, PLANNING, RESOURCES, CONTROL, OUTLETS),
 )

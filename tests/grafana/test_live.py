@@ -108,7 +108,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     project = tmp_path_factory.mktemp("flights")
     replay.prepare(project)
     settings = project / "deltakeep.toml"
-    settings.write_text(re.sub(r'^(uri = "lake/.*")', r'\1\npoll = "1s"', settings.read_text(), flags=re.MULTILINE))
+    text = re.sub(r'^(uri = "lake/.*")', r'\1\npoll = "1s"', settings.read_text(), flags=re.MULTILINE)
+    settings.write_text(f"{text}\n{_told(project, free_port())}")
     lake = replay.Lake(project / "lake", lambda _event: None)
     lake.load()
     write_deltalake(project / "views_out" / FOREIGN, pa.table({"mine": [1]}))
@@ -131,6 +132,22 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         until("everything was scraped", lambda: (watching.value("sum(deltakeep_log_messages_total)") or 0) >= last)
         until("alerts were evaluated", lambda: bool(watching.instant("ALERTS and on () up == 1")))
         yield Story(watching.stopped(), fetch(f"{one.url}/metrics"))
+
+
+def _told(project: Path, nobody: int) -> str:
+    """Integrations: a receiver of messages and one of traces that are away, and a file of lineage."""
+    return f"""
+[notifications.ops]
+url = "http://127.0.0.1:{nobody}/"
+
+[lineage]
+transport = "file"
+file = "{project / "lineage.jsonl"}"
+
+[tracing]
+exporter = "otlp"
+url = "http://127.0.0.1:{nobody}/v1/traces"
+"""
 
 
 def _settled(one: Daemon, dataset: str) -> None:
