@@ -142,6 +142,8 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
+# Stands for a folder below the project.
+EXPORTED: Final = "EXPORTED"
 COMMANDS: Final = [
     ["check"],
     ["doctor"],
@@ -164,6 +166,15 @@ COMMANDS: Final = [
     ["preview"],
     ["preview", "--dataset", "orders", "--exact"],
     ["verify", "--all"],
+    ["verify", "--all", "--digest"],
+    ["requests"],
+    ["top", "--once"],
+    ["health"],
+    ["token", "create", "someone", "--role", "read"],
+    ["token", "list"],
+    ["token", "revoke", "someone"],
+    ["export", "prometheus", EXPORTED],
+    ["export", "systemd", EXPORTED],
     ["query", f'SELECT "{WRITTEN}" FROM orders'],
     ["log-level"],
     ["support-bundle", "--list"],
@@ -182,7 +193,8 @@ def test_no_command_and_no_file_shows_a_secret(
         spoken.add(command[0])
         for form in ([], ["-o", "json"]):
             monkeypatch.setenv("DELTAKEEP_TRACEBACK", "1" if not form else "")
-            run(["-C", str(planted.root), *command, *form])
+            folder = str(planted.root / "state" / "exported")
+            run(["-C", str(planted.root), *[folder if one is EXPORTED else one for one in command], *form])
             said = capsys.readouterr()
             assert_clean(said.out + said.err, " ".join([*command, *form]))
     assert spoken == set(VERBS), "a command is not tried"
@@ -277,7 +289,8 @@ def test_no_answer_no_metric_and_no_line_of_the_daemon_shows_a_secret(planted: W
             except Failed as error:
                 answer = error.failure.to_json()
             assert_clean(json.dumps([answer, events], ensure_ascii=False), name)
-        for path in ("/metrics", "/-/healthy", "/-/ready?verbose", "/nosuch"):
+        console = [f"/v1/console/{page}" for page in ("overview", "relations", "relation?name=cities", "graph")]
+        for path in ("/metrics", "/-/healthy", "/-/ready?verbose", "/nosuch", "/v1/daemon", *console):
             try:
                 with urllib.request.urlopen(address + path, timeout=PATIENCE_S) as response:
                     assert_clean(response.read(), path)

@@ -216,6 +216,7 @@ def test_the_project_is_the_nearest_one_upwards_and_says_where_its_socket_is(tmp
 def test_doctor_says_what_sized_the_engine(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = CgroupLimits(2_000_000_000, 1.5)
     monkeypatch.setattr("daemon.doctor.cgroup_limits", lambda: limits)
+    monkeypatch.setattr("daemon.doctor.managed_by", list)
     monkeypatch.setattr("daemon.doctor.load_project", lambda root: load_project(root, {}, limits))
     assert found(examine(shop.root, ManualClock()), "memory") == [
         "ok: pool 1.20 GB by the control group's limit, of the control group's 2.00 GB"

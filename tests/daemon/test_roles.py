@@ -10,7 +10,7 @@ from daemon.port import JsonValue
 
 READ = {"status", "views", "lineage", "history", "scans", "why", "explain", "preview"}
 OPERATE = {"requests", "verify", "cycle", "refresh", "replan", "pause", "resume"}
-ADMIN = {"query", "reload"}
+ADMIN = {"query", "reload", "log_level", "diagnostics"}
 
 
 def may(role: Role, operation: str, **given: JsonValue) -> bool:

@@ -104,7 +104,7 @@ def test_a_full_project_is_read_with_absolute_places(write_project: WriteProject
     daily = project.views["daily"]
     assert isinstance(daily.definition, SqlDefinition)
     assert daily.definition.text == "-- the query\nSELECT day, sum(amount) AS amount FROM orders GROUP BY day"
-    assert daily.definition.line == 11
+    assert daily.definition.line == 12
     assert daily.target.uri == "s3://bucket/views/daily"
     assert daily.target.options == {"aws_secret_access_key": "hunter2"}
     assert (daily.target_lag_ms, daily.refresh) == (3_600_000, RefreshPolicy.AUTO)

@@ -150,6 +150,9 @@ reasons! {
     FloatOrderDependent = "float_order_dependent",
         "the last digits of its floats depend on the order of the rows",
         "set exact_sums = true, and leave approximate and DISTINCT pair functions out";
+    /// A digest to compare with was not handed on.
+    DigestUnknown = "digest_unknown", "nobody knows the digest of the content that the last commit built upon",
+        "verify without a digest, or recompute the view";
     /// The target does not hold the rows that the change removes.
     TargetMismatch = "target_mismatch", "the target does not hold the rows that the changes remove",
         "verify the view, and look for another writer";
