@@ -185,8 +185,9 @@ def request_made(
 
     That is so where it only looks, and where a cycle changed nothing: an idle cycle writes nothing.
     """
+    looks = not operation.writes or (operation.name == "log_level" and given.get("level") is None)
     idle = isinstance(value, CycleOutcome) and not any(one.failed or one.outcome == "committed" for one in value.views)
-    if not operation.writes or (operation.name == "cycle" and idle):
+    if looks or (operation.name == "cycle" and idle):
         return None
     parameters = {name: value for name, value in given.items() if name != "reason"}
     if len(json.dumps(parameters)) > PARAMETERS_MAX:

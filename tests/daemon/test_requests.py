@@ -51,6 +51,7 @@ def test_a_change_that_failed_is_kept_with_its_error_and_looking_is_not_kept(tmp
         async with running(tmp_path, keeper) as one:
             await one.call("status")
             await one.call("why", view="clean")
+            await one.call("log_level")
             with pytest.raises(Failed, match="disk is full"):
                 await one.call("pause", view="clean")
             await settled(one, keeper, 1)
