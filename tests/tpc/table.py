@@ -90,7 +90,7 @@ def page(tallies: dict[SuiteName, tuple[Tallies, Tallies]], rounds: int, seeds: 
         f"<!-- Made by `make tpc-table ARGS='--rounds {rounds} --seeds {' '.join(map(str, seeds))}'`. -->",
         "",
         "Every query of both suites that is in `tests/tpc/queries.py` is a view over small random data.",
-        f"The data was changed {rounds} times for each of {len(seeds)} seeds ({', '.join(map(str, seeds))}).",
+        f"The data was changed {rounds} times for each of these seeds: {', '.join(map(str, seeds))}.",
         "Each round inserts, updates and deletes rows of all tables of facts and of some of the others.",
         "After each round every view was compared with its recomputation twice.",
         "Once by `verify`, and once by the oracle of the tests, which runs the query over what a stranger reads.",
