@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from daemon.cli.access import perform
-from daemon.cli.options import output_option
+from daemon.cli.options import output_option, reason_option
 from daemon.cli.show import show_json, show_line
 from daemon.cli.tables import cycle_failed, show_cycle, show_replanned
 from registry.errors import EXIT_FAILED
@@ -15,7 +15,7 @@ from registry.errors import EXIT_FAILED
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[view] NAME...")
-@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
+@reason_option
 @output_option
 @click.pass_context
 def replan(ctx: click.Context, words: tuple[str, ...], reason: str, output: str) -> int:
@@ -35,7 +35,7 @@ def replan(ctx: click.Context, words: tuple[str, ...], reason: str, output: str)
 @click.command()
 @click.argument("views", nargs=-1, required=True, metavar="VIEW...")
 @click.option("--recompute", is_flag=True, help="Recompute the whole content, whatever changed.")
-@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
+@reason_option
 @output_option
 @click.pass_context
 def refresh(ctx: click.Context, views: tuple[str, ...], recompute: bool, reason: str, output: str) -> int:
@@ -70,7 +70,7 @@ def pause(ctx: click.Context, view: str, reason: str, output: str) -> None:
 
 @click.command()
 @click.argument("view", metavar="VIEW")
-@click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")
+@reason_option
 @output_option
 @click.pass_context
 def resume(ctx: click.Context, view: str, reason: str, output: str) -> None:

@@ -20,3 +20,8 @@ def output_option(command: Command) -> Command:
         show_default=True,
         help="A table for people, or JSON for programs.",
     )(command)
+
+
+def reason_option(command: Command) -> Command:
+    """`--reason`: why a change is asked for."""
+    return click.option("--reason", default="", help="Why; kept with who asked, see `daemonctl requests`.")(command)

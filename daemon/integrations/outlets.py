@@ -116,38 +116,39 @@ def build_outlets(settings: IntegrationSettings, project: str, clock: Clock, met
     for webhook in settings.webhooks:
         from daemon.integrations.webhook import Webhook
 
-        for result in ("ok", "failed", "dropped"):
-            metrics.add("notifications_total", 0, target=webhook.name, result=result)
-        counted = partial(_count, metrics, "notifications_total", target=webhook.name)
-        outlets.append(Webhook(webhook, project, clock, counted))
+        outlets.append(Webhook(webhook, project, clock, _counted(metrics, "notifications_total", target=webhook.name)))
     if settings.lineage is not None:
         from daemon.integrations.lineage import Lineage
 
-        for result in ("ok", "failed", "dropped"):
-            metrics.add("lineage_events_total", 0, result=result)
-        with_extra = partial(Lineage, settings.lineage, project, partial(_count, metrics, "lineage_events_total"))
-        outlets.append(_with_extra("openlineage", with_extra))
+        lineage = partial(Lineage, settings.lineage, project, _counted(metrics, "lineage_events_total"))
+        outlets.append(_with_extra("lineage", "openlineage", lineage))
     if settings.tracing is not None:
         from daemon.integrations.tracing import Tracing
 
-        for result in ("ok", "failed", "dropped"):
-            metrics.add("traces_total", 0, result=result)
-        with_traces = partial(Tracing, settings.tracing, project, partial(_count, metrics, "traces_total"))
-        outlets.append(_with_extra("opentelemetry", with_traces))
+        tracing = partial(Tracing, settings.tracing, project, _counted(metrics, "traces_total"))
+        outlets.append(_with_extra("tracing", "opentelemetry", tracing))
     wants_states = any("late" in webhook.notifications for webhook in settings.webhooks)
     return Outlets(clock, outlets, portraits=settings.lineage is not None, states=wants_states)
 
 
-def _count(metrics: Metrics, name: str, result: str, **labels: str) -> None:
-    metrics.add(name, 1, result=result, **labels)
+def _counted(metrics: Metrics, name: str, **labels: str) -> Callable[[str], None]:
+    """What counts the results of one outlet; all of them begin at zero."""
+
+    def count(result: str, amount: int = 1) -> None:
+        metrics.add(name, amount, result=result, **labels)
+
+    for result in ("ok", "failed", "dropped"):
+        count(result, 0)
+    return count
 
 
-def _with_extra(extra: str, make: Callable[[], Outlet]) -> Outlet:
+def _with_extra(table: str, extra: str, make: Callable[[], Outlet]) -> Outlet:
+    """An outlet whose packages come with an extra of ours; `table` switches it on."""
     try:
         return make()
     except ImportError as error:
         raise ExtraMissing(
             "not_installed",
-            f"[{'lineage' if extra == 'openlineage' else 'tracing'}] needs packages that are not installed: {error}",
+            f"[{table}] needs packages that are not installed: {error}",
             hint=f'pip install "deltakeep[{extra}]", or take the table out of deltakeep.toml',
         ) from None
