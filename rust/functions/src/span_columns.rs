@@ -6,10 +6,11 @@
 //!
 //! Invariant: in a row that was checked, `0 <= start <= end`, and the unit is one of [`UNITS`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StructArray, new_null_array};
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, UInt64Type};
 use datafusion::common::{exec_datafusion_err, exec_err};
@@ -52,12 +53,16 @@ pub(crate) fn is_span(data_type: &DataType) -> bool {
     }
 }
 
+/// Where a span starts and ends.
+pub(crate) type Span = (i64, i64);
+
 /// The spans of an argument, or of arguments, row by row; one row for all if they are scalars.
 pub(crate) struct Spans<'a> {
     names: Names<'a>,
     start: Int64Array,
     end: Int64Array,
-    unit: StringArray,
+    /// None is [`UNITS`]' first, which nobody had to name.
+    unit: Option<StringArray>,
     nulls: Option<NullBuffer>,
     /// One span for all rows.
     pub(crate) constant: bool,
@@ -97,12 +102,12 @@ impl<'a> Spans<'a> {
         let constant = is_scalar(start) && is_scalar(end) && one_unit;
         let rows = if constant { 1 } else { rows };
         let unit = match unit {
-            None => StringArray::from(vec![UNITS[0]]),
-            Some(unit) => strings(&unit.to_array(if one_unit { 1 } else { rows })?)?,
+            None => None,
+            Some(unit) => Some(strings(&unit.to_array(if one_unit { 1 } else { rows })?)?),
         };
         let (start, end) = (positions(&start.to_array(rows)?)?, positions(&end.to_array(rows)?)?);
-        let of_unit = match unit.nulls() {
-            Some(_) if one_unit => unit.is_null(0).then(|| NullBuffer::new_null(rows)),
+        let of_unit = match unit.as_ref().and_then(StringArray::nulls) {
+            Some(nulls) if one_unit => nulls.is_null(0).then(|| NullBuffer::new_null(rows)),
             nulls => nulls.cloned(),
         };
         let nulls = NullBuffer::union(NullBuffer::union(start.nulls(), end.nulls()).as_ref(), of_unit.as_ref());
@@ -133,16 +138,16 @@ impl<'a> Spans<'a> {
         let nulls = [start.nulls(), end.nulls(), unit.nulls()]
             .into_iter()
             .fold(spans.nulls().cloned(), |nulls, field| NullBuffer::union(nulls.as_ref(), field));
-        Ok(Self { names, start, end, unit, nulls, constant, one_unit: constant })
+        Ok(Self { names, start, end, unit: Some(unit), nulls, constant, one_unit: constant })
     }
 
-    pub(crate) fn at(&self, row: usize) -> (i64, i64) {
+    pub(crate) fn at(&self, row: usize) -> Span {
         let row = if self.constant { 0 } else { row };
         (self.start.value(row), self.end.value(row))
     }
 
     pub(crate) fn unit(&self, row: usize) -> &str {
-        self.unit.value(if self.one_unit { 0 } else { row })
+        self.unit.as_ref().map_or(UNITS[0], |unit| unit.value(if self.one_unit { 0 } else { row }))
     }
 
     /// The NULLs of so many rows.
@@ -161,21 +166,23 @@ impl<'a> Spans<'a> {
 
     /// The part of [`Self::check`] about positions.
     pub(crate) fn check_positions(&self, rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
-        let is_malformed = |start: i64, end: i64| start < 0 || start > end;
         // Rows that are NULL may hold anything, so they are told apart only if something is wrong.
         let spans = self.start.values().iter().zip(self.end.values());
-        if !spans.fold(false, |any, (start, end)| any | is_malformed(*start, *end)) {
+        if spans.fold(0, |any, (start, end)| any | malformation(*start, *end)) >= 0 {
             return Ok(());
         }
         let is_wrong = |row: &usize| {
             let (start, end) = self.at(*row);
-            is_used(nulls, *row) && is_malformed(start, end)
+            is_used(nulls, *row) && malformation(start, end) < 0
         };
         (0..rows).find(is_wrong).map_or(Ok(()), |row| self.malformed(row))
     }
 
     /// The part of [`Self::check`] about units.
     pub(crate) fn check_units(&self, rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
+        if self.unit.is_none() {
+            return Ok(());
+        }
         let is_unknown = |row: &usize| !UNITS.contains(&self.unit(*row));
         let unknown = if self.one_unit {
             (0..rows).find(|row| is_used(nulls, *row)).filter(is_unknown)
@@ -209,15 +216,43 @@ impl<'a> Spans<'a> {
         }
     }
 
+    /// Whether the number that is made of the spans of two columns is below 0, row by row.
+    ///
+    /// Signs of integers instead of comparisons, 64 rows to a word: the loop has no branch and no look at what is
+    /// constant.
+    pub(crate) fn signs(&self, other: &Self, rows: usize, number: impl Fn(Span, Span) -> i64) -> BooleanBuffer {
+        let (starts, ends) = (self.all(&self.start, rows), self.all(&self.end, rows));
+        let (other_starts, other_ends) = (other.all(&other.start, rows), other.all(&other.end, rows));
+        let word = |from: usize| {
+            let part = from..rows.min(from + 64);
+            let these = starts[part.clone()].iter().zip(&ends[part.clone()]);
+            let others = other_starts[part.clone()].iter().zip(&other_ends[part]);
+            these.zip(others).enumerate().fold(0_u64, |word, (bit, ((start, end), (other_start, other_end)))| {
+                let number = number((*start, *end), (*other_start, *other_end));
+                word | (number.cast_unsigned() >> 63) << bit
+            })
+        };
+        BooleanBuffer::new((0..rows).step_by(64).map(word).collect::<Vec<u64>>().into(), 0, rows)
+    }
+
+    /// The positions of so many rows.
+    fn all<'p>(&self, positions: &'p Int64Array, rows: usize) -> Cow<'p, [i64]> {
+        if self.constant { vec![positions.value(0); rows].into() } else { positions.values().as_ref().into() }
+    }
+
     pub(crate) fn into_structs(self, rows: usize) -> Result<ArrayRef> {
         let nulls = self.nulls(rows);
         self.check(rows, nulls.as_ref())?;
-        let unit = if self.one_unit {
-            let unit = if self.unit.is_null(0) { "" } else { self.unit.value(0) };
-            let offsets = OffsetBuffer::from_repeated_length(unit.len(), rows);
-            StringArray::try_new(offsets, Buffer::from_vec(unit.as_bytes().repeat(rows)), nulls.clone())?
-        } else {
-            StringArray::try_new(self.unit.offsets().clone(), self.unit.values().clone(), nulls.clone())?
+        let unit = match &self.unit {
+            Some(units) if !self.one_unit => {
+                StringArray::try_new(units.offsets().clone(), units.values().clone(), nulls.clone())?
+            }
+            unit => {
+                let is_null = unit.as_ref().is_some_and(|unit| unit.is_null(0));
+                let unit = if is_null { "" } else { self.unit(0) };
+                let offsets = OffsetBuffer::from_repeated_length(unit.len(), rows);
+                StringArray::try_new(offsets, Buffer::from_vec(unit.as_bytes().repeat(rows)), nulls.clone())?
+            }
         };
         let (start, end) = (self.start.values().clone(), self.end.values().clone());
         let columns: Vec<ArrayRef> = vec![
@@ -227,6 +262,13 @@ impl<'a> Spans<'a> {
         ];
         Ok(Arc::new(StructArray::try_new(span_fields(), columns, nulls)?))
     }
+}
+
+/// Below 0 exactly if `0 <= start <= end` does not hold.
+///
+/// Without a branch, so that many are told at once: where neither is below 0, their difference does not wrap.
+fn malformation(start: i64, end: i64) -> i64 {
+    start | end | end.wrapping_sub(start)
 }
 
 fn is_used(nulls: Option<&NullBuffer>, row: usize) -> bool {
@@ -239,6 +281,7 @@ const TOO_LARGE: i64 = i64::MIN;
 /// Integers of any representation as Int64.
 pub(crate) fn positions(array: &ArrayRef) -> Result<Int64Array> {
     let array = match array.data_type() {
+        DataType::Int64 => return Ok(array.as_primitive::<Int64Type>().clone()),
         DataType::Dictionary(_, values) => cast(array, values)?,
         _ => Arc::clone(array),
     };

@@ -51,7 +51,7 @@ use crate::arguments::{
 };
 use crate::identifiers::{Messages, Scheme, ids};
 pub use crate::span_columns::span_type;
-use crate::span_columns::{A_SPAN, Spans, UNITS, is_span, positions};
+use crate::span_columns::{A_SPAN, Span, Spans, UNITS, is_span, positions};
 use crate::tags::{HASH, ID, POSITION_ENCODING, SPAN};
 use crate::text_arrays::Texts;
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -313,23 +313,16 @@ impl SpanFunction {
 
     /// What the function says of two spans in each row, which were checked.
     fn compared(&self, a: &Spans<'_>, b: &Spans<'_>, nulls: Option<NullBuffer>, rows: usize) -> ArrayRef {
+        // No position is below 0, so a difference does not wrap, and is below 0 exactly if the first is the smaller one.
+        let below = |a: i64, b: i64| a.wrapping_sub(b);
         let values = if self.kind == SpanKind::Overlaps {
-            collected(a, b, rows, |a, b| a.0.max(b.0) < a.1.min(b.1))
+            let overlap = |a: Span, b: Span| below(a.0, b.1) & below(b.0, a.1) & below(a.0, a.1) & below(b.0, b.1);
+            a.signs(b, rows, overlap)
         } else {
-            collected(a, b, rows, |a, b| a.0 <= b.0 && b.1 <= a.1)
+            a.signs(b, rows, |a, b| !(below(b.0, a.0) | below(a.1, b.1)))
         };
         Arc::new(BooleanArray::new(values, nulls))
     }
-}
-
-/// The answers to a test of two spans, given as start and end, in each row.
-fn collected(
-    a: &Spans<'_>,
-    b: &Spans<'_>,
-    rows: usize,
-    test: impl Fn((i64, i64), (i64, i64)) -> bool,
-) -> BooleanBuffer {
-    BooleanBuffer::collect_bool(rows, |row| test(a.at(row), b.at(row)))
 }
 
 impl ScalarUDFImpl for SpanFunction {

@@ -395,6 +395,53 @@ fn model(span: RawSpan) -> Option<std::result::Result<(i64, i64, &'static str), 
     Some(if start >= 0 && start <= end && UNITS.contains(&unit) { Ok((start, end, unit)) } else { Err(()) })
 }
 
+/// Comparisons of so many rows that there are several words of answers, with one side constant and without.
+#[test]
+fn many_rows_are_compared_as_each_by_itself() {
+    let place = |row: i64, factor: i64| (row * factor) % 23;
+    for length in [0, 1, 63, 64, 65, 200] {
+        let of = |factor: i64, more: i64| -> Vec<Option<i64>> {
+            (0..length).map(|row| (row % 11 != 10).then(|| place(row, factor) + more * (row % 4))).collect()
+        };
+        let sides = [(of(7, 0), of(7, 1)), (of(5, 0), of(5, 2))];
+        let fixed = [(number(9), number(14)), (number(14), number(14))];
+        let columns = |(starts, ends): &(Vec<Option<i64>>, Vec<Option<i64>>)| (numbers(starts), numbers(ends));
+        let many = usize::try_from(length).unwrap();
+        let mut pairs = vec![(columns(&sides[0]), columns(&sides[1]))];
+        for one in &fixed {
+            pairs.push((columns(&sides[0]), one.clone()));
+            pairs.push((one.clone(), columns(&sides[1])));
+        }
+        for (a, b) in pairs {
+            let arguments = [a.0, a.1, b.0, b.1];
+            for (name, test) in
+                [("span_overlaps", overlap as fn([i64; 4]) -> bool), ("span_contains", contain as fn([i64; 4]) -> bool)]
+            {
+                let expected: Vec<Option<String>> = (0..many)
+                    .map(|row| {
+                        let at = |argument: &ColumnarValue| {
+                            let array = argument.to_array(many).unwrap();
+                            let array = array.as_primitive::<arrow::datatypes::Int64Type>();
+                            array.is_valid(row).then(|| array.value(row))
+                        };
+                        let [start, end, other_start, other_end] = [0, 1, 2, 3].map(|place| at(&arguments[place]));
+                        Some(test([start?, end?, other_start?, other_end?]).to_string())
+                    })
+                    .collect();
+                assert_eq!(rows(name, &arguments, many).unwrap(), expected, "{name}, {length} rows");
+            }
+        }
+    }
+}
+
+fn overlap([start, end, other_start, other_end]: [i64; 4]) -> bool {
+    start.max(other_start) < end.min(other_end)
+}
+
+fn contain([start, end, other_start, other_end]: [i64; 4]) -> bool {
+    start <= other_start && other_end <= end
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -19,7 +19,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, GenericStringArray, OffsetSizeTrait, StringViewArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, GenericStringArray, OffsetSizeTrait, StringViewArray, make_view,
+    new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use arrow::compute::kernels::nullif::nullif;
@@ -381,9 +382,7 @@ fn normalize_all(array: &ArrayRef, normalization: Normalization) -> Result<Array
     let ascii = match array.data_type() {
         DataType::Utf8 => normalize_ascii(array.as_string::<i32>(), normalization)?,
         DataType::LargeUtf8 => normalize_ascii(array.as_string::<i64>(), normalization)?,
-        DataType::Utf8View => {
-            normal_ascii_views(array.as_string_view(), normalization.casefold).then(|| Arc::clone(array))
-        }
+        DataType::Utf8View => normalize_ascii_views(array.as_string_view(), normalization.casefold)?,
         _ => None,
     };
     if let Some(ascii) = ascii {
@@ -427,24 +426,57 @@ fn normalize_ascii<O: OffsetSizeTrait>(
     Ok(Some(Arc::new(GenericStringArray::<O>::try_new(offsets, lower, array.nulls().cloned())?)))
 }
 
-/// Whether all texts are ASCII that stays as it is; short ones are told by their views, 16 bytes at once.
-fn normal_ascii_views(array: &StringViewArray, casefold: bool) -> bool {
-    const EACH_BYTE: u128 = u128::MAX / 0xff;
-    const HIGH_BITS: u128 = EACH_BYTE * 0x80;
+/// The letters of a view of at most 12 bytes are told 16 bytes at once; longer ones are where the view points to.
+const SHORT_VIEW: u128 = 12;
+
+/// [`normalize_ascii`] of views.
+fn normalize_ascii_views(array: &StringViewArray, casefold: bool) -> Result<Option<ArrayRef>> {
+    let mut upper = 0;
+    for (row, view) in array.views().iter().enumerate() {
+        if *view & u128::from(u32::MAX) <= SHORT_VIEW {
+            let text = *view >> 32;
+            if text & HIGH_BITS != 0 {
+                return Ok(None);
+            }
+            upper |= upper_case(text);
+        } else {
+            let text = array.value(row).as_bytes();
+            if !text.is_ascii() {
+                return Ok(None);
+            }
+            upper |= u128::from(casefold && text.iter().any(u8::is_ascii_uppercase));
+        }
+    }
+    if !casefold || upper == 0 {
+        return Ok(Some(Arc::new(array.clone())));
+    }
+    // Longer texts are copied, all into one buffer; more than one can hold are left to the other way.
+    let mut lower: Vec<u8> = Vec::new();
+    let mut views = Vec::with_capacity(array.len());
+    for (row, view) in array.views().iter().enumerate() {
+        if *view & u128::from(u32::MAX) <= SHORT_VIEW {
+            // The letter a is A with one bit more, two below the one that tells it.
+            views.push(*view | upper_case(*view >> 32) >> 2 << 32);
+            continue;
+        }
+        let (start, text) = (lower.len(), array.value(row).as_bytes());
+        lower.extend(text.iter().map(u8::to_ascii_lowercase));
+        let Ok(offset) = i32::try_from(start) else { return Ok(None) };
+        views.push(make_view(&lower[start..], 0, offset.cast_unsigned()));
+    }
+    let buffers = if lower.is_empty() { vec![] } else { vec![Buffer::from_vec(lower)] };
+    Ok(Some(Arc::new(StringViewArray::try_new(views.into(), buffers, array.nulls().cloned())?)))
+}
+
+const EACH_BYTE: u128 = u128::MAX / 0xff;
+const HIGH_BITS: u128 = EACH_BYTE * 0x80;
+
+/// The high bits of those bytes of ASCII that are a letter in upper case.
+fn upper_case(text: u128) -> u128 {
     // The high bit of a byte of the sum is set from this letter on; no byte of ASCII carries into the next one.
     const FROM_A: u128 = EACH_BYTE * (0x80 - b'A' as u128);
     const BEHIND_Z: u128 = EACH_BYTE * (0x80 - (b'Z' + 1) as u128);
-    let is_normal = |(row, view): (usize, &u128)| {
-        let length = *view & u128::from(u32::MAX);
-        if length > 12 {
-            let text = array.value(row).as_bytes();
-            return text.is_ascii() && !(casefold && text.iter().any(u8::is_ascii_uppercase));
-        }
-        let text = *view >> 32;
-        let upper = text.wrapping_add(FROM_A) & !text.wrapping_add(BEHIND_Z);
-        (text | if casefold { upper } else { 0 }) & HIGH_BITS == 0
-    };
-    array.views().iter().enumerate().all(is_normal)
+    text.wrapping_add(FROM_A) & !text.wrapping_add(BEHIND_Z) & HIGH_BITS
 }
 
 /// Makes blank texts of a plain array NULL; all others keep their bytes where they are.

@@ -114,15 +114,23 @@ fn views_of_ascii_are_told_byte_by_byte() {
                 let mut bytes = vec![b'a'; length];
                 bytes[place] = byte;
                 let word = String::from_utf8(bytes).unwrap();
-                let views = StringViewArray::from(vec![Some(word.as_str()), None, Some("")]);
-                let same = word.to_ascii_lowercase() == word;
-                assert_eq!(normal_ascii_views(&views, true), same, "{word:?}");
-                assert!(normal_ascii_views(&views, false));
+                let views = StringViewArray::from(vec![Some(word.as_str()), None, Some(""), Some("Zz@[`{")]);
+                let ascii =
+                    |views: &StringViewArray, casefold| normalize_ascii_views(views, casefold).unwrap().unwrap();
+                let lower = word.to_ascii_lowercase();
+                let folded = StringViewArray::from(vec![Some(lower.as_str()), None, Some(""), Some("zz@[`{")]);
+                assert_eq!(ascii(&views, true).as_string_view(), &folded, "{word:?}");
+                assert_eq!(ascii(&views.slice(0, 3), true).as_string_view(), &folded.slice(0, 3), "{word:?}");
+                assert_eq!(ascii(&views, false).as_string_view(), &views);
+                // What is normal already stays where it is.
+                assert_eq!(ascii(&folded, true).as_string_view().views().as_ptr(), folded.views().as_ptr());
             }
         }
     }
     for word in ["\u{e9}", "aaaaaaaaaa\u{e9}", "aaaaaaaaaaaaaaaaaa\u{e9}"] {
-        assert!(!normal_ascii_views(&StringViewArray::from(vec!["a", word]), false));
+        for casefold in [false, true] {
+            assert!(normalize_ascii_views(&StringViewArray::from(vec!["A", word]), casefold).unwrap().is_none());
+        }
     }
 }
 
