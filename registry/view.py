@@ -137,7 +137,8 @@ class View:
             name=self.state_name,
             id=state_id,
             target=target,
-            write=DeltaWriteSpec(target_file_size=self.write.target_file_size),
+            # A state is read by nobody else, and few of its rows change at a time.
+            write=DeltaWriteSpec(target_file_size=self.write.target_file_size, deletion_vectors=True),
             description=f"the state of {self.name}",
             state_of=self.name,
         )

@@ -74,7 +74,7 @@ pub(crate) async fn commit(
     let lake = session.lake();
     let mut snapshot: Option<Arc<TableSnapshot>> = target.map(|target| Arc::clone(&target.snapshot));
     let mut remove = work.remove;
-    let added_rows: u64 = work.add.iter().map(|file| file.rows).sum();
+    let added_rows: u64 = work.add.iter().map(WrittenFile::live_rows).sum();
     let schema = output_schema(request)?;
     let info = metadata(request, &said);
     for _ in 0..=MAX_REBASES {

@@ -16,7 +16,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{ChangeFeed, CommitStep, DataFile, WrittenFile};
+use lake::{ChangeFeed, CommitStep, DataFile, LakeError, WrittenFile};
+use roaring::RoaringTreemap;
 
 use crate::binding::{LeafNeeds, Side};
 use crate::change_plans::{AffectedGroups, Held};
@@ -127,9 +128,13 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         (self.observer)(CommitStep::Planned.name());
         (self.observer)("computing");
-        let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
         self.digest = TargetDigest::anew();
         let added = self.write_all(&execution, &physical, &schema).await?;
+        let target = match target {
+            Some(target) => Some(self.purged(target).await?),
+            None => None,
+        };
+        let removed: Vec<DataFile> = target.as_ref().map_or_else(Vec::new, |target| target.snapshot.files.to_vec());
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
         self.progress.rows =
@@ -386,7 +391,10 @@ impl<'a> Run<'a> {
         let remaining = target.remaining(execution, &deletions).await?;
         let removed = remaining.touched;
         let schema = self.output_schema()?;
-        let added = self.write(followed_by(remaining.rows, inserts.clone(), &target.schema()), &schema).await?;
+        let mut added = self.write(followed_by(remaining.rows, inserts.clone(), &target.schema()), &schema).await?;
+        if !remaining.hidden.is_empty() {
+            added.extend(self.hide(target, &remaining.hidden).await?);
+        }
         self.progress.read = self.progress.read.plus(remaining.plan.as_ref().map_or_else(FileWork::default, scanned));
         let mut change_files = Vec::new();
         if self.request.write.change_data_feed && !removed.is_empty() {
@@ -428,6 +436,37 @@ impl<'a> Run<'a> {
         let files = lake::write_files(self.session.lake(), &spec, schema, stream).await.map_err(lake_error)?;
         self.count_written(&files);
         Ok(files)
+    }
+
+    /// Write the deletion vectors of files that stay.
+    async fn hide(&mut self, target: &Target, hidden: &BTreeMap<String, RoaringTreemap>) -> Result<Vec<WrittenFile>> {
+        let spec = commit::write_spec(self.request);
+        let files = lake::hide_rows(self.session.lake(), &spec, &target.snapshot, hidden).await.map_err(lake_error)?;
+        let bytes = files.iter().filter_map(|file| file.deletion_vector.as_ref());
+        let bytes = bytes.map(|vector| u64::try_from(vector.size_in_bytes).unwrap_or_default()).sum();
+        self.progress.written = self.progress.written.plus(FileWork { files: 1, bytes, rows: 0 });
+        Ok(files)
+    }
+
+    /// The target without deletion vectors, for a commit that takes its files away and says nothing of their rows.
+    async fn purged(&self, target: Target) -> Result<Target> {
+        let snapshot = &target.snapshot;
+        let hidden = snapshot.files.iter().any(|file| file.deletion_vector.is_some());
+        if !hidden || !snapshot.change_data_feed() {
+            return Ok(target);
+        }
+        let size = self.request.write.target_file_size;
+        let version = lake::purge(&target.lake, Arc::clone(snapshot), size).await.map_err(lake_error)?;
+        if version != Some(snapshot.version + 1) {
+            // What came between was not looked at.
+            return Err(lake_error(LakeError::CommitConflict {
+                uri: snapshot.location.uri.clone(),
+                version: snapshot.version,
+                detail: "another writer was faster; the refresh is tried again".to_owned(),
+            }));
+        }
+        let snapshot = target.lake.snapshot(&self.request.target.table, version).await.map_err(lake_error)?;
+        Ok(Target { snapshot, ..target })
     }
 
     fn count_written(&mut self, files: &[WrittenFile]) {

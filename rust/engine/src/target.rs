@@ -100,19 +100,26 @@ impl Target {
         Ok((deletions, scanned(&physical)))
     }
 
-    /// The rows that stay in the files of `deletions`, in the schema of the target.
+    /// What becomes of the files of `deletions`; the rows that stay are in the schema of the target.
     pub async fn remaining(&self, execution: &Execution, deletions: &Deletions) -> Result<Remaining> {
         let touched: Vec<DataFile> =
             self.snapshot.files.iter().filter(|file| deletions.positions.contains_key(&file.path)).cloned().collect();
+        let gone_of = |file: &DataFile| deletions.positions.get(&file.path).map_or(0, |gone| gone.len() as u64);
+        let hiding = touched.iter().filter(|file| self.hides(file, gone_of(file)));
+        let hidden: BTreeMap<String, roaring::RoaringTreemap> = hiding
+            .filter_map(|file| {
+                Some((file.path.clone(), deletions.positions.get(&file.path)?.iter().copied().collect()))
+            })
+            .collect();
         let kept: Vec<DataFile> = touched
             .iter()
-            .filter(|file| file.live_rows() != deletions.positions.get(&file.path).map(|gone| gone.len() as u64))
+            .filter(|file| !hidden.contains_key(&file.path) && file.live_rows() != Some(gone_of(file)))
             .cloned()
             .collect();
         let schema = self.schema();
         if kept.is_empty() {
             let empty = RecordBatchStreamAdapter::new(schema, stream::empty());
-            return Ok(Remaining { touched, rows: Box::pin(empty), plan: None });
+            return Ok(Remaining { touched, hidden, rows: Box::pin(empty), plan: None });
         }
         let table = PinnedTable::new(self.lake.clone(), Arc::clone(&self.snapshot))
             .with_files(kept)
@@ -135,15 +142,30 @@ impl Target {
             Ok(filter_record_batch(&batch.project(&columns)?, &stays)?)
         });
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema, kept));
-        Ok(Remaining { touched, rows, plan: Some(physical) })
+        Ok(Remaining { touched, hidden, rows, plan: Some(physical) })
+    }
+
+    /// Whether hiding rows of a file costs less than writing the others again, for this refresh and those that read it.
+    fn hides(&self, file: &DataFile, gone: u64) -> bool {
+        let (Some(rows), Some(live)) = (file.rows, file.live_rows()) else { return false };
+        self.snapshot.deletion_vectors() && file.size >= LEAST_HIDING && (rows - live + gone) * HIDDEN_SHARE <= rows
     }
 }
+
+/// The size of a file from which on rows of it are hidden, in bytes: a smaller one is written again in the time that a
+/// file of deletion vectors takes.
+const LEAST_HIDING: u64 = 128 << 10;
+
+/// At most one in so many rows of a file is hidden: every scan reads them.
+const HIDDEN_SHARE: u64 = 10;
 
 /// What is left of files that lose rows.
 pub struct Remaining {
     /// The files.
     pub touched: Vec<DataFile>,
-    /// The rows that stay.
+    /// Those that stay and hide what they lose: physical row numbers by path.
+    pub hidden: BTreeMap<String, roaring::RoaringTreemap>,
+    /// The rows that stay of the others.
     pub rows: SendableRecordBatchStream,
     /// What reads them; none where nothing stays.
     pub plan: Option<Arc<dyn ExecutionPlan>>,

@@ -13,6 +13,7 @@ use crate::error::{LakeError, Result};
 use crate::properties::{DeltaWriteSpec, check_writable};
 use crate::schema::{delta_schema_json, has_timestamp_ntz, schema_from_delta_json};
 use crate::table::{DataFile, FileKey, TableSnapshot};
+use crate::writer::WrittenFile;
 
 /// The bytes of the entry, after everything that can be known before was checked.
 pub(crate) fn entry_text(request: &CommitRequest, base: Option<&TableSnapshot>, commit_id: &str) -> Result<Vec<u8>> {
@@ -58,8 +59,10 @@ pub(crate) fn entry_text(request: &CommitRequest, base: Option<&TableSnapshot>, 
 fn commit_info(request: &CommitRequest, commit_id: &str) -> Map<String, Value> {
     let mut ours = request.info.clone();
     ours.insert("commit_id".to_owned(), commit_id.into());
-    let written: u64 = request.add.iter().map(|file| file.size).sum();
-    let rows: u64 = request.add.iter().map(|file| file.rows).sum();
+    // A file that only hides more of its rows is not written again.
+    let written: Vec<&WrittenFile> = request.add.iter().filter(|file| file.deletion_vector.is_none()).collect();
+    let bytes: u64 = written.iter().map(|file| file.size).sum();
+    let rows: u64 = written.iter().map(|file| file.rows).sum();
     let mut info = Map::new();
     info.insert("timestamp".to_owned(), request.timestamp_ms.into());
     info.insert("operation".to_owned(), request.operation.as_str().into());
@@ -76,7 +79,7 @@ fn commit_info(request: &CommitRequest, commit_id: &str) -> Map<String, Value> {
             "numFiles": request.add.len().to_string(),
             "numRemovedFiles": request.remove.len().to_string(),
             "numOutputRows": rows.to_string(),
-            "numOutputBytes": written.to_string(),
+            "numOutputBytes": bytes.to_string(),
         }),
     );
     info.insert("engineInfo".to_owned(), format!("deltakeep/{}", env!("CARGO_PKG_VERSION")).into());

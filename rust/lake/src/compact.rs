@@ -21,7 +21,7 @@ const MAX_ATTEMPTS: usize = 5;
 /// Size of compacted files where nothing else is said, in bytes.
 const DEFAULT_FILE_SIZE: u64 = 128 * 1024 * 1024;
 
-/// Rewrites the small files of each partition, and those with deletion vectors, into files of about
+/// Rewrites the small files of each partition, and those with many hidden rows, into files of about
 /// `target_file_size` bytes, in one commit with `dataChange = false`.
 ///
 /// Returns the version that it made, or `None` if nothing was worth it.
@@ -29,12 +29,34 @@ const DEFAULT_FILE_SIZE: u64 = 128 * 1024 * 1024;
 /// # Errors
 /// `commit_conflict` if a winner touched the same files.
 pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Option<u64>) -> Result<Option<Version>> {
-    let mut base = lake.snapshot(location, None).await?;
     let size = target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1);
+    let base = lake.snapshot(location, None).await?;
     let chosen = choose(&base, size);
+    rewrite(lake, base, chosen, size).await
+}
+
+/// Rewrites the files of `base` that have deletion vectors, in one commit with `dataChange = false`.
+///
+/// Returns the version that it made, or `None` if there are none.  Other readers of a change feed cannot derive what a
+/// commit changes that takes such a file out of the table.
+///
+/// # Errors
+/// `commit_conflict` if a winner touched the same files.
+pub async fn purge(lake: &Lake, base: Arc<TableSnapshot>, target_file_size: Option<u64>) -> Result<Option<Version>> {
+    let chosen = base.files.iter().filter(|file| file.deletion_vector.is_some()).cloned().collect();
+    rewrite(lake, base, chosen, target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1)).await
+}
+
+async fn rewrite(
+    lake: &Lake,
+    mut base: Arc<TableSnapshot>,
+    chosen: Vec<DataFile>,
+    size: u64,
+) -> Result<Option<Version>> {
     if chosen.is_empty() {
         return Ok(None);
     }
+    let location = base.location.clone();
     let spec = DeltaWriteSpec {
         location: location.clone(),
         partition_by: base.partition_columns.clone(),
@@ -43,7 +65,7 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
         description: None,
     };
     let context = SessionContext::new();
-    let (url, store) = lake.object_store(location)?;
+    let (url, store) = lake.object_store(&location)?;
     context.register_object_store(url.as_ref(), store);
     let table = PinnedTable::new(lake.clone(), Arc::clone(&base)).with_files(chosen.clone());
     let rows = context.read_table(Arc::new(table))?.execute_stream().await?;
@@ -66,7 +88,7 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
         };
         match commit(lake, request, &|_| {}).await? {
             CommitOutcome::Committed { version, .. } => return Ok(Some(version)),
-            CommitOutcome::Conflict { .. } => base = lake.snapshot(location, None).await?,
+            CommitOutcome::Conflict { .. } => base = lake.snapshot(&location, None).await?,
         }
     }
     Err(LakeError::CommitConflict {
@@ -76,7 +98,10 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
     })
 }
 
-/// Files of partitions in which at least two are small, or one has hidden rows.
+/// The hidden rows of a file that is worth rewriting for them: one in so many, as Delta's own OPTIMIZE has it.
+const HIDDEN_SHARE: u64 = 20;
+
+/// Files of partitions in which at least two are small, or one has many hidden rows.
 ///
 /// Of the small ones only those are merged that are not much larger than all smaller ones together: so a row is
 /// written again a few times while its file grows (the logarithm of its growth), and not with each compaction.
@@ -84,7 +109,7 @@ fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
     let mut partitions: BTreeMap<&BTreeMap<String, Option<String>>, Vec<&DataFile>> = BTreeMap::new();
     for file in snapshot.files.iter() {
         // Two files below three quarters of the size are never better apart.
-        if file.deletion_vector.is_some() || file.size < size / 4 * 3 {
+        if many_hidden(file) || file.size < size / 4 * 3 {
             partitions.entry(file.partition_values.as_ref()).or_default().push(file);
         }
     }
@@ -99,10 +124,18 @@ fn choose(snapshot: &TableSnapshot, size: u64) -> Vec<DataFile> {
             }
             smaller += file.size;
         }
-        let hidden = |file: &&&DataFile| file.deletion_vector.is_some();
+        let hidden = |file: &&&DataFile| many_hidden(file);
         chosen.extend(files[..merged].iter().chain(files[merged..].iter().filter(hidden)).map(|file| (*file).clone()));
     }
     chosen
+}
+
+fn many_hidden(file: &DataFile) -> bool {
+    match (&file.deletion_vector, file.rows, file.live_rows()) {
+        (None, ..) => false,
+        (Some(_), Some(rows), Some(live)) => (rows - live) * HIDDEN_SHARE >= rows,
+        (Some(_), ..) => true,
+    }
 }
 
 /// The base commit's own details, repeated, so that the newest commit of a target always carries them.

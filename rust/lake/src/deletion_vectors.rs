@@ -1,10 +1,11 @@
-//! Deletion vectors: which physical rows of a data file are not rows of the table.
+//! Deletion vectors: which physical rows of a data file are not rows of the table, read and written.
 //!
 //! A vector is immutable once the log names it, so it is read once, checked (length, magic number, CRC-32, cardinality)
 //! and kept in a bounded cache keyed by table and unique id.  Storage types `u` (a file beside the table's data), `p` (a
-//! file by absolute URL) and `i` (inline in the log) are read; see the Delta protocol, "Deletion Vector Format".
+//! file by absolute URL) and `i` (inline in the log) are read, `u` is written, all vectors of a commit into one file; see
+//! the Delta protocol, "Deletion Vector Format".
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,13 +17,18 @@ use uuid::Uuid;
 use crate::Lake;
 use crate::error::{LakeError, Result};
 use crate::pinned_reader::missing_file;
+use crate::properties::DeltaWriteSpec;
 use crate::table::{DataFile, DvDescriptor, TableSnapshot};
+use crate::writer::WrittenFile;
 
 /// Bytes of decoded vectors that the process keeps.
 const CACHE_BYTES: usize = 64 << 20;
 
 /// Marks the portable serialization of a 64-bit Roaring bitmap, the only one that Delta tables use.
 const PORTABLE_MAGIC: u32 = 1_681_511_377;
+
+/// The first byte of a file of vectors.
+const FORMAT_VERSION: u8 = 1;
 
 static CACHE: LazyLock<VectorCache> = LazyLock::new(|| VectorCache::new(CACHE_BYTES));
 
@@ -62,6 +68,58 @@ pub async fn deleted_rows(lake: &Lake, snapshot: &TableSnapshot, file: &DataFile
     let rows = Arc::new(rows);
     CACHE.put(key, Arc::clone(&rows));
     Ok(rows)
+}
+
+/// Hides rows of files of a version, on top of those that are hidden already.
+///
+/// `gone` has physical row numbers by the path of their file.  Gives the files as a commit puts them into the place of
+/// the old ones; nothing is visible until then.
+///
+/// # Errors
+/// As [`deleted_rows`]; `store_error` if the vectors cannot be written.
+pub async fn hide_rows(
+    lake: &Lake,
+    spec: &DeltaWriteSpec,
+    snapshot: &TableSnapshot,
+    gone: &BTreeMap<String, RoaringTreemap>,
+) -> Result<Vec<WrittenFile>> {
+    let id = Uuid::new_v4();
+    let path = format!("deletion_vector_{id}.bin");
+    let mut bytes = vec![FORMAT_VERSION];
+    let mut vectors = Vec::with_capacity(gone.len());
+    for file in snapshot.files.iter() {
+        let Some(more) = gone.get(&file.path) else { continue };
+        let rows = deleted_rows(lake, snapshot, file).await?.as_ref() | more;
+        let too_large = |_| LakeError::invalid(format!("too many rows of file '{}' are hidden", file.path));
+        let offset = i32::try_from(bytes.len()).map_err(too_large)?;
+        let payload = payload_of(&rows);
+        let size_in_bytes = i32::try_from(payload.len()).map_err(too_large)?;
+        bytes.extend_from_slice(&size_in_bytes.to_be_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes.extend_from_slice(&crc32(&payload).to_be_bytes());
+        let descriptor = DvDescriptor {
+            storage_type: "u".to_owned(),
+            path_or_inline_dv: encode_z85(id.as_bytes()),
+            offset: Some(offset),
+            size_in_bytes,
+            cardinality: i64::try_from(rows.len()).unwrap_or(i64::MAX),
+        };
+        vectors.push((file, descriptor, rows));
+    }
+    let store = lake.store(&spec.location)?;
+    store
+        .table
+        .put(&object_store::path::Path::from(path.as_str()), bytes.into())
+        .await
+        .map_err(|error| LakeError::store(&spec.location.uri, format!("writing '{path}'"), &error))?;
+    let mut written = Vec::with_capacity(vectors.len());
+    for (file, descriptor, rows) in vectors {
+        CACHE.put((snapshot.location.uri.clone(), descriptor.unique_id()), Arc::new(rows));
+        // The first of them answers for the file of all.
+        let vector_file = written.is_empty().then_some(path.as_str());
+        written.push(WrittenFile::with_deletion_vector(lake, spec, file, descriptor, vector_file)?);
+    }
+    Ok(written)
 }
 
 /// The rows of a file with `total` physical rows that are not in `deleted`, as a selection that covers the file exactly.
@@ -142,6 +200,14 @@ fn parse_payload(payload: &[u8]) -> Result<RoaringTreemap, String> {
     RoaringTreemap::deserialize_from(bitmap).map_err(|error| error.to_string())
 }
 
+fn payload_of(rows: &RoaringTreemap) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(4 + rows.serialized_size());
+    payload.extend_from_slice(&PORTABLE_MAGIC.to_le_bytes());
+    // Writing to memory cannot fail.
+    let _ = rows.serialize_into(&mut payload);
+    payload
+}
+
 /// The path that an encoded name of storage type `u` stands for: a folder, and a UUID in its last 20 characters.
 fn relative_path(encoded: &str) -> Result<String, String> {
     let split = encoded
@@ -159,6 +225,18 @@ fn relative_path(encoded: &str) -> Result<String, String> {
 }
 
 const Z85: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+
+/// Encodes whole groups of four bytes in ZeroMQ's base 85.
+fn encode_z85(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() / 4 * 5);
+    for group in bytes.chunks_exact(4) {
+        let value = big_endian(group);
+        for power in [85_u32.pow(4), 85_u32.pow(3), 85_u32.pow(2), 85, 1] {
+            text.push(char::from(Z85[(value / power % 85) as usize]));
+        }
+    }
+    text
+}
 
 /// Decodes ZeroMQ's base 85 (<https://rfc.zeromq.org/spec/32/>): five characters are four big-endian bytes.
 fn decode_z85(text: &[u8]) -> Result<Vec<u8>, String> {
@@ -274,6 +352,7 @@ mod tests {
     fn checksum_and_base_85_match_their_published_examples() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(decode_z85(b"HelloWorld").unwrap(), [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b]);
+        assert_eq!(encode_z85(&[0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b]), "HelloWorld");
         assert!(decode_z85(b"Hell").is_err());
         assert!(decode_z85(b"Hell~").is_err());
     }
@@ -293,6 +372,7 @@ mod tests {
         let text = b"^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L";
         let payload = decode_z85(text).unwrap();
         let rows = parse_payload(&payload).unwrap();
+        assert_eq!(payload_of(&rows), payload);
         assert_eq!(rows.into_iter().collect::<Vec<_>>(), [3, 4, 7, 11, 18, 29]);
     }
 

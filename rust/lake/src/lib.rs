@@ -55,7 +55,7 @@ pub use actions::{Format, Metadata, Protocol};
 pub use change_feed::*;
 pub use cleaning::vacuum;
 pub use commit::{CommitOutcome, CommitRequest, CommitStep, commit};
-pub use compact::compact;
+pub use compact::{compact, purge};
 pub use constraints::{checked_stream, required_constraints};
 pub use deletion_vectors::*;
 pub use error::{LakeError, Result};

@@ -90,6 +90,12 @@ impl WrittenFile {
         })
     }
 
+    /// Number of rows that are not hidden.
+    pub fn live_rows(&self) -> u64 {
+        let hidden = self.deletion_vector.as_ref().map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or(0));
+        self.rows.saturating_sub(hidden)
+    }
+
     /// Sets whether the file stays without this value.
     pub(crate) fn keep(&self, kept: bool) {
         if let Some(guard) = &self.guard {
