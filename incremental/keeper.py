@@ -544,9 +544,12 @@ class Keeper:
 
     def _states_of(self, views: Collection[ViewName]) -> frozenset[ViewName]:
         """The states of views, found by their names: a cycle must not cost more for each view that it leaves alone."""
-        known = self.project.views
-        names = (known[view].state_name for view in views if view in known)
-        return frozenset(name for name in names if name in known and known[name].state_of is not None)
+        known, found = self.project.views, set[ViewName]()
+        for view in views:
+            name = view
+            while name in known and (name := known[name].state_name) in known and known[name].state_of is not None:
+                found.add(name)
+        return frozenset(found)
 
     def _known(self, view: str) -> ViewName:
         if view not in self.project.views:

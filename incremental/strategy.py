@@ -60,8 +60,9 @@ TRIAL_AFTER: Final = 16
 TRIAL_RATIO: Final = 3.0
 """A path that is expected to cost more than this many times as much is not tried."""
 
-FIRST_TRIAL_AFTER: Final = 2
-"""How many timed recomputes in a row there are before an incremental path that bytes speak against is timed once."""
+SMALL_CHANGE: Final = 0.05
+"""The share of the bytes of a recompute that changes may be, for an incremental path that bytes speak against to be timed
+once nevertheless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy:
     recompute = Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, _comparison(costs), costs)
     if costs.incremental_ms is None or costs.recompute_ms is None:
         dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
-        if dearer and _worth_a_first_trial(experience, costs):
+        if dearer and _worth_a_first_trial(plan, experience, costs):
             return replace(incremental, message=f"{_comparison(costs)} Nobody knows yet what it takes.")
         return recompute if dearer else incremental
     dearer = costs.incremental_ms > max(costs.recompute_ms * PREFERENCE, costs.recompute_ms + WORTH_MS)
@@ -254,14 +255,16 @@ def _worth_a_trial(experience: Experience, chosen: Strategy, incremental_ms: flo
     return affordable and other <= expected * TRIAL_RATIO
 
 
-def _worth_a_first_trial(experience: Experience, costs: Costs) -> bool:
+def _worth_a_first_trial(plan: RefreshPlan, experience: Experience, costs: Costs) -> bool:
     """Whether an incremental path that was hardly ever taken should be, to learn what it takes.
 
-    Its bytes are an upper bound, which a hot cache or keys that rule out most files leave far behind.
+    Its bytes are an upper bound, which the keys of few changes leave far behind: they rule out most files and rows.
     """
     recomputes = bool(experience.estimates) and experience.estimates[-1].strategy == "recompute"
-    timed = recomputes and experience.in_a_row >= FIRST_TRIAL_AFTER and experience.in_a_row_ms > 0
-    return timed and costs.incremental_ms is None and costs.incremental <= costs.recompute * TRIAL_RATIO
+    timed = recomputes and experience.in_a_row_ms > 0
+    changed = sum(unit.bytes for unit in plan.scan_units if unit.side == "changes")
+    small = changed <= plan.recompute_bytes * SMALL_CHANGE
+    return timed and small and costs.incremental_ms is None and costs.incremental <= costs.recompute * TRIAL_RATIO
 
 
 def costs_of(plan: RefreshPlan, target_bytes: int, experience: Experience) -> Costs:

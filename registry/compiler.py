@@ -197,7 +197,7 @@ def compile_project(
             usable = {} if name in options.replan else stored
             compiled = _compile_view(runtime, project, view, wanted, usable, options)
             compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
-            stages = (*_state(project, compiled, stored, latest), compiled)
+            stages = (*_states(project, compiled, stored, latest), compiled)
         except DefinitionError as error:
             deterministic = error.code != ReasonCode.PLAN_NOT_DETERMINISTIC
             reason = ReasonCode.REFRESH_FAILED if deterministic else ReasonCode.PLAN_NOT_DETERMINISTIC
@@ -275,7 +275,7 @@ def _compile_view(
         # A DataFrame is planned by another DataFusion, which knows no macros.
         functions=functions_in_order(project.functions) if sql is not None else (),
         exact_sums=view.exact_sums,
-        state=None if state is None else StateOption(name=state.name, always=view.state_table is StateTable.ALWAYS),
+        state=None if state is None else StateOption(name=state.name, always=_has_states(project, view, state)),
     )
     try:
         if isinstance(definition, PythonDefinition):
@@ -299,19 +299,26 @@ def _compile_view(
     return CompiledView(view, bundle, key, inputs, CompileOutcome.PLANNED)
 
 
-def _state(
+def _has_states(project: Project, view: View, state: View) -> bool:
+    """Whether a view has a state wherever one helps; not if the name that one would have is taken."""
+    names = (*project.datasets, *project.declared)
+    return view.state_table is StateTable.ALWAYS and not any(name.startswith(state.state_name) for name in names)
+
+
+def _states(
     project: Project,
     compiled: CompiledView,
     stored: Mapping[CompileKey, PlanBundle],
     latest: Mapping[ViewName, PlanBundle],
 ) -> tuple[CompiledView, ...]:
-    """Give the compiled state of a view that has one."""
+    """Give the compiled states of a view that has some, each after those that it reads."""
     bundle, view = compiled.bundle.state, project.state_of(compiled.view)
     if bundle is None or view is None:
         return ()
     key = CompileKey(f"{compiled.compile_key}/state")
     state = CompiledView(view, bundle, key, compiled.inputs, compiled.outcome)
-    return (_compare(state, stored.get(key), latest.get(view.name)),)
+    behind = _states(project, state, stored, latest)
+    return (*behind, _compare(state, stored.get(key), latest.get(view.name)))
 
 
 def _require_repeatable(view: View, bundle: PlanBundle) -> None:

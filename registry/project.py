@@ -118,11 +118,9 @@ class Project:
         return {name: view for name, view in self.views.items() if view.state_of is None}
 
     def state_of(self, view: View) -> View | None:
-        """Give the state that a view may have; None where it may have none."""
+        """Give the state that a view, or a state, may have; None where it may have none."""
         name = view.state_name
-        namesake = self.views.get(name)
-        taken = name in self.datasets or (namesake is not None and namesake.state_of is None)
-        if taken or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
+        if name in self.datasets or name in self.declared or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
             return None
         target = TableRef(uri=join_uri(self.store, name), options=self.store_table.options)
         return view.state(target, view_id(self.name, name))

@@ -41,7 +41,7 @@ class StateTable(StrEnum):
     AUTO = "auto"
     """Where changes cannot keep the view as a whole, and can keep a part of it."""
     ALWAYS = "always"
-    """Also where its groups can be added up, so that no input is read again; better for large groups."""
+    """Also where groups can be added up, in whatever part of it, so that no input is read again for them."""
     NEVER = "never"
     """Never."""
 
@@ -109,7 +109,7 @@ class DeltaWriteSpec:
 class View:
     """A Delta table that we write.
 
-    `state_table` is when it has a state, in a table of its own; `state_of` is the view whose state this is.
+    `state_table` is when it has states, in tables of their own; `state_of` is the view whose state this is.
     """
 
     name: ViewName
@@ -127,7 +127,7 @@ class View:
 
     @property
     def state_name(self) -> ViewName:
-        """Give the name of the view's state, if it has one."""
+        """Give the name of the view's first state, or of the one behind this state, if there is one."""
         return ViewName(f"{self.name}__state")
 
     def state(self, target: TableRef, state_id: str) -> View:
@@ -140,7 +140,7 @@ class View:
             # A state is read by nobody else, and few of its rows change at a time.
             write=DeltaWriteSpec(target_file_size=self.write.target_file_size, deletion_vectors=True),
             description=f"the state of {self.name}",
-            state_of=self.name,
+            state_of=self.state_of or self.name,
         )
 
     @property

@@ -48,12 +48,15 @@ pub struct CompileOptions {
     pub state: Option<StateOption>,
 }
 
-/// When a view has a state, and under which name it reads it.
+/// What follows the name of a state in that of the state behind it.
+const STATE_SUFFIX: &str = "__state";
+
+/// When a view has states, and under which name it reads the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateOption {
     /// The name of the relation.
     pub name: String,
-    /// Also where changes keep the view as a whole, if its groups can be added up.
+    /// Also where changes keep the view as a whole, if its groups can be added up, and for such groups below others.
     pub always: bool,
 }
 
@@ -146,8 +149,8 @@ fn compile_here(
 enum Stage {
     /// All of it.
     Whole,
-    /// Its state.
-    State,
+    /// The state that so many others come before, and the content key of the one behind it.
+    State(usize, Option<String>),
     /// The rest, over the state with this content key.
     Rest(String),
 }
@@ -190,13 +193,16 @@ impl Compiling<'_> {
         match stage {
             Stage::Whole => {}
             // What a state holds follows from where the plan was cut, which the query does not say.
-            Stage::State => meaning.extend_from_slice(&encoded.bytes),
+            Stage::State(_, behind) => {
+                meaning.extend_from_slice(&encoded.bytes);
+                meaning.extend_from_slice(behind.as_deref().unwrap_or_default().as_bytes());
+            }
             Stage::Rest(key) => meaning.extend_from_slice(key.as_bytes()),
         }
         Ok(PlanBundle {
             name: name.to_owned(),
             compile_key: match stage {
-                Stage::State => format!("{}/state", self.compile_key),
+                Stage::State(number, _) => format!("{}{}", self.compile_key, "/state".repeat(number + 1)),
                 Stage::Whole | Stage::Rest(_) => self.compile_key.clone(),
             },
             fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
@@ -229,7 +235,8 @@ impl Compiling<'_> {
         })
     }
 
-    /// The bundles of a view that is kept in two stages; none where one is as good.
+    /// The bundles of a view that is kept in stages, each with that of the state behind it; none where one stage is as
+    /// good.
     fn in_stages(
         &self,
         name: &str,
@@ -241,23 +248,31 @@ impl Compiling<'_> {
         let failed = |error| EngineError::planning(&subject, error);
         // A value that its table holds in another form would not be met again.
         let fits = |plan: &LogicalPlan| plan.schema().fields().iter().all(|field| is_storable(field.data_type()));
-        let source = |plan: &LogicalPlan| -> datafusion::error::Result<Option<Arc<dyn TableSource>>> {
+        let source = |name: &str, plan: &LogicalPlan| -> datafusion::error::Result<Option<Arc<dyn TableSource>>> {
             if !fits(plan) {
                 return Ok(None);
             }
             let schema = target_schema(&subject, plan)?;
-            Ok(Some(provider_as_source(Arc::new(RelationTable::new(&state.name, &schema)))))
+            Ok(Some(provider_as_source(Arc::new(RelationTable::new(name, &schema)))))
         };
-        let Some(stages) = maintenance::stages(optimized, &state.name, state.always, source).map_err(failed)? else {
+        let name_of = |number: usize| format!("{}{}", state.name, STATE_SUFFIX.repeat(number));
+        let Some(stages) = maintenance::stages(optimized, state.always, name_of, source).map_err(failed)? else {
             return Ok(None);
         };
-        let schema = target_schema(&subject, &stages.state)?;
-        let first = self.bundle(&state.name, &stages.state, inputs, &Stage::State)?;
-        if !first.maintenance.incremental {
-            return Ok(None);
-        }
         let mut inputs = inputs.to_vec();
-        inputs.push(InputSchema { relation: state.name.clone(), schema });
+        let mut behind: Option<PlanBundle> = None;
+        for (number, plan) in stages.states.iter().enumerate().rev() {
+            let relation = name_of(number);
+            let key = behind.as_ref().map(|bundle| bundle.content_key.clone());
+            let mut bundle = self.bundle(&relation, plan, &inputs, &Stage::State(number, key))?;
+            if !bundle.maintenance.incremental {
+                return Ok(None);
+            }
+            bundle.state = behind.map(Box::new);
+            inputs.push(InputSchema { relation, schema: target_schema(&subject, plan)? });
+            behind = Some(bundle);
+        }
+        let Some(first) = behind else { return Ok(None) };
         let mut rest = self.bundle(name, &stages.rest, &inputs, &Stage::Rest(first.content_key.clone()))?;
         rest.state = Some(Box::new(first));
         Ok(Some(rest))

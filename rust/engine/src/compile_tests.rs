@@ -378,3 +378,37 @@ fn a_view_that_changes_cannot_keep_is_cut_into_two_stages() {
     let alone = compile(&session(), "v", &Definition::Sql(best.to_owned()), &small(), &CompileOptions::default());
     assert!(alone.unwrap().state.is_none());
 }
+
+#[test]
+fn groups_below_others_are_states_where_they_are_asked_for() {
+    let compiled = |text: &str, always: bool| {
+        let state = Some(StateOption { name: "v__state".to_owned(), always });
+        let options = CompileOptions { state, ..CompileOptions::default() };
+        compile(&session(), "v", &Definition::Sql(text.to_owned()), &small(), &options).unwrap()
+    };
+    let inputs = |bundle: &PlanBundle| bundle.inputs.keys().cloned().collect::<Vec<_>>();
+    // A total over rows that are compared with their group: a state that reads a state.
+    let total = "SELECT sum(t.id) AS s FROM t JOIN (SELECT parent, count(*) AS n FROM t GROUP BY parent) g \
+                 ON t.parent = g.parent WHERE t.id > g.n";
+    let view = compiled(total, true);
+    let first = view.state.as_deref().unwrap();
+    let second = first.state.as_deref().unwrap();
+    assert_eq!(inputs(&view), ["v__state"]);
+    assert_eq!((first.name.as_str(), inputs(first)), ("v__state", vec!["t".to_owned(), "v__state__state".to_owned()]));
+    assert_eq!((second.name.as_str(), inputs(second)), ("v__state__state", vec!["t".to_owned()]));
+    assert_eq!(second.compile_key, format!("{}/state/state", view.compile_key));
+    assert!(second.state.is_none() && second.maintenance.incremental && first.maintenance.incremental);
+    assert!(compiled(total, false).state.unwrap().state.is_none(), "one state is enough to keep it");
+
+    // Equal groups are one state, whoever reads them.
+    let twice = "WITH g AS (SELECT parent, count(*) AS n FROM t GROUP BY parent) \
+                 SELECT a.parent, b.parent AS other FROM g a JOIN g b ON a.n = b.n AND a.parent < b.parent";
+    let view = compiled(twice, true);
+    assert_eq!(inputs(&view), ["v__state"]);
+    assert!(view.maintenance.incremental && view.state.unwrap().state.is_none());
+    assert!(compiled(twice, false).state.is_none());
+
+    // What another state changes changes the content key of all before it.
+    let other = compiled(&total.replace("count(*)", "count(name)"), true);
+    assert_ne!(other.state.unwrap().content_key, first.content_key);
+}

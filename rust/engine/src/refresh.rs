@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
         physical: &Arc<dyn ExecutionPlan>,
     ) -> Result<Ended> {
         let bag = self.counted(execution, target, physical).await?;
-        self.apply(inputs, execution, target, bag, Matching::Replace, Among::All).await
+        self.apply(inputs, execution, target, bag, Matching::Replace, Among::default()).await
     }
 
     /// The rows of a plan of the view, as a bag.
@@ -258,13 +258,13 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let (optimized, among) = if covers_most(affected.rows, target) {
             // Picking nearly all groups out of the inputs and the target costs more than taking them all.
-            (inputs.recompute_plan(self.session, execution, &self.request.bundle)?, Among::All)
+            (inputs.recompute_plan(self.session, execution, &self.request.bundle)?, Among::default())
         } else {
             let keys = affected.table(keys)?;
             let held = Held::of_keys(Arc::clone(&keys));
             let optimized = inputs.bound(self.session, execution, &groups.rows, sets, &held)?;
             let name = |index: &usize| target.snapshot.schema.field(*index).name().clone();
-            (optimized, Among::Keys { keys, columns: groups.key_columns.iter().map(name).collect() })
+            (optimized, Among::keys(keys, groups.key_columns.iter().map(name).collect()))
         };
         self.progress.scan_units.extend(inputs.scan_units(&optimized)?);
         let physical = execution.physical(&optimized).await?;
@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
         let started = Instant::now();
-        let among = Among::ranges(execution, bag.negative()?, budget).await?;
+        let among = Among::equal_to(&bag.negative()?, &target.snapshot)?;
         self.progress.timed("match", started);
         self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
     }

@@ -1,19 +1,22 @@
 //! The target of a refresh: finding the rows that have to go, and writing what replaces their files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::slice;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
-use datafusion::arrow::compute::{cast, filter_record_batch, take_record_batch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::functions_aggregate::expr_fn::{max, min, sum};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast as cast_expr, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -63,10 +66,13 @@ impl Target {
             .with_file_column(FILE)
             .with_row_index_column(POSITION);
         let scan = LogicalPlanBuilder::scan(TARGET, provider_as_source(Arc::new(table)), None)?;
-        let narrowed = match among {
-            Among::All => scan,
-            Among::Filter(filter) => scan.filter(filter)?,
-            Among::Keys { keys, columns } => {
+        let filtered = match among.filter {
+            None => scan,
+            Some(filter) => scan.filter(filter)?,
+        };
+        let narrowed = match among.keys {
+            None => filtered,
+            Some(Keys { rows: keys, columns }) => {
                 let fields = keys.schema();
                 let right = LogicalPlanBuilder::scan("keys", provider_as_source(keys), None)?.build()?;
                 let pairs: (Vec<Column>, Vec<Column>) = columns
@@ -76,7 +82,7 @@ impl Target {
                         (Column::new(Some(TARGET), column.as_str()), Column::new(Some("keys"), key.name().as_str()))
                     })
                     .unzip();
-                scan.join_detailed(right, JoinType::LeftSemi, pairs, None, NullEquality::NullEqualsNull)?
+                filtered.join_detailed(right, JoinType::LeftSemi, pairs, None, NullEquality::NullEqualsNull)?
             }
         };
         let names = self
@@ -171,65 +177,99 @@ pub struct Remaining {
     pub plan: Option<Arc<dyn ExecutionPlan>>,
 }
 
-/// Which rows of the target are looked at.
-pub enum Among {
-    /// All of them.
-    All,
-    /// Those that satisfy a predicate over its columns.
-    Filter(Expr),
-    /// Those whose `columns` are among the rows of `keys`, NULL equal to NULL.
-    Keys {
-        /// The keys, one column each.
-        keys: Arc<dyn TableProvider>,
-        /// The columns of the target that they stand for.
-        columns: Vec<String>,
-    },
+/// Which rows of the target are looked at: all, if nothing is said.
+#[derive(Default)]
+pub struct Among {
+    /// A predicate over its columns that they satisfy.
+    filter: Option<Expr>,
+    /// Columns that they have in common with other rows.
+    keys: Option<Keys>,
 }
 
+/// Rows of keys, NULL equal to NULL.
+struct Keys {
+    /// One column for each of `columns`.
+    rows: Arc<dyn TableProvider>,
+    /// The columns of the target that they stand for.
+    columns: Vec<String>,
+}
+
+/// The rows of a target from which on it costs less to look for single values than to look at all rows.
+const MANY_ROWS: u64 = 50_000;
+
 impl Among {
-    /// A predicate that all given rows satisfy: the range of each column that has one.
-    ///
-    /// Rows that are to go lie in these ranges, so that files and row groups outside them are not read.
-    pub async fn ranges(execution: &Execution, rows: Vec<RecordBatch>, budget: u64) -> Result<Self> {
-        let Some(schema) = rows.first().map(RecordBatch::schema) else { return Ok(Self::All) };
-        let ranged: Vec<&Field> =
-            schema.fields().iter().map(AsRef::as_ref).filter(|field| has_range(field.data_type())).collect();
-        if ranged.is_empty() {
-            return Ok(Self::All);
-        }
-        let mut aggregates = Vec::with_capacity(3 * ranged.len());
-        for field in &ranged {
-            let column = Expr::Column(Column::new_unqualified(field.name()));
-            aggregates.push(min(column.clone()).alias(format!("min {}", field.name())));
-            aggregates.push(max(column.clone()).alias(format!("max {}", field.name())));
-            aggregates.push(sum(cast_expr(column.is_null(), DataType::Int64)).alias(format!("nulls {}", field.name())));
-        }
-        let table = MemTable::try_new(Arc::clone(&schema), vec![rows])?;
-        let plan = LogicalPlanBuilder::scan("gone", provider_as_source(Arc::new(table)), None)?
-            .aggregate(Vec::<Expr>::new(), aggregates)?
-            .build()?;
-        let collected = execution.collect(&plan, budget).await?;
-        let Some(row) = collected.batches.first() else { return Ok(Self::All) };
+    /// Those whose `columns` are among the rows of `keys`.
+    pub fn keys(keys: Arc<dyn TableProvider>, columns: Vec<String>) -> Self {
+        Self { filter: None, keys: Some(Keys { rows: keys, columns }) }
+    }
+
+    /// Those that can be equal to given rows: each column lies in the range that these have in it, so that files and
+    /// row groups outside are not read, and the column that tells most of them apart has one of their values, so that
+    /// the other columns are read for few rows.
+    pub fn equal_to(rows: &[RecordBatch], target: &TableSnapshot) -> Result<Self> {
+        let Some(schema) = rows.first().map(RecordBatch::schema) else { return Ok(Self::default()) };
+        let rows = concat_batches(&schema, rows)?;
         let mut predicates = Vec::new();
-        for (index, field) in ranged.iter().enumerate() {
-            let value = |offset: usize| ScalarValue::try_from_array(row.column(3 * index + offset), 0);
-            let (low, high, nulls) = (value(0)?, value(1)?, value(2)?);
-            let column = Expr::Column(Column::new(Some(TARGET), field.name()));
-            let has_nulls = !matches!(nulls, ScalarValue::Int64(Some(0)));
-            let range = (!low.is_null()).then(|| {
-                if low == high {
-                    column.clone().eq(lit(low.clone()))
-                } else {
-                    column.clone().gt_eq(lit(low.clone())).and(column.clone().lt_eq(lit(high.clone())))
-                }
-            });
-            predicates.push(match (range, has_nulls) {
-                (Some(range), true) => range.or(column.is_null()),
-                (Some(range), false) => range,
-                (None, _) => column.is_null(),
-            });
+        let mut telling: Option<(usize, &Field)> = None;
+        for (field, column) in schema.fields().iter().zip(rows.columns()) {
+            if !has_range(field.data_type()) {
+                continue;
+            }
+            let spread = Spread::of(column)?;
+            if telling.is_none_or(|(most, _)| spread.distinct > most) {
+                telling = Some((spread.distinct, field));
+            }
+            predicates.push(spread.predicate(&Expr::Column(Column::new(Some(TARGET), field.name()))));
         }
-        Ok(conjunction(predicates).map_or(Self::All, Self::Filter))
+        let mut among = Self { filter: conjunction(predicates), keys: None };
+        if let Some((_, field)) = telling.filter(|(distinct, _)| *distinct > 1)
+            && target.rows().is_none_or(|rows| rows >= MANY_ROWS)
+        {
+            let values = rows.project(&[schema.index_of(field.name())?])?;
+            let values = MemTable::try_new(values.schema(), vec![vec![values]])?;
+            among.keys = Some(Keys { rows: Arc::new(values), columns: vec![field.name().clone()] });
+        }
+        Ok(among)
+    }
+}
+
+/// What the values of a column are.
+struct Spread {
+    /// The smallest and the greatest; none where all are NULL.
+    range: Option<(ScalarValue, ScalarValue)>,
+    nulls: bool,
+    /// How many there are.
+    distinct: usize,
+}
+
+impl Spread {
+    fn of(column: &ArrayRef) -> Result<Self> {
+        let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
+        let rows = converter.convert_columns(slice::from_ref(column))?;
+        let valid = || (0..column.len()).filter(|row| column.is_valid(*row));
+        let ends = (valid().min_by_key(|row| rows.row(*row)), valid().max_by_key(|row| rows.row(*row)));
+        let value = |row| ScalarValue::try_from_array(column, row);
+        Ok(Self {
+            range: if let (Some(low), Some(high)) = ends { Some((value(low)?, value(high)?)) } else { None },
+            nulls: column.null_count() > 0,
+            distinct: rows.iter().collect::<HashSet<_>>().len(),
+        })
+    }
+
+    /// That a column lies within them.
+    fn predicate(self, column: &Expr) -> Expr {
+        let range = self.range.map(|(low, high)| {
+            if low == high {
+                column.clone().eq(lit(low))
+            } else {
+                column.clone().gt_eq(lit(low)).and(column.clone().lt_eq(lit(high)))
+            }
+        });
+        match (range, self.nulls) {
+            (Some(range), true) => range.or(column.clone().is_null()),
+            (Some(range), false) => range,
+            (None, _) => column.clone().is_null(),
+        }
     }
 }
 

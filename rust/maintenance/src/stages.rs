@@ -1,20 +1,25 @@
-//! Stages: a view that no rule keeps as a whole, cut into one that is kept and a small rest that is computed from it.
+//! Stages: a view that no rule keeps as a whole, cut into states that are kept and a small rest that is computed from them.
 //!
 //! ```text
 //! view = rest(state)        state = the topmost aggregate of the view that the change rules keep, or a join above all
 //! ```
 //!
-//! The state is a view like any other, with a table of its own; the rest reads that table instead of the inputs.  So the
+//! A state is a view like any other, with a table of its own; the rest reads that table instead of the inputs.  So the
 //! k greatest of many groups cost as much as there are groups, and a sum of everything costs one row.  Rows that were
 //! only filtered make no state: reading them again costs about what reading their copy would.
 //!
 //! An aggregate whose measures can be added up gets a state with all that [merged groups](crate::merged_groups) have to
 //! know; then no input is read again, where groups that are computed anew read all of their rows.  An average of decimals is
 //! a sum and a count there.
+//!
+//! Where states are asked for always, such aggregates below joins, conditions and other groups are states too, each read
+//! by the view or by the states before it: what compares groups with each other or with rows then reads the changes of
+//! the groups, and not the rows of both sides of each change.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{
@@ -26,42 +31,118 @@ use crate::columns::{all_columns, column_at, named_as, project};
 use crate::merged_groups::{Measure, merged, plain_aggregate};
 use crate::restriction::{group_expressions, with_input};
 
-/// A view in two stages.
+/// A view in stages.
 #[derive(Clone, Debug)]
 pub struct Stages {
-    /// What is kept by changes.
-    pub state: LogicalPlan,
-    /// The view over the state's table.
+    /// What is kept by changes; each may read the states behind it.
+    pub states: Vec<LogicalPlan>,
+    /// The view over the states' tables.
     pub rest: LogicalPlan,
 }
 
 /// Cuts a view that cannot be kept as a whole; `None` where that would not help.
 ///
-/// With `always` a view whose groups can be added up is cut even if its changes could be derived without a state.
+/// With `always` groups that can be added up are states even if their changes could be derived without them, wherever
+/// they are in the view.
 ///
-/// The rest scans the state under the name `relation`, from the source that `source_of` makes for it, or does not where
-/// no table can hold the state; its columns may have other types than the state's, as a table would give them.
+/// The plans scan the state with a number as the relation `name_of(number)`, from the source that `source_of` makes for
+/// it, or do not where no table can hold the state; its columns may have other types than the state's, as a table would
+/// give them.
 ///
 /// # Errors
 /// DataFusion's, for a plan that cannot be built.
 pub fn stages(
     view: &LogicalPlan,
-    relation: &str,
     always: bool,
-    source_of: impl Fn(&LogicalPlan) -> datafusion::error::Result<Option<Arc<dyn TableSource>>>,
+    name_of: impl Fn(usize) -> String,
+    source_of: impl Fn(&str, &LogicalPlan) -> datafusion::error::Result<Option<Arc<dyn TableSource>>>,
 ) -> Result<Option<Stages>, DataFusionError> {
+    let mut cut = Cut { states: Vec::new(), name_of, source_of };
     let incremental = analyze(view).incremental;
-    if incremental && (!always || merged(view).is_some()) {
-        return Ok(None);
+    let mut rest = view.clone();
+    let whole = incremental && (!always || merged(view).is_some());
+    if !whole
+        && let Some((state, depth)) = topmost_state(view)?
+        && (!incremental || state.added_up)
+        && let Some(scan) = cut.scan_of(&state.plan, 0)?
+    {
+        rest = with_state(view, depth, &state.shown, &scan)?;
     }
-    let Some((state, depth)) = topmost_state(view)? else { return Ok(None) };
-    if incremental && !state.added_up {
-        return Ok(None);
+    if always {
+        rest = cut.below(rest, 0)?;
+        let mut number = 0;
+        while let Some(state) = cut.states.get(number) {
+            cut.states[number] = cut.below(state.clone(), number + 1)?;
+            number += 1;
+        }
     }
-    let Some(source) = source_of(&state.plan)? else { return Ok(None) };
-    let scan = TableScanBuilder::new(TableReference::bare(relation), source).build()?;
-    let rest = with_state(view, depth, &state.shown, &LogicalPlan::TableScan(scan))?;
-    Ok(Some(Stages { state: state.plan, rest }))
+    Ok((!cut.states.is_empty()).then_some(Stages { states: cut.states, rest }))
+}
+
+/// A view that is being cut.
+struct Cut<N, S> {
+    states: Vec<LogicalPlan>,
+    name_of: N,
+    source_of: S,
+}
+
+impl<N, S> Cut<N, S>
+where
+    N: Fn(usize) -> String,
+    S: Fn(&str, &LogicalPlan) -> datafusion::error::Result<Option<Arc<dyn TableSource>>>,
+{
+    /// A scan of a state for a reader that may read those from the number `first` on; `None` where no table can hold it.
+    fn scan_of(&mut self, state: &LogicalPlan, first: usize) -> Result<Option<LogicalPlan>, DataFusionError> {
+        let known = self.states.iter().position(|known| known == state);
+        let number = known.unwrap_or(self.states.len());
+        if number < first {
+            return Ok(None);
+        }
+        let name = (self.name_of)(number);
+        let Some(source) = (self.source_of)(&name, state)? else { return Ok(None) };
+        if known.is_none() {
+            self.states.push(state.clone());
+        }
+        Ok(Some(LogicalPlan::TableScan(TableScanBuilder::new(TableReference::bare(name), source).build()?)))
+    }
+
+    /// A plan with states in the place of the groups below its own that can be added up.
+    ///
+    /// A cut after which changes no longer keep the plan is not made: some rules look at what is below.
+    fn below(&mut self, mut plan: LogicalPlan, first: usize) -> Result<LogicalPlan, DataFusionError> {
+        let kept = analyze(&plan).incremental;
+        let mut passed = usize::from(merged(&plan).is_some());
+        loop {
+            let (mut left, mut found) = (passed, false);
+            let states = self.states.len();
+            let changed = plan.clone().transform_down_with_subqueries(|node| {
+                let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(Transformed::no(node)) };
+                if found {
+                    return Ok(Transformed::no(node));
+                }
+                let Some(state) = added_up(aggregate)? else { return Ok(Transformed::no(node)) };
+                if left > 0 {
+                    left -= 1;
+                    return Ok(Transformed::no(node));
+                }
+                found = true;
+                let Some(scan) = self.scan_of(&state.plan, first)? else { return Ok(Transformed::no(node)) };
+                let read = with_state(&node, 0, &state.shown, &scan)?;
+                Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
+            })?;
+            if !found {
+                return Ok(plan);
+            }
+            let cut =
+                changed.data.transform_up_with_subqueries(|node| Ok(Transformed::yes(node.recompute_schema()?)))?.data;
+            if changed.transformed && (!kept || analyze(&cut).incremental) {
+                plan = cut;
+            } else {
+                self.states.truncate(states);
+                passed += 1;
+            }
+        }
+    }
 }
 
 /// What is kept of an operator.
