@@ -45,11 +45,11 @@ SELECT
 FROM ss, cs, ws
 WHERE ss.item_id = cs.item_id
   AND ss.item_id = ws.item_id
-  AND ss.revenue BETWEEN 0.6 * cs.revenue AND 1.4 * cs.revenue
-  AND ss.revenue BETWEEN 0.6 * ws.revenue AND 1.4 * ws.revenue
-  AND cs.revenue BETWEEN 0.6 * ss.revenue AND 1.4 * ss.revenue
-  AND cs.revenue BETWEEN 0.6 * ws.revenue AND 1.4 * ws.revenue
-  AND ws.revenue BETWEEN 0.6 * ss.revenue AND 1.4 * ss.revenue
-  AND ws.revenue BETWEEN 0.6 * cs.revenue AND 1.4 * cs.revenue
+  AND ss.revenue BETWEEN 0.5 * cs.revenue AND 1.5 * cs.revenue
+  AND ss.revenue BETWEEN 0.5 * ws.revenue AND 1.5 * ws.revenue
+  AND cs.revenue BETWEEN 0.5 * ss.revenue AND 1.5 * ss.revenue
+  AND cs.revenue BETWEEN 0.5 * ws.revenue AND 1.5 * ws.revenue
+  AND ws.revenue BETWEEN 0.5 * ss.revenue AND 1.5 * ss.revenue
+  AND ws.revenue BETWEEN 0.5 * cs.revenue AND 1.5 * cs.revenue
 ORDER BY ss.item_id, store_revenue
 LIMIT 100
