@@ -3,6 +3,7 @@
 Written from the public specifications with their validation parameters, in DataFusion's SQL, which plans all of them.
 What differs from the specifications' text: output columns have names that a Delta table can have, some queries of
 TPC-DS name other values, or fewer, and three join, compare or group by what few rows still share (39, 44 and 54).
+Where a LIMIT could choose among equal rows, more columns order them.
 Of the four that come as two statements, one is here: the first of 14 and 39, the second of 23, the first of 24.
 """
 
