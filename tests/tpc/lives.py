@@ -27,6 +27,9 @@ from tests.workspace import Workspace
 
 SuiteName = Literal["tpch", "tpcds"]
 
+SEEDS: Final[Mapping[SuiteName, int]] = {"tpch": 20261123, "tpcds": 20}
+"""Seeds with which every query finds something to begin with."""
+
 DONE: Final = ("committed", "unchanged", "skipped")
 
 

@@ -99,6 +99,8 @@ web_page                wp_web_page_sk:long wp_web_page_id wp_rec_start_date:dat
 warehouse               w_warehouse_sk:long w_warehouse_id w_warehouse_name w_warehouse_sq_ft:integer w_street_number
                         w_street_name w_street_type w_suite_number w_city w_county w_state w_zip w_country
                         w_gmt_offset:offset
+catalog_page            cp_catalog_page_sk:long cp_catalog_page_id cp_start_date_sk:long cp_end_date_sk:long
+                        cp_department cp_catalog_number:integer cp_catalog_page_number:integer cp_description cp_type
 customer                c_customer_sk:long c_customer_id c_current_cdemo_sk:long c_current_hdemo_sk:long
                         c_current_addr_sk:long c_first_shipto_date_sk:long c_first_sales_date_sk:long c_salutation
                         c_first_name c_last_name c_preferred_cust_flag c_birth_day:integer c_birth_month:integer

@@ -148,6 +148,33 @@ CASES: Final = {
         grouped_by="p_brand p_type p_size ps_suppkey",
         null_aware=True,
     ),
+    "tpcds_q02": Expected(
+        reads="""
+            web_sales: ws_sold_date_sk ws_ext_sales_price
+            catalog_sales: cs_sold_date_sk cs_ext_sales_price
+            date_dim: d_date_sk d_week_seq d_year d_day_name
+        """,
+        outputs="""
+            week_1 = copied d_week_seq
+            sun_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            mon_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            tue_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            wed_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            thu_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            fri_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+            sat_ratio = aggregated d_day_name ws_ext_sales_price cs_ext_sales_price
+        """,
+        # Once for each of the two years, and the years with each other.
+        joins="""
+            inner d_date_sk = ws_sold_date_sk cs_sold_date_sk
+            inner d_week_seq = d_week_seq
+            inner d_date_sk = ws_sold_date_sk cs_sold_date_sk
+            inner d_week_seq = d_week_seq
+            inner d_week_seq = d_week_seq
+        """,
+        filtered_by="d_year",
+        grouped_by="d_week_seq",
+    ),
     "tpcds_q03": Expected(
         reads="""
             date_dim: d_date_sk d_year d_moy
@@ -243,6 +270,103 @@ CASES: Final = {
         """,
         filtered_by="d_moy d_year i_manager_id t_meal_time",
         grouped_by="i_brand i_brand_id t_hour t_minute",
+    ),
+    "tpcds_q80": Expected(
+        reads="""
+            store_sales: ss_sold_date_sk ss_item_sk ss_store_sk ss_promo_sk ss_ticket_number \
+                ss_ext_sales_price ss_net_profit
+            store_returns: sr_item_sk sr_ticket_number sr_return_amt sr_net_loss
+            catalog_sales: cs_sold_date_sk cs_catalog_page_sk cs_item_sk cs_promo_sk cs_order_number \
+                cs_ext_sales_price cs_net_profit
+            catalog_returns: cr_item_sk cr_order_number cr_return_amount cr_net_loss
+            web_sales: ws_sold_date_sk ws_item_sk ws_web_site_sk ws_promo_sk ws_order_number \
+                ws_ext_sales_price ws_net_profit
+            web_returns: wr_item_sk wr_order_number wr_return_amt wr_net_loss
+            store: s_store_sk s_store_id
+            catalog_page: cp_catalog_page_sk cp_catalog_page_id
+            web_site: web_site_sk web_site_id
+            date_dim: d_date_sk d_date
+            item: i_item_sk i_current_price
+            promotion: p_promo_sk p_channel_tv
+        """,
+        outputs="""
+            channel =
+            id = computed s_store_id cp_catalog_page_id web_site_id
+            sales = aggregated ss_ext_sales_price cs_ext_sales_price ws_ext_sales_price
+            returned = aggregated sr_return_amt cr_return_amount wr_return_amt
+            profit = aggregated ss_net_profit sr_net_loss cs_net_profit cr_net_loss ws_net_profit wr_net_loss
+        """,
+        joins="""
+            left ss_item_sk = sr_item_sk
+            left ss_ticket_number = sr_ticket_number
+            inner ss_sold_date_sk = d_date_sk
+            inner ss_store_sk = s_store_sk
+            inner ss_item_sk = i_item_sk
+            inner ss_promo_sk = p_promo_sk
+            left cs_item_sk = cr_item_sk
+            left cs_order_number = cr_order_number
+            inner cs_sold_date_sk = d_date_sk
+            inner cs_catalog_page_sk = cp_catalog_page_sk
+            inner cs_item_sk = i_item_sk
+            inner cs_promo_sk = p_promo_sk
+            left ws_item_sk = wr_item_sk
+            left ws_order_number = wr_order_number
+            inner ws_sold_date_sk = d_date_sk
+            inner ws_web_site_sk = web_site_sk
+            inner ws_item_sk = i_item_sk
+            inner ws_promo_sk = p_promo_sk
+        """,
+        # The limit keeps rows by place, and by the sums where these tie.
+        filtered_by="""
+            d_date i_current_price p_channel_tv s_store_id cp_catalog_page_id web_site_id
+            ss_ext_sales_price cs_ext_sales_price ws_ext_sales_price sr_return_amt cr_return_amount wr_return_amt
+            ss_net_profit sr_net_loss cs_net_profit cr_net_loss ws_net_profit wr_net_loss
+        """,
+        grouped_by="s_store_id cp_catalog_page_id web_site_id",
+        ordered_by="""
+            s_store_id cp_catalog_page_id web_site_id
+            ss_ext_sales_price cs_ext_sales_price ws_ext_sales_price sr_return_amt cr_return_amount wr_return_amt
+            ss_net_profit sr_net_loss cs_net_profit cr_net_loss ws_net_profit wr_net_loss
+        """,
+    ),
+    "tpcds_q83": Expected(
+        reads="""
+            store_returns: sr_returned_date_sk sr_item_sk sr_return_quantity
+            catalog_returns: cr_returned_date_sk cr_item_sk cr_return_quantity
+            web_returns: wr_returned_date_sk wr_item_sk wr_return_quantity
+            item: i_item_sk i_item_id
+            date_dim: d_date_sk d_date d_week_seq
+        """,
+        outputs="""
+            item_id = copied i_item_id
+            store_quantity = aggregated sr_return_quantity
+            store_share = aggregated sr_return_quantity cr_return_quantity wr_return_quantity
+            catalog_quantity = aggregated cr_return_quantity
+            catalog_share = aggregated sr_return_quantity cr_return_quantity wr_return_quantity
+            web_quantity = aggregated wr_return_quantity
+            web_share = aggregated sr_return_quantity cr_return_quantity wr_return_quantity
+            average = aggregated sr_return_quantity cr_return_quantity wr_return_quantity
+        """,
+        # The days of the weeks of some days: a semi join within a semi join, for each channel.
+        joins="""
+            inner sr_item_sk = i_item_sk
+            inner sr_returned_date_sk = d_date_sk
+            left_semi d_date = d_date
+            left_semi d_week_seq = d_week_seq
+            inner cr_item_sk = i_item_sk
+            inner cr_returned_date_sk = d_date_sk
+            left_semi d_date = d_date
+            left_semi d_week_seq = d_week_seq
+            inner wr_item_sk = i_item_sk
+            inner wr_returned_date_sk = d_date_sk
+            left_semi d_date = d_date
+            left_semi d_week_seq = d_week_seq
+            inner i_item_id = i_item_id
+            inner i_item_id = i_item_id
+        """,
+        filtered_by="d_date i_item_id sr_return_quantity cr_return_quantity wr_return_quantity",
+        grouped_by="i_item_id",
+        ordered_by="i_item_id sr_return_quantity cr_return_quantity wr_return_quantity",
     ),
     "tpcds_q97": Expected(
         reads="""

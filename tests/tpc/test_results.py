@@ -14,10 +14,7 @@ import pytest
 
 from registry.view import StateTable
 from tests import oracle
-from tests.tpc.lives import Life, SuiteName, life
-
-SEEDS: Final[Mapping[SuiteName, int]] = {"tpch": 20261123, "tpcds": 37}
-"""Seeds with which every query finds something to begin with."""
+from tests.tpc.lives import SEEDS, Life, SuiteName, life
 
 CHEAPER: Final[Mapping[SuiteName, frozenset[str]]] = {"tpch": frozenset(), "tpcds": frozenset({"q09"})}
 """Incremental views that are recomputed because that is cheaper: query 9 reads one table fifteen times."""

@@ -7,7 +7,13 @@ SELECT
     cd_purchase_estimate,
     count(*) AS cnt2,
     cd_credit_rating,
-    count(*) AS cnt3
+    count(*) AS cnt3,
+    cd_dep_count,
+    count(*) AS cnt4,
+    cd_dep_employed_count,
+    count(*) AS cnt5,
+    cd_dep_college_count,
+    count(*) AS cnt6
 FROM customer c, customer_address ca, customer_demographics
 WHERE c.c_current_addr_sk = ca.ca_address_sk
   AND ca_county IN ('Rush County', 'Toole County', 'Jefferson County', 'Dona Ana County', 'La Porte County')
@@ -38,6 +44,10 @@ WHERE c.c_current_addr_sk = ca.ca_address_sk
             AND d_moy BETWEEN 1 AND 4
       )
   )
-GROUP BY cd_gender, cd_marital_status, cd_education_status, cd_purchase_estimate, cd_credit_rating
-ORDER BY cd_gender, cd_marital_status, cd_education_status, cd_purchase_estimate, cd_credit_rating
+GROUP BY
+    cd_gender, cd_marital_status, cd_education_status, cd_purchase_estimate, cd_credit_rating,
+    cd_dep_count, cd_dep_employed_count, cd_dep_college_count
+ORDER BY
+    cd_gender, cd_marital_status, cd_education_status, cd_purchase_estimate, cd_credit_rating,
+    cd_dep_count, cd_dep_employed_count, cd_dep_college_count
 LIMIT 100

@@ -23,6 +23,13 @@ WHERE s_store_sk = ss_store_sk
           AND cd_education_status = 'College'
           AND ss_sales_price BETWEEN 50.00 AND 100.00
           AND hd_dep_count = 1
+      ) OR (
+          ss_hdemo_sk = hd_demo_sk
+          AND cd_demo_sk = ss_cdemo_sk
+          AND cd_marital_status = 'W'
+          AND cd_education_status = 'Advanced Degree'
+          AND ss_sales_price BETWEEN 0.50 AND 200.00
+          AND hd_dep_count = 1
       )
   )
   AND (
@@ -36,5 +43,10 @@ WHERE s_store_sk = ss_store_sk
           AND ca_country = 'United States'
           AND ca_state IN ('OR', 'NM', 'KY')
           AND ss_net_profit BETWEEN 150 AND 300
+      ) OR (
+          ss_addr_sk = ca_address_sk
+          AND ca_country = 'United States'
+          AND ca_state IN ('VA', 'TX', 'MS')
+          AND ss_net_profit BETWEEN 50 AND 250
       )
   )

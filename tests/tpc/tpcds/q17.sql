@@ -6,11 +6,14 @@ SELECT
     count(ss_quantity) AS store_sales_count,
     avg(ss_quantity) AS store_sales_average,
     stddev_samp(ss_quantity) AS store_sales_deviation,
+    stddev_samp(ss_quantity) / avg(ss_quantity) AS store_sales_variation,
     count(sr_return_quantity) AS store_returns_count,
     avg(sr_return_quantity) AS store_returns_average,
     stddev_samp(sr_return_quantity) AS store_returns_deviation,
+    stddev_samp(sr_return_quantity) / avg(sr_return_quantity) AS store_returns_variation,
     count(cs_quantity) AS catalog_sales_count,
     avg(cs_quantity) AS catalog_sales_average,
+    stddev_samp(cs_quantity) AS catalog_sales_deviation,
     stddev_samp(cs_quantity) / avg(cs_quantity) AS catalog_sales_variation
 FROM store_sales, store_returns, catalog_sales, date_dim d1, date_dim d2, date_dim d3, store, item
 WHERE d1.d_year = 2001

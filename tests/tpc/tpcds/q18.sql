@@ -7,7 +7,10 @@ SELECT
     avg(CAST(cs_quantity AS decimal(12,2))) AS agg1,
     avg(CAST(cs_list_price AS decimal(12,2))) AS agg2,
     avg(CAST(cs_coupon_amt AS decimal(12,2))) AS agg3,
-    avg(CAST(c_birth_year AS decimal(12,2))) AS agg4
+    avg(CAST(cs_sales_price AS decimal(12,2))) AS agg4,
+    avg(CAST(cs_net_profit AS decimal(12,2))) AS agg5,
+    avg(CAST(c_birth_year AS decimal(12,2))) AS agg6,
+    avg(CAST(cd1.cd_dep_count AS decimal(12,2))) AS agg7
 FROM catalog_sales, customer_demographics cd1, customer_demographics cd2, customer, customer_address, date_dim, item
 WHERE cs_sold_date_sk = d_date_sk
   AND cs_item_sk = i_item_sk

@@ -4,11 +4,20 @@ SELECT
     cd_gender,
     cd_marital_status,
     cd_dep_count,
-    count(*) AS cnt,
-    min(cd_dep_count) AS least,
-    max(cd_dep_count) AS most,
-    avg(cd_dep_count) AS average,
-    sum(cd_dep_employed_count) AS employed
+    count(*) AS cnt1,
+    min(cd_dep_count) AS least1,
+    max(cd_dep_count) AS most1,
+    avg(cd_dep_count) AS average1,
+    cd_dep_employed_count,
+    count(*) AS cnt2,
+    min(cd_dep_employed_count) AS least2,
+    max(cd_dep_employed_count) AS most2,
+    avg(cd_dep_employed_count) AS average2,
+    cd_dep_college_count,
+    count(*) AS cnt3,
+    min(cd_dep_college_count) AS least3,
+    max(cd_dep_college_count) AS most3,
+    avg(cd_dep_college_count) AS average3
 FROM customer c, customer_address ca, customer_demographics
 WHERE c.c_current_addr_sk = ca.ca_address_sk
   AND cd_demo_sk = c.c_current_cdemo_sk
@@ -29,6 +38,6 @@ WHERE c.c_current_addr_sk = ca.ca_address_sk
           WHERE c.c_customer_sk = cs_ship_customer_sk AND cs_sold_date_sk = d_date_sk AND d_year = 2002 AND d_qoy < 4
       )
   )
-GROUP BY ca_state, cd_gender, cd_marital_status, cd_dep_count
-ORDER BY ca_state, cd_gender, cd_marital_status, cd_dep_count
+GROUP BY ca_state, cd_gender, cd_marital_status, cd_dep_count, cd_dep_employed_count, cd_dep_college_count
+ORDER BY ca_state, cd_gender, cd_marital_status, cd_dep_count, cd_dep_employed_count, cd_dep_college_count
 LIMIT 100

@@ -15,6 +15,11 @@ WHERE s_store_sk = ss_store_sk
           AND cd_marital_status = 'D'
           AND cd_education_status = '2 yr Degree'
           AND ss_sales_price BETWEEN 50.00 AND 100.00
+      ) OR (
+          cd_demo_sk = ss_cdemo_sk
+          AND cd_marital_status = 'S'
+          AND cd_education_status = 'College'
+          AND ss_sales_price BETWEEN 150.00 AND 200.00
       )
   )
   AND (
@@ -28,5 +33,10 @@ WHERE s_store_sk = ss_store_sk
           AND ca_country = 'United States'
           AND ca_state IN ('OR', 'MN', 'KY')
           AND ss_net_profit BETWEEN 150 AND 3000
+      ) OR (
+          ss_addr_sk = ca_address_sk
+          AND ca_country = 'United States'
+          AND ca_state IN ('VA', 'CA', 'MS')
+          AND ss_net_profit BETWEEN 50 AND 25000
       )
   )

@@ -2,7 +2,7 @@
 WITH ss AS (
     SELECT i_item_id, sum(ss_ext_sales_price) AS total_sales
     FROM store_sales, date_dim, customer_address, item
-    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('some', 'more'))
+    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('slate', 'blanched', 'burnished'))
       AND ss_item_sk = i_item_sk
       AND ss_sold_date_sk = d_date_sk
       AND d_year = 2001
@@ -13,7 +13,7 @@ WITH ss AS (
 ), cs AS (
     SELECT i_item_id, sum(cs_ext_sales_price) AS total_sales
     FROM catalog_sales, date_dim, customer_address, item
-    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('some', 'more'))
+    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('slate', 'blanched', 'burnished'))
       AND cs_item_sk = i_item_sk
       AND cs_sold_date_sk = d_date_sk
       AND d_year = 2001
@@ -24,7 +24,7 @@ WITH ss AS (
 ), ws AS (
     SELECT i_item_id, sum(ws_ext_sales_price) AS total_sales
     FROM web_sales, date_dim, customer_address, item
-    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('some', 'more'))
+    WHERE i_item_id IN (SELECT i_item_id FROM item WHERE i_color IN ('slate', 'blanched', 'burnished'))
       AND ws_item_sk = i_item_sk
       AND ws_sold_date_sk = d_date_sk
       AND d_year = 2001

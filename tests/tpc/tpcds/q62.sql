@@ -6,7 +6,11 @@ SELECT
     sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk <= 30 THEN 1 ELSE 0 END) AS days_30,
     sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk > 30 AND ws_ship_date_sk - ws_sold_date_sk <= 60
         THEN 1 ELSE 0 END) AS days_31_60,
-    sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk > 60 THEN 1 ELSE 0 END) AS days_above_60
+    sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk > 60 AND ws_ship_date_sk - ws_sold_date_sk <= 90
+        THEN 1 ELSE 0 END) AS days_61_90,
+    sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk > 90 AND ws_ship_date_sk - ws_sold_date_sk <= 120
+        THEN 1 ELSE 0 END) AS days_91_120,
+    sum(CASE WHEN ws_ship_date_sk - ws_sold_date_sk > 120 THEN 1 ELSE 0 END) AS days_above_120
 FROM web_sales, warehouse, ship_mode, web_site, date_dim
 WHERE d_month_seq BETWEEN 1200 AND 1211
   AND ws_ship_date_sk = d_date_sk

@@ -14,9 +14,11 @@ FROM (
           (
               i_category IN ('Books', 'Children', 'Electronics')
               AND i_class IN ('personal', 'portable', 'reference', 'self-help')
+              AND i_brand IN ('amalgamalg #1', 'edu packscholar #2')
           ) OR (
               i_category IN ('Women', 'Music', 'Men')
               AND i_class IN ('accessories', 'classical', 'fragrances', 'pants')
+              AND i_brand IN ('edu packscholar #2', 'importoexporti #1')
           )
       )
     GROUP BY i_manager_id, d_moy

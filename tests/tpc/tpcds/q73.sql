@@ -9,6 +9,11 @@ FROM (
       AND date_dim.d_dom BETWEEN 1 AND 2
       AND (household_demographics.hd_buy_potential = '>10000' OR household_demographics.hd_buy_potential = 'Unknown')
       AND household_demographics.hd_vehicle_count > 0
+      AND CASE
+          WHEN household_demographics.hd_vehicle_count > 0
+              THEN CAST(household_demographics.hd_dep_count AS double) / household_demographics.hd_vehicle_count
+          ELSE NULL
+      END > 1
       AND date_dim.d_year IN (1999, 2000, 2001)
       AND store.s_county IN ('Williamson County', 'Franklin Parish')
     GROUP BY ss_ticket_number, ss_customer_sk

@@ -15,10 +15,13 @@ WHERE ws_web_page_sk = wp_web_page_sk
   AND (
       (cd1.cd_marital_status = 'M' AND cd2.cd_marital_status <> 'D' AND ws_sales_price BETWEEN 50.00 AND 150.00)
       OR (cd1.cd_marital_status = 'S' AND cd2.cd_education_status = 'College' AND ws_sales_price < 100.00)
+      OR (cd1.cd_marital_status = 'W' AND cd2.cd_marital_status = cd1.cd_marital_status
+          AND cd1.cd_education_status = cd2.cd_education_status AND ws_sales_price BETWEEN 50.00 AND 200.00)
   )
   AND (
       (ca_country = 'United States' AND ca_state IN ('TX', 'OH', 'KY', 'CA') AND ws_net_profit > 20)
       OR (ca_country = 'United States' AND ca_state IN ('OR', 'NM', 'IL') AND ws_net_profit < 180)
+      OR (ca_country = 'United States' AND ca_state IN ('GA', 'WI', 'MO') AND ws_net_profit BETWEEN 50 AND 250)
   )
 GROUP BY r_reason_desc
 ORDER BY reason, quantity, refunded, fee
