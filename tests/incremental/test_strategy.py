@@ -23,7 +23,7 @@ from incremental.strategy import (
 )
 from registry.bundle import MaintenanceAnalysis
 from registry.names import RelationName
-from registry.native import OperatorMaintenance, RefreshPlan, Strategy
+from registry.native import OperatorMaintenance, RefreshPlan, ScanUnit, Strategy
 from registry.reasons import ReasonCode
 from registry.view import RefreshPolicy
 
@@ -176,16 +176,18 @@ def test_the_other_path_is_tried_again_for_a_small_share_of_the_time() -> None:
 
 
 def test_a_path_that_was_never_timed_is_tried_once_although_its_bytes_speak_against_it() -> None:
-    def strategy(experience: Experience, read: int = 40 * MB) -> str:
-        found = choose(plan(read, 50 * MB, 100 * MB), 50 * MB, experience, AUTO)
+    def strategy(experience: Experience, read: int = 40 * MB, changed: int = MB) -> str:
+        units = (ScanUnit(relation="facts", version=1, side="changes", bytes=changed),)
+        proposed = plan(read, 50 * MB, 100 * MB).model_copy(update={"scan_units": units})
+        found = choose(proposed, 50 * MB, experience, AUTO)
         assert isinstance(found, Choice)
         return found.strategy
 
     dear = 700 * MB
+    assert strategy(FRESH, dear) == "recompute", "nothing to compare with"
     taught = experienced(*times(1, "recompute", 900))
-    assert strategy(taught, dear) == "recompute", "the first build alone says little"
-    taught = experienced(*times(2, "recompute", 900))
-    assert strategy(taught, dear) == "incremental"
+    assert strategy(taught, dear) == "incremental", "the first build was timed"
+    assert strategy(taught, dear, changed=10 * MB) == "recompute", "keys of so many changes rule out little"
     assert strategy(taught, 5_000 * MB) == "recompute", "far too dear"
     assert strategy(taught.without_times(), dear) == "recompute", "nothing could be learnt of milliseconds"
     for _ in range(TIMED_SAMPLES):

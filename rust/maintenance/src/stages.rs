@@ -21,7 +21,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::functions_aggregate::expr_fn::{count, max, sum};
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
 };
@@ -127,6 +127,7 @@ where
                 }
                 found = true;
                 let Some(scan) = self.scan_of(&state.plan, first)? else { return Ok(Transformed::no(node)) };
+                let scan = if aggregate.group_expr.is_empty() { one_row(scan)? } else { scan };
                 let read = with_state(&node, 0, &state.shown, &scan)?;
                 Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
             })?;
@@ -143,6 +144,13 @@ where
             }
         }
     }
+}
+
+/// The row of a state without groups, in a form that cannot have more: a scalar sub-query has to have one.
+fn one_row(scan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let columns = all_columns(scan.schema()).into_iter().zip(scan.schema().fields().iter());
+    let columns = columns.map(|(column, field)| max(column).alias(field.name())).collect();
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(scan), vec![], columns)?))
 }
 
 /// What is kept of an operator.
