@@ -21,9 +21,8 @@ from daemon.clock import Clock, timestamp_text
 from daemon.failure import Failed, failure_of
 from daemon.machine import managed_by, physical_memory_bytes
 from daemon.port import JsonValue
-from daemon.retention import kept_by, readable_until_ms
 from incremental.frontier import ViewTarget
-from incremental.retention import DAY_MS
+from incremental.retention import DAY_MS, kept_by, readable_until
 from registry.artifact_rows import ArtifactTable
 from registry.cgroup import CgroupLimits, cgroup_limits
 from registry.dataset import Dataset, TableRef
@@ -88,6 +87,9 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
     yield from _formats(runtime, project, targets)
     for dataset in project.datasets.values():
         yield from _dataset(runtime, project, dataset, targets, clock)
+    for name, (view, target) in targets.items():
+        if any(target.table_id in one.frontier for _, one in targets.values()):
+            yield _target(runtime, project, name, view.target, targets, clock)
 
 
 def _versions() -> Iterator[Finding]:
@@ -281,38 +283,62 @@ def _dataset(
         yield Finding("warning", name, f"{text}: no older commit is left", "raise delta.logRetentionDuration")
     else:
         yield Finding("ok", name, text)
-    yield _retention(runtime, project, dataset, state, targets, clock)
+    yield _retention(runtime, project, name, dataset.table, state, targets, clock)
+
+
+def _target(
+    runtime: SessionRuntime, project: Project, name: str, table: TableRef, targets: Targets, clock: Clock
+) -> Finding:
+    """The retention of a target that other views read: of those it is an input like any dataset."""
+    try:
+        state = runtime.table_state(table)
+    except DeltakeepError as error:
+        return Finding("failure", f"{name} retention", error.message, error.hint or "check the target and the rights")
+    return _retention(runtime, project, name, table, state, targets, clock)
 
 
 def _retention(
-    runtime: SessionRuntime, project: Project, dataset: Dataset, state: TableState, targets: Targets, clock: Clock
+    runtime: SessionRuntime,
+    project: Project,
+    name: str,
+    table: TableRef,
+    state: TableState,
+    targets: Targets,
+    clock: Clock,
 ) -> Finding:
     """Until when the oldest version that a view is pinned to stays readable, against what its reader may take."""
-    subject, kept = f"{dataset.name} retention", kept_by(state.properties)
-    hint = f"raise {kept.limited_by} of the dataset, or let its views catch up before anybody runs VACUUM"
+    subject, kept = f"{name} retention", kept_by(state.properties)
     longest_ms = max((view.target_lag_ms for view in project.views.values()), default=0)
     table_id = TableId(state.table_id)
-    pins = {name: one.frontier[table_id] for name, (_, one) in targets.items() if table_id in one.frontier}
+    pins = {reader: one.frontier[table_id] for reader, (_, one) in targets.items() if table_id in one.frontier}
     oldest = min(pins.values(), default=None)
-    promised = f"a version stays readable for {kept.shortest_ms / DAY_MS:.1f} days after the next"
+    promised = (
+        f"files stay for {kept.files_ms / DAY_MS:.1f} days after they left, "
+        f"entries of the log for {kept.log_ms / DAY_MS:.1f} days"
+    )
     if oldest is not None and oldest < state.version:
-        views = _some([name for name, version in pins.items() if version == oldest])
+        views = _some([reader for reader, version in pins.items() if version == oldest])
         try:
-            superseded_ms = runtime.table_state(dataset.table, oldest + 1).timestamp_ms
-            runtime.table_state(dataset.table, oldest)
+            superseded_ms = runtime.table_state(table, oldest + 1).timestamp_ms
+            committed_ms = runtime.table_state(table, oldest).timestamp_ms
         except DeltakeepError:
             text = f"version {oldest}, pinned by {views}, cannot be read any more: {views} will be recomputed"
-            return Finding("failure", subject, text, f"raise {kept.limited_by} of the dataset above the longest outage")
-        until_ms = readable_until_ms(superseded_ms, kept)
-        left_ms = until_ms - clock.now_ms()
-        text = f"version {oldest}, pinned by {views}, stays readable until {timestamp_text(until_ms)[:16]}Z"
+            return Finding("failure", subject, text, f"raise {kept.limited_by} of the table above the longest outage")
+        until = readable_until(committed_ms, superseded_ms, kept)
+        left_ms = until.at_ms - clock.now_ms()
+        text = f"version {oldest}, pinned by {views}, stays readable until {timestamp_text(until.at_ms)[:16]}Z"
         if left_ms < max(2 * longest_ms, DAY_MS // 24):
-            return Finding("warning", subject, f"{text}, {max(0, left_ms) // 60_000} min from now", hint)
+            text = f"{text}, {max(0, left_ms) // 60_000} min from now"
+            return Finding("warning", subject, text, _longer(until.limited_by))
         return Finding("ok", subject, text)
     if kept.shortest_ms < max(DAY_MS, 2 * longest_ms):
-        return Finding("warning", subject, f"{promised} only", hint)
+        return Finding("warning", subject, f"{promised} only", _longer(kept.limited_by))
     pinned = "" if oldest is None else f"; all views are at version {oldest}"
     return Finding("ok", subject, promised + pinned)
+
+
+def _longer(limited_by: str) -> str:
+    return f"raise {limited_by} of the table, or let its views catch up before anybody runs VACUUM"
 
 
 def _some(names: list[str]) -> str:

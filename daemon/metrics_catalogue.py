@@ -141,6 +141,25 @@ FAMILIES: tuple[Family, ...] = (
         ("view",),
         "Versions of its inputs that the view's content does not reflect yet; skipped ones count as reflected.",
     ),
+    Family(
+        "view_pinned_version",
+        "gauge",
+        ("view",),
+        "Lowest version of the view's target that another incremental view starts its next refresh from.",
+    ),
+    Family(
+        "view_pinned_until_timestamp_seconds",
+        "gauge",
+        ("view",),
+        "Until when that version of the target stays readable; a later vacuum may force its readers to be recomputed. "
+        "Moves with the clock while the pinned version is the newest.",
+    ),
+    Family(
+        "view_retention_seconds",
+        "gauge",
+        ("view",),
+        "The shorter of the target's log retention and its retention of deleted files; of targets that views read.",
+    ),
     Family("view_target_lag_seconds", "gauge", ("view",), "The lag that the view's owner accepts."),
     Family("view_lag_good_seconds_total", "counter", ("view",), "Observed seconds within the target lag."),
     Family(

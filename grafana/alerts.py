@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from grafana.records import SECONDS_LEFT, bad_share, growth
+from grafana.records import SECONDS_LEFT, TARGET_SECONDS_LEFT, bad_share, growth
 
 Severity = Literal["critical", "warning"]
 
@@ -177,13 +177,19 @@ and on (job, instance)
         "DeltakeepRetentionNear",
         "alert-retention-near",
         f"""\
-  {SECONDS_LEFT}
-/
-  max by (job, instance, dataset) (deltakeep_dataset_retention_seconds)
+(
+    {SECONDS_LEFT}
+  /
+    max by (job, instance, dataset) (deltakeep_dataset_retention_seconds)
+or
+    {TARGET_SECONDS_LEFT}
+  /
+    max by (job, instance, view) (deltakeep_view_retention_seconds)
+)
 < 0.2""",
         "15m",
         "warning",
-        "Dataset {{ $labels.dataset }} may soon lose a version that a view still needs.",
+        "{{ $labels.dataset }}{{ $labels.view }} may soon lose a version that a view still needs.",
         "Only {{ $value | humanizePercentage }} of its retention is left; a vacuum after that makes views recompute. "
         "Next: `daemonctl status`",
     ),

@@ -40,9 +40,11 @@ from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
 from incremental.observation import Datasets, Observation, Observed, unreadable
 from incremental.outcome import Outcome
+from incremental.pinned_tables import pinned_datasets, pinned_targets
 from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
+from incremental.retention_looks import RetentionLooks
 from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
 from incremental.view_plan import Action
 from incremental.why import WhyReport, why_decided, why_recorded
@@ -80,6 +82,7 @@ class Keeper:
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
         self._compaction = Compaction(runtime)
+        self._retention_looks = RetentionLooks(runtime)
         self._history = History(self._artifacts)
         self._known_schemas: Mapping[str, str] = {}
         self._distrust = False
@@ -155,7 +158,7 @@ class Keeper:
         told = tuple(self._compilations)
         self._compilations.clear()
         limit = self._runtime.profile.memory_limit_bytes
-        return figures_of(self.world, self._datasets, self._shelf, told, limit)
+        return figures_of(self.world, self._datasets, self._shelf, self._retention_looks, told, limit)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -265,7 +268,10 @@ class Keeper:
         """Merge small files of the artifact tables and of targets; gives the views whose targets were merged.
 
         Of the artifact tables what an earlier merge replaced is deleted too.
+        It is looked up how long versions stay that views lag behind at.
         """
+        pinned = (*pinned_datasets(self.world, self._datasets, self._shelf), *pinned_targets(self.world, self._shelf))
+        self._retention_looks.look(pinned, self._clock.now_ms())
         self._artifacts.compact_if_needed()
         views = (compiled.view for compiled in self._definitions.compiled.views.values())
         running = [view for view in views if (view.state_of or view.name) not in self._paused]

@@ -11,9 +11,8 @@ import pytest
 from daemon.checking import check_project
 from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
-from daemon.retention import kept_by, readable_until_ms
 from daemon.scaffold import ProjectExists, make_project, sample_orders
-from incremental.retention import DAY_MS, interval_ms
+from incremental.retention import DAY_MS
 from registry.cgroup import CgroupLimits
 from registry.errors import DefinitionError, MustRecompute
 from registry.project import load_project
@@ -78,7 +77,7 @@ def test_doctor_looks_at_everything_and_leaves_nothing_behind(shop: Shop) -> Non
     assert all(one.hint for one in findings if one.level != "ok")
     assert {"versions", "project", "daemon", "memory", "store", "targets", "spill", "engine", "orders"} <= subjects
     assert found(iter(findings), "project") == ["ok: 1 datasets, 1 views"]
-    promised = "warning: a version stays readable for 0.0 days after the next only"
+    promised = "warning: files stay for 0.0 days after they left, entries of the log for 30.0 days only"
     assert found(iter(findings), "orders retention") == [promised]
     assert sorted(shop.root.rglob("*")) == before
 
@@ -98,28 +97,6 @@ def test_doctor_goes_no_further_with_a_broken_project(shop: Shop) -> None:
     findings = list(examine(shop.root, ManualClock()))
     assert findings[-1].subject == "project"
     assert findings[-1].level == "failure"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("interval 7 days", 604_800_000),
-        ("interval 1 hour", 3_600_000),
-        ("interval 1 day 12 hours", 129_600_000),
-        ("soon", None),
-        ("interval days 7", None),
-        (None, None),
-    ],
-)
-def test_intervals_of_delta(text: str | None, expected: int | None) -> None:
-    assert interval_ms(text) == expected
-
-
-def test_a_version_is_kept_as_long_as_both_its_files_and_the_next_entry() -> None:
-    assert kept_by({}).shortest_ms == 7 * DAY_MS
-    kept = kept_by({"delta.logRetentionDuration": "interval 2 days"})
-    assert (kept.shortest_ms, kept.limited_by) == (2 * DAY_MS, "delta.logRetentionDuration")
-    assert readable_until_ms(1_000, kept) == 1_000 + 2 * DAY_MS
 
 
 @pytest.fixture
@@ -143,6 +120,28 @@ def test_doctor_says_until_when_a_pinned_version_stays_readable(kept_shop: Shop)
     assert found(examine(kept_shop.root, clock), "orders retention") == [
         "warning: version 0, pinned by clean, stays readable until 2023-11-21T22:14Z, 1 min from now"
     ]
+
+
+def test_doctor_counts_the_entry_of_the_log_from_its_own_commit(kept_shop: Shop) -> None:
+    kept_shop.table("orders").now.properties = {"delta.logRetentionDuration": "interval 1 minutes"}
+    clock = ManualClock(kept_shop.clock.at_ms)
+    (line,) = found(examine(kept_shop.root, clock), "orders retention")
+    # The version was committed a minute and a moment ago, and superseded just now.
+    assert line.startswith("warning: version 0, pinned by clean, stays readable until 2023-11-14T22:14Z, 0 min from")
+
+
+def test_doctor_tells_the_retention_of_a_target_that_another_view_reads(kept_shop: Shop) -> None:
+    kept_shop.view("total", "SELECT k, sum(v) AS v FROM clean GROUP BY k")
+    keeper = kept_shop.open()
+    kept_shop.cycle(keeper)
+    keeper.pause("total", "maintenance")
+    kept_shop.add("orders", (3, 30))
+    kept_shop.cycle(keeper)
+    keeper.close()
+    findings = list(examine(kept_shop.root, ManualClock(kept_shop.clock.at_ms)))
+    (line,) = found(iter(findings), "clean retention")
+    assert line.startswith("ok: version 1, pinned by total, stays readable until 2023-11-21T22:14Z")
+    assert found(iter(findings), "total retention") == []
 
 
 def test_doctor_tells_a_pinned_version_that_is_gone(kept_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

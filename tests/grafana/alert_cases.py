@@ -52,10 +52,10 @@ def _polls(error: str, same: str) -> dict[str, str]:
     }
 
 
-def _retention(until: str) -> dict[str, str]:
+def _retention(of: str, until: str) -> dict[str, str]:
     return {
-        'deltakeep_dataset_pinned_until_timestamp_seconds{dataset="orders"}': until,
-        'deltakeep_dataset_retention_seconds{dataset="orders"}': "604800x60",
+        f'deltakeep_{of}_pinned_until_timestamp_seconds{{{of}="orders"}}': until,
+        f'deltakeep_{of}_retention_seconds{{{of}="orders"}}': "604800x60",
     }
 
 
@@ -181,9 +181,16 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     Case(
         "DeltakeepRetentionNear",
-        fires=Day(30, _retention("100000x60")),
-        quiet=Day(30, _retention("200000x60")),
+        fires=Day(30, _retention("dataset", "100000x60")),
+        quiet=Day(30, _retention("dataset", "200000x60")),
         labels=DATASET,
+        value="16.24%",
+    ),
+    Case(
+        "DeltakeepRetentionNear",
+        fires=Day(30, _retention("view", "100000x60")),
+        quiet=Day(30, _retention("view", "200000x60")),
+        labels=VIEW,
         value="16.24%",
     ),
     Case(

@@ -87,7 +87,7 @@ def _with_daemon(series: str) -> str:
 
 
 def _said(text: str, labels: dict[str, str], value: str) -> str:
-    text = re.sub(r"\{\{ \$labels\.(\w+) }}", lambda found: labels[found[1]], text)
+    text = re.sub(r"\{\{ \$labels\.(\w+) }}", lambda found: labels.get(found[1], ""), text)
     return re.sub(r"\{\{ \$value[^}]*}}", value, text)
 
 

@@ -39,7 +39,6 @@ from incremental.invalidation import (
     movement,
 )
 from incremental.memory import ViewMemory, due_for_commit
-from incremental.retention import retention_ms
 from registry.names import ContentKey, Fingerprint, RelationName, TableId, Version
 from registry.native import ChangeSummary, DeltaInputPin
 from registry.reasons import ReasonCode
@@ -197,14 +196,6 @@ def test_a_frontier_is_committed_when_it_ran_far_ahead() -> None:
     days = 86_400_000
     assert not due_for_commit(frontier(3), frontier(4, at_ms=3 * days), week, 10)
     assert due_for_commit(frontier(3), frontier(4, at_ms=4 * days), week, 10)
-
-
-def test_retention_is_read_as_delta_writes_it() -> None:
-    hour = 3_600_000
-    assert retention_ms({}) == 7 * 24 * hour
-    assert retention_ms({"delta.deletedFileRetentionDuration": "interval 36 hours"}) == 36 * hour
-    assert retention_ms({"delta.logRetentionDuration": "INTERVAL 1 DAY"}) == 24 * hour
-    assert retention_ms({"delta.logRetentionDuration": "soon"}) == 7 * 24 * hour
 
 
 def test_hints_of_the_history_only_move_forward_and_only_the_same_tables() -> None:
