@@ -18,9 +18,12 @@ from typing import Literal
 from daemon.build import UNINSTALLED, installed_versions
 from daemon.client import DaemonClient, NoDaemon
 from daemon.clock import Clock, timestamp_text
+from daemon.console.settings import tokens_path
 from daemon.failure import Failed, failure_of
 from daemon.machine import managed_by, physical_memory_bytes
+from daemon.place import daemon_settings
 from daemon.port import JsonValue
+from daemon.tokens import TokenFile
 from incremental.frontier import ViewTarget
 from incremental.retention import DAY_MS, kept_by, readable_until
 from registry.artifact_rows import ArtifactTable
@@ -42,6 +45,7 @@ FREE_INODES_FAILURE = 1_000
 CLOCK_STEP_MS = 2_000
 FUTURE_MS = 60_000
 OPEN_FILES_MIN = 1_024
+TOKEN_WARNING_MS = 14 * DAY_MS
 _ORIGINS = {"project": "as the project says", "cgroup": "by the control group's limit", "default": "by default"}
 DAEMON_PATIENCE_S = 5.0
 NAMES_SHOWN = 3
@@ -73,6 +77,7 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding("ok", "project", f"{len(project.datasets)} datasets, {len(project.views)} views")
     yield from _secrets(project)
+    yield from _tokens(project, clock)
     yield _daemon(project)
     yield from _limits(project, cgroup_limits())
     yield from _places(project, clock)
@@ -215,6 +220,25 @@ def _secrets(project: Project) -> Iterator[Finding]:
         yield Finding("warning", "secrets", f"{PROJECT_FILE} has store options and mode {mode:o}", hint)
     else:
         yield Finding("ok", "secrets", f"{PROJECT_FILE} is readable by its owner only")
+
+
+def _tokens(project: Project, clock: Clock) -> Iterator[Finding]:
+    """Tokens of the console that are over, or soon will be: whoever uses them should have the next one by then."""
+    try:
+        tokens = TokenFile(tokens_path(project.root, daemon_settings(project.root))).tokens()
+    except DeltakeepError as error:
+        yield Finding("failure", "tokens", error.message, error.hint)
+        return
+    now_ms = clock.now_ms()
+    over = [one.name for one in tokens if one.is_over(now_ms)]
+    soon = [one.name for one in tokens if one.is_over(now_ms + TOKEN_WARNING_MS) and one.name not in over]
+    told = [
+        f"{_some(names)} {what}" for names, what in ((over, "expired"), (soon, "expires within two weeks")) if names
+    ]
+    if told:
+        yield Finding("warning", "tokens", "; ".join(told), "revoke them, and make new ones where they are used")
+    elif tokens:
+        yield Finding("ok", "tokens", f"{len(tokens)}, none expires within two weeks")
 
 
 Targets = Mapping[str, tuple[View, ViewTarget]]

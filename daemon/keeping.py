@@ -44,6 +44,7 @@ class Keeping:
         self._accounted_ms: int | None = None
         self.paused: frozenset[str] = frozenset()
         self.definitions_failure: Failure | None = None
+        self.certificate_failure: Failure | None = None
         self.restart_needed = False
 
     # --- definitions --------------------------------------------------------------------------------------------------
@@ -275,6 +276,8 @@ class Keeping:
         text = f"{total} view{'' if total == 1 else 's'}: {', '.join(parts)}" if parts else "no views"
         if self.definitions_failure:
             text += "; definitions on disk are broken"
+        if self.certificate_failure:
+            text += "; the certificate on disk cannot be used"
         return f"{text}; [engine] or [daemon] changed, restart to use it" if self.restart_needed else text
 
     def bare_status(self) -> dict[str, JsonValue]:
@@ -287,7 +290,7 @@ class Keeping:
 
     def to_json(self) -> dict[str, JsonValue]:
         """What status shows beyond the keeper's own view of things."""
-        failure = self.definitions_failure
+        failure, refused = self.definitions_failure, self.certificate_failure
         return {
             "views": {
                 view: {"state": state, "lag_ms": self.lag_ms(view), "failures": self._failures(view)}
@@ -296,6 +299,7 @@ class Keeping:
             "pending": sorted(self._schedule.pending),
             "restart_needed": self.restart_needed,
             "definitions_failure": None if failure is None else failure.to_json(),
+            "certificate_failure": None if refused is None else refused.to_json(),
         }
 
 

@@ -54,7 +54,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("ready", "gauge", (), "1 when the project is loaded and every view was looked at once."),
     Family("lifecycle_state", "gauge", ("state",), "1 for the state that the service is in, 0 for the others."),
     Family("last_tick_timestamp_seconds", "gauge", ("loop",), "When each loop last turned; shows a stall."),
-    Family("config_last_reload_successful", "gauge", (), "1 if the definitions on disk are the ones in use."),
+    Family("config_last_reload_successful", "gauge", (), "1 if definitions and certificate on disk are those in use."),
     Family(
         "config_last_reload_success_timestamp_seconds", "gauge", (), "When definitions were last taken over from disk."
     ),

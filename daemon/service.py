@@ -16,6 +16,7 @@ from typing import Any, assert_never
 from daemon import lifecycle
 from daemon.activation import PassedSockets
 from daemon.caller import Caller
+from daemon.certificate import Certificate, CertificateRefused, certificate_of
 from daemon.clock import Clock
 from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
 from daemon.diagnosis import Diagnosis
@@ -102,12 +103,16 @@ class Service:
         self.events = EventStream(clock)
         self._book = RequestBook(clock, self.events, self._record_request)
         self._settings = _settings(options.root)
+        self._certificate: Certificate | None = None
         self.public_address: tuple[str, int] | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> Left:
-        """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
+        """Start, keep, drain, stop.
+
+        Raises `CannotListen` where an address is taken, `CertificateRefused` where the files for TLS cannot be used.
+        """
         listeners = open_listeners(self._options, self._passed)
         self.public_address = listeners.public_address
         try:
@@ -119,12 +124,13 @@ class Service:
             return await self._serve(listeners, servers)
 
     def _servers(self, listeners: Listeners) -> list[HttpServer]:
-        """The servers of the two faces; raises `CannotListen` where the files for TLS cannot be used."""
+        """The servers of the two faces."""
         servers = [HttpServer(control_application(self), listeners.control)]
         if listeners.public is not None:
             console = self._options.console
+            self._certificate = None if console is None else certificate_of(console)
             public = public_application(self, console, self._clock)
-            servers.append(HttpServer(public, listeners.public, console))
+            servers.append(HttpServer(public, listeners.public, self._certificate))
         return servers
 
     async def _serve(self, listeners: Listeners, servers: list[HttpServer]) -> Left:
@@ -387,6 +393,7 @@ class Service:
         keeper = self._running_keeper()
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic_ms())
+            self._renew_certificate()
             try:
                 outcome = await self._worker.submit(Priority.RELOAD, "reload", keeper.reload)
                 topology = await self._worker.submit(Priority.RELOAD, "reload", keeper.topology)
@@ -402,7 +409,9 @@ class Service:
                 raise
             self._keeping.definitions_failure = None
             self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
-            self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
+            refused = self._keeping.certificate_failure is not None
+            result = "failed" if refused else "changed" if outcome.changed else "unchanged"
+            self._metrics.reloaded(result, self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
             self._outlets.reloaded()
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
@@ -415,6 +424,20 @@ class Service:
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
             return outcome
+
+    def _renew_certificate(self) -> None:
+        """Take up the certificate on disk; one that cannot be used is told, and leaves the old one in use."""
+        if self._certificate is None:
+            return
+        try:
+            self._certificate.renew()
+        except CertificateRefused as error:
+            self._keeping.certificate_failure = failure_of(error)
+            self.events.publish({"kind": "certificate_refused", "view": None, "message": error.message})
+            self._log.error("certificate refused, the old one stays", **failure_of(error).to_json())
+            return
+        self._keeping.certificate_failure = None
+        self._log.info("certificate read again")
 
     # --- what the servers ask -----------------------------------------------------------------------------------------
 
@@ -487,6 +510,10 @@ class Service:
             self._keeping.notice(views, "request", urgent=True)
             self._wake.set()
         return value
+
+    def turned_away(self, caller: Caller, operation: str, error: DeltakeepError) -> None:
+        """Keep that a caller was not let in."""
+        self._book.turned_away(caller, operation, failure_of(error))
 
     async def _record_request(self, made: RequestMade) -> None:
         keeper = self._running_keeper()

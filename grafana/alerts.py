@@ -224,8 +224,8 @@ unless on (job, instance, dataset)
         "max_over_time(deltakeep_config_last_reload_successful[5m]) == 0",
         "10m",
         "warning",
-        "{{ $labels.instance }} runs old definitions: those on disk are broken.",
-        "The last reload failed and changed nothing. Next: `daemonctl check`",
+        "{{ $labels.instance }} goes on with what it read before: what is on disk is broken.",
+        "Definitions, or the certificate, were refused at the last reload. Next: `daemonctl status`",
     ),
     Alert(
         "DeltakeepQueueSaturated",

@@ -86,7 +86,7 @@ def status_code(status: Json) -> int:
     live = daemon.get("views", {})
     states = {state_of(view, live.get(view.get("name"), {})) for view in status.get("views", ())}
     unreadable = any(one.get("error") for one in status.get("datasets", ()))
-    return EXIT_FAILED if states & BAD_STATES or unreadable or daemon.get("definitions_failure") else EXIT_OK
+    return EXIT_FAILED if states & BAD_STATES or unreadable or _is_broken_on_disk(daemon) else EXIT_OK
 
 
 def _recompute_bytes(view: Json) -> int | None:
@@ -144,6 +144,10 @@ def _status_row(view: Json, live: Json) -> Sequence[Any]:
     )
 
 
+def _is_broken_on_disk(daemon: Json) -> bool:
+    return bool(daemon.get("definitions_failure") or daemon.get("certificate_failure"))
+
+
 def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) -> None:
     counts = ", ".join(
         f"{states.count(state)} {state}"
@@ -153,6 +157,9 @@ def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) ->
     if broken:
         for problem in broken.get("problems") or [{"where": "", "what": broken.get("message", "")}]:
             show_line(f"definitions on disk are broken, the old ones stay: {problem['where']} {problem['what']}", RED)
+    refused = (daemon or {}).get("certificate_failure")
+    if refused:
+        show_line(f"the certificate on disk cannot be used, the old one stays: {refused['message']}", RED)
     if daemon is None:
         show_line("no daemon runs; start one with `daemonctl run`", DIM)
     else:

@@ -12,6 +12,7 @@ from daemon.checking import check_project
 from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
 from daemon.scaffold import ProjectExists, make_project, sample_orders
+from daemon.tokens import TokenFile
 from incremental.retention import DAY_MS
 from registry.cgroup import CgroupLimits
 from registry.errors import DefinitionError, MustRecompute
@@ -164,6 +165,21 @@ def test_doctor_tells_targets_that_a_newer_version_keeps(kept_shop: Shop) -> Non
     target.now.details = {**target.now.details, "format": 2}
     (line,) = found(examine(kept_shop.root, ManualClock()), "formats")
     assert line.startswith("failure: a newer Deltakeep keeps clean; this version reads store 1, bundle 1, commit 1")
+
+
+def test_doctor_warns_of_tokens_that_are_over_or_soon_will_be(shop: Shop) -> None:
+    clock = ManualClock(1_700_000_000_000)
+    tokens = TokenFile(shop.root / "state" / "tokens.json")
+    assert found(examine(shop.root, clock), "tokens") == []
+    tokens.create("ann", "read", now_ms=1, by="x")
+    tokens.create("ben", "read", now_ms=1, by="x", expires_ms=clock.now_ms() + 15 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["ok: 2, none expires within two weeks"]
+    clock.move(2 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["warning: ben expires within two weeks"]
+    clock.move(13 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["warning: ben expired"]
+    (shop.root / "state" / "tokens.json").chmod(0o644)
+    assert found(examine(shop.root, clock), "tokens")[0].startswith("failure: others than the owner")
 
 
 def test_doctor_tells_secrets_that_everybody_can_read(shop: Shop) -> None:
