@@ -68,6 +68,19 @@ def _recomputes(selector: str) -> str:
     return f"{grown} > 0"
 
 
+def _undelivered(series: str, by: str, integration: str) -> str:
+    """The share of what an integration had to deliver within an hour that did not arrive; `by` may name a label."""
+    labels = f"job, instance{', ' + by if by else ''}"
+    value = f"{integration} $1" if by else integration
+    return f"""\
+  label_replace(
+      sum by ({labels}) (increase({series}{{result!="ok"}}[1h]))
+    /
+      sum by ({labels}) (increase({series}[1h])),
+    "integration", "{value}", "{by or "job"}", "(.*)"
+  )"""
+
+
 ALERTS: Final[tuple[Alert, ...]] = (
     burn(
         "DeltakeepFreshnessBudgetBurnFast",
@@ -262,6 +275,22 @@ and on (job, instance)
         "Somebody else writes to the target of view {{ $labels.view }}.",
         "{{ $value | humanize }} commits were lost to another writer within an hour. Next: "
         "`daemonctl history {{ $labels.view }}`",
+    ),
+    Alert(
+        "DeltakeepIntegrationFailing",
+        "alert-integration-failing",
+        "\nor\n".join(
+            (
+                _undelivered("deltakeep_notifications_total", "target", "webhook"),
+                _undelivered("deltakeep_lineage_events_total", "", "lineage"),
+                _undelivered("deltakeep_traces_total", "", "tracing"),
+            )
+        ).join(("(\n", "\n)\n> 0.1")),
+        "5m",
+        "warning",
+        "What the integration {{ $labels.integration }} of {{ $labels.instance }} sends does not arrive.",
+        "{{ $value | humanizePercentage }} of it failed, or was dropped, within an hour, and is not sent again. Next: "
+        '`journalctl --unit deltakeep --grep "not delivered"`',
     ),
     Alert(
         "DeltakeepOpenFilesNearlyOut",

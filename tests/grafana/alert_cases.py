@@ -94,6 +94,14 @@ def _recomputes(reason: str, values: str) -> dict[str, str]:
     return {f'deltakeep_view_recomputes_total{{view="orders",reason="{reason}"}}': values, "up{}": "1x200"}
 
 
+def _delivered(series: str, labels: str, failed: str, ok: str) -> dict[str, str]:
+    return {
+        f'deltakeep_{series}_total{{{labels}result="failed"}}': failed,
+        f'deltakeep_{series}_total{{{labels}result="dropped"}}': "0x90",
+        f'deltakeep_{series}_total{{{labels}result="ok"}}': ok,
+    }
+
+
 VIEW: Final = {"view": "orders"}
 DATASET: Final = {"dataset": "orders"}
 
@@ -225,6 +233,29 @@ CASES: Final[tuple[Case, ...]] = (
         quiet=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0x40 1 2 3 4 5x60"}),
         labels=VIEW,
         value="60",
+    ),
+    Case(
+        # Messages are few: one of two that is lost is much, one of twelve is not.
+        "DeltakeepIntegrationFailing",
+        fires=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x40 1x60")),
+        quiet=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x30 11x60")),
+        labels={"target": "ops", "integration": "webhook ops"},
+        value="50%",
+    ),
+    Case(
+        "DeltakeepIntegrationFailing",
+        fires=Day(80, _delivered("lineage_events", "", "0+1x90", "0+3x90")),
+        quiet=Day(80, _delivered("lineage_events", "", "0x90", "0x90")),
+        labels={"integration": "lineage"},
+        value="25%",
+    ),
+    Case(
+        # It was away an hour ago, and everything has arrived since.
+        "DeltakeepIntegrationFailing",
+        fires=Day(40, _delivered("traces", "", "0+1x20 20x90", "0x20 0+1x90")),
+        quiet=Day(90, _delivered("traces", "", "0+1x20 20x90", "0x20 0+1x90")),
+        labels={"integration": "tracing"},
+        value="51.28%",
     ),
     Case("DeltakeepOpenFilesNearlyOut", fires=Day(30, _files(900)), quiet=Day(30, _files(700)), value="90%"),
 )

@@ -239,6 +239,12 @@ def test_alerts_are_about_the_view_that_fails_and_about_no_other(story: Story) -
     assert not [one for one in found if one.get("view") != FOREIGN and one["severity"] == "critical"]
 
 
+def test_integrations_whose_receivers_are_away_are_about_to_alert_and_the_others_are_not(story: Story) -> None:
+    found = [one["metric"] for one in story.prometheus.instant("ALERTS")]
+    named = {one["integration"] for one in found if one["alertname"] == "DeltakeepIntegrationFailing"}
+    assert named == {"webhook ops", "tracing"}
+
+
 def test_every_family_of_the_catalogue_has_a_sample(story: Story) -> None:
     served = {one.name for family in text_string_to_metric_families(story.exposition) for one in family.samples}
     assert [family.full_name for family in FAMILIES if not served & set(family.series)] == []
