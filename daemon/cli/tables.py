@@ -23,7 +23,7 @@ from daemon.cli.show import (
     show_table,
 )
 from daemon.view_state import BAD_STATES, lag_of, state_of
-from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_OK
+from registry.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK
 
 Json = Mapping[str, Any]
 FAILED_OUTCOMES = frozenset({"failed", "refused"})
@@ -31,9 +31,12 @@ QUIET_OUTCOMES = frozenset({"skipped", "unchanged", "waiting"})
 SAMPLES_MAX = 5
 
 
-def cycle_failed(report: Json) -> bool:
-    """Whether a view of the cycle failed or was refused."""
-    return any(view.get("outcome") in FAILED_OUTCOMES for view in report.get("views", ()))
+def cycle_exit_code(report: Json) -> int:
+    """Whether a view of the cycle failed or was refused; 78 where all of those are kept by a newer version."""
+    reasons = {view.get("reason") for view in report.get("views", ()) if view.get("outcome") in FAILED_OUTCOMES}
+    if not reasons:
+        return EXIT_OK
+    return EXIT_CONFIGURATION if reasons == {"newer_format"} else EXIT_FAILED
 
 
 def show_cycle(report: Json) -> int:
@@ -58,9 +61,9 @@ def show_cycle(report: Json) -> int:
     summary += f", {duration_text(report.get('elapsed_ms'))}"
     if failed:
         show_line(f"{summary}; failed: {', '.join(failed)}; see `daemonctl why {failed[0]}`", RED)
-        return EXIT_FAILED
-    show_line(summary, GREEN)
-    return EXIT_OK
+    else:
+        show_line(summary, GREEN)
+    return cycle_exit_code(report)
 
 
 def _cycle_row(view: Json) -> Sequence[Any]:

@@ -12,6 +12,7 @@ from incremental.frontier import (
     Disputed,
     Frontier,
     Held,
+    NewerCommit,
     NotOurs,
     Remembered,
     ViewTarget,
@@ -111,6 +112,9 @@ def test_a_target_that_holds_gives_its_frontier() -> None:
         (target(content_key="else"), NEVER, Broken, "content_key_changed"),
         (target(content_key="else", details=None), NEVER, Broken, "content_key_changed"),
         (target(content_key="else"), Remembered(Version(6), ContentKey("key")), Disputed, None),
+        (target(details={"format": 2}), NEVER, NewerCommit, None),
+        # What else a newer version says of its commit may have any form.
+        (target(details={"format": 2, "pins": "elsewhere", "rows": 7}), NEVER, NewerCommit, None),
         (target(content_key="else"), Remembered(Version(6), ContentKey("else")), Broken, "content_key_changed"),
     ],
 )
