@@ -109,5 +109,5 @@ def test_a_view_that_a_newer_version_committed_is_left_alone_and_the_others_go_o
     assert "run one version of the project, the newest" in " ".join(capsys.readouterr().out.split())
     for way in ((), ("--digest",)):
         assert run([*command, "verify", "cities", "-o", "json", *way]) == EXIT_CHECK_FAILED
-        assert json.loads(capsys.readouterr().out)[0]["reason"] == "newer_format", way
+        assert json.loads(capsys.readouterr().out)["views"][0]["reason"] == "newer_format", way
     assert SourceTable(before.target("large"), ORDERS).content().num_rows == 4
