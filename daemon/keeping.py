@@ -18,8 +18,8 @@ from daemon.metrics import Metrics
 from daemon.port import CycleOutcome, JsonValue, Look, ViewOutcome
 from daemon.schedule import Due, Schedule, ViewRun, Wait
 from daemon.topology import Topology
+from daemon.view_state import SERVICE_STATES
 
-_WORST_FIRST = ("failed", "late", "running", "waiting", "due", "paused", "fresh")
 _NAMED_STATES = ("failed", "late", "running")
 _NAMES_MAX = 3
 ACCOUNT_STEP_MAX_MS = 5_000
@@ -271,7 +271,7 @@ class Keeping:
         views: dict[str, list[str]] = {}
         for view, state in self.states().items():
             views.setdefault(state, []).append(view)
-        parts = [_counted_state(state, views[state]) for state in _WORST_FIRST if state in views]
+        parts = [_counted_state(state, views[state]) for state in SERVICE_STATES if state in views]
         total = len(self._topology.views)
         text = f"{total} view{'' if total == 1 else 's'}: {', '.join(parts)}" if parts else "no views"
         if self.definitions_failure:

@@ -30,13 +30,13 @@ from daemon.metrics_catalogue import (
     LOOPS,
     PLAN_PHASES,
     RETRIES,
-    VIEW_STATES,
     WATCH_KINDS,
     Family,
     catalogue_page,
 )
 from daemon.operations import OPERATIONS
 from daemon.port import KeeperFigures, Retention, ViewOutcome
+from daemon.view_state import SERVICE_STATES
 
 Metric = Counter | Gauge | Histogram | Summary
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -248,10 +248,10 @@ class Metrics:
             before = self._states.get(view)
             if before == state:
                 continue
-            for name in VIEW_STATES if before is None else (before, state):
+            for name in SERVICE_STATES if before is None else (before, state):
                 self.gauge("view_state", 1 if name == state else 0, view=view, state=name)
         self._states = dict(states)
-        for name in VIEW_STATES:
+        for name in SERVICE_STATES:
             self.gauge("views", sum(1 for state in states.values() if state == name), state=name)
 
     def _forget(self, label: str, gone: Iterable[str]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.view_state import SERVICE_STATES
+
 PREFIX = "deltakeep_"
 Kind = Literal["counter", "gauge", "histogram", "summary"]
 
@@ -19,7 +21,6 @@ PLAN_PHASES = ("compile", "decide")
 CYCLE_CAUSES = ("start", "event", "poll", "upstream", "definition", "reconcile", "request", "retry")
 WATCH_KINDS = ("log", "definition")
 LOOPS = ("watch", "poll", "schedule", "cycle", "housekeeping")
-VIEW_STATES = ("fresh", "due", "running", "late", "waiting", "paused", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ def catalogue_page() -> str:
     lines += [
         "",
         f"Values of `loop`: {', '.join(LOOPS)}.",
-        f"Values of a view's `state`: {', '.join(VIEW_STATES)}; the most important one counts.",
+        f"Values of a view's `state`: {', '.join(SERVICE_STATES)}; the most important one counts.",
         f"Values of `cause` of cycles: {', '.join(CYCLE_CAUSES)}.",
         f"Values of `phase`: {', '.join(PLAN_PHASES)}.",
         "Values of `reason` are the codes of the reasons page; in `view_failures_total` also codes of errors.",

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from daemon.keeping import Keeping
 from daemon.metrics import Metrics
-from daemon.metrics_catalogue import FAMILIES, PREFIX, RETRIES, VIEW_STATES
+from daemon.metrics_catalogue import FAMILIES, PREFIX, RETRIES
 from daemon.port import CycleOutcome, KeeperFigures, Look, PlansMade, Retention, ViewOutcome
 from daemon.topology import ScheduledView, WatchedDataset, make_topology
+from daemon.view_state import SERVICE_STATES
 from incremental.cause import Cause
 from registry.reasons import ReasonCode
 from tests.daemon.fakes import ManualClock, shop
@@ -115,8 +116,8 @@ def test_a_view_is_in_exactly_one_state() -> None:
     one, metrics, _ = keeping()
     for paused in (frozenset({"daily"}), frozenset[str]()):
         one.paused = paused
-        states = {state: value(one, metrics, "view_state", view="daily", state=state) for state in VIEW_STATES}
-        assert sorted(number or 0 for number in states.values()) == [0] * (len(VIEW_STATES) - 1) + [1]
+        states = {state: value(one, metrics, "view_state", view="daily", state=state) for state in SERVICE_STATES}
+        assert sorted(number or 0 for number in states.values()) == [0] * (len(SERVICE_STATES) - 1) + [1]
         assert states["paused"] == (1 if paused else 0)
 
 

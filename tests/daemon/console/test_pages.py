@@ -82,6 +82,24 @@ def test_every_page_is_legible_fits_and_asks_nobody_else(driver: Driver, project
     driver.run(scenario())
 
 
+def test_colours_follow_the_system_until_somebody_chooses(driver: Driver, tmp_path: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = "rgb(244, 246, 248)", "rgb(17, 21, 26)"
+
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper()) as one:
+            await ready(one)
+            for system, seen in (("light", light), ("dark", dark)):
+                async with window(driver, one, dark=system == "dark") as console:
+                    await console.open("/")
+                    assert await console.page.evaluate(ground) == seen
+                    for now, chosen in (("system", light), ("light", dark), ("dark", seen)):
+                        await console.button(f"Colours: {now}; change").click()
+                        assert await console.page.evaluate(ground) == chosen, (system, now)
+
+    driver.run(scenario())
+
+
 def test_a_view_is_paused_and_resumed_with_a_token_and_a_reason(driver: Driver, project: Path) -> None:
     async def scenario() -> None:
         async with real(project) as one:
@@ -130,15 +148,22 @@ def test_a_view_is_paused_and_resumed_with_a_token_and_a_reason(driver: Driver, 
     driver.run(scenario())
 
 
-def test_a_revoked_token_is_dropped_and_reading_goes_on(driver: Driver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", ["revoked", "expired"])
+def test_a_token_that_ended_is_dropped_and_reading_goes_on(driver: Driver, tmp_path: Path, ends: str) -> None:
     async def scenario() -> None:
         async with running(tmp_path, FakeKeeper()) as one:
             await ready(one)
-            async with window(driver, one, token=make_token(one, "rita", "read")) as console:
+            file = TokenFile(one.socket.parent / "tokens.json")
+            until_ms = SystemClock().now_ms() + 6_000 if ends == "expired" else None
+            token = file.create("rita", "read", now_ms=1, by="test", expires_ms=until_ms)
+            async with window(driver, one, token=token) as console:
                 await console.open("/")
                 await console.page.get_by_role("button", name="Token rita, role read").wait_for()
                 await console.page.wait_for_selector(".live.good")
-                TokenFile(one.socket.parent / "tokens.json").revoke("rita")
+                if until_ms is None:
+                    file.revoke("rita")
+                else:
+                    await one.until(lambda: SystemClock().now_ms() >= until_ms)
                 await one.call("pause", view="clean", reason="so that something happens")
                 await console.page.get_by_role("button", name="Use a token").wait_for()
                 await console.sees("so that something happens")
