@@ -1,7 +1,7 @@
 // What changes something: asked for in a dialog, with a reason, and never without a token that allows it.
 
 import { h, patchChildren } from "./dom.js";
-import { act, isOver, token, whoIs } from "./ask.js";
+import { act, token, whoIs } from "./ask.js";
 import { refreshLink, relationLink } from "./parts.js";
 import { words } from "./say.js";
 
@@ -71,7 +71,7 @@ export async function introduce() {
     caller = await whoIs(token.get() ?? undefined);
   } catch (error) {
     caller = null;
-    if (isOver(error.code)) token.set(null);
+    if (error.status === 401) token.set(null);
     button.textContent = "Use a token";
     return error;
   }

@@ -59,14 +59,11 @@ async function send(url, request, given = token.get()) {
     throw new Refusal(response.status, { message: `the daemon answered ${response.status} without JSON` });
   }
   if (!response.ok) {
-    if (isOver(value.error?.code)) drop(given);
+    if (response.status === 401) drop(given);
     throw new Refusal(response.status, value.error ?? {});
   }
   return value;
 }
-
-// Whether a code says that the token opens nothing, or nothing any more.
-export const isOver = (code) => code === "wrong_token" || code === "token_expired";
 
 // A token that was revoked, or has expired, is not sent again: wrong tokens are counted.
 function drop(given) {
