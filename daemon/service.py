@@ -399,7 +399,7 @@ class Service:
         keeper = self._running_keeper()
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic_ms())
-            self._renew_certificate()
+            refused = self._renew_certificate()
             try:
                 outcome = await self._worker.submit(Priority.RELOAD, "reload", keeper.reload)
                 topology = await self._worker.submit(Priority.RELOAD, "reload", keeper.topology)
@@ -415,8 +415,7 @@ class Service:
                 raise
             self._keeping.definitions_failure = None
             self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
-            refused = self._keeping.certificate_failure is not None
-            result = "failed" if refused else "changed" if outcome.changed else "unchanged"
+            result = "failed" if refused is not None else "changed" if outcome.changed else "unchanged"
             self._metrics.reloaded(result, self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
             self._outlets.reloaded()
@@ -429,21 +428,25 @@ class Service:
             self._watch_logs()
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
+            if refused is not None:
+                # Whoever has renewed it waits for this answer; the definitions are in use all the same.
+                raise refused
             return outcome
 
-    def _renew_certificate(self) -> None:
+    def _renew_certificate(self) -> CertificateRefused | None:
         """Take up the certificate on disk; one that cannot be used is told, and leaves the old one in use."""
         if self._certificate is None:
-            return
+            return None
         try:
             self._certificate.renew()
         except CertificateRefused as error:
             self._keeping.certificate_failure = failure_of(error)
             self.events.publish({"kind": "certificate_refused", "view": None, "message": error.message})
             self._log.error("certificate refused, the old one stays", **failure_of(error).to_json())
-            return
+            return error
         self._keeping.certificate_failure = None
         self._log.info("certificate read again")
+        return None
 
     # --- what the servers ask -----------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from daemon.certificate import CertificateRefused
 from daemon.clock import SystemClock
 from daemon.console.failed_tokens import FAILED_MAX
 from daemon.console.settings import ConsoleSettings
+from daemon.failure import Failed
 from daemon.log import configure_logging
 from daemon.operations import OPERATIONS
 from daemon.tokens import TokenFile
@@ -402,7 +403,9 @@ def test_a_certificate_that_cannot_be_used_leaves_the_old_one_in_use_and_is_told
         async with running(tmp_path, FakeKeeper(), console=settings) as one:
             trusting = ssl.create_default_context(cafile=str(certificate[0]))
             await asyncio.to_thread(_break, broken, certificate)
-            await one.call("reload")
+            with pytest.raises(Failed, match="TLS cannot be used") as caught:
+                await one.call("reload")
+            assert (caught.value.failure.code, caught.value.failure.exit_code) == ("certificate_refused", 78)
             assert (await ask(one, "/console/", tls=trusting)).status == 200
             daemon = (await one.call("status"))["daemon"]
             assert daemon["certificate_failure"]["code"] == "certificate_refused"
