@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,45 @@ def test_every_page_is_legible_fits_and_asks_nobody_else(driver: Driver, project
                     told = [text for text in console.complaints if "404 (Not Found)" not in text]
                     assert told == []
             await one.call("resume", view="orders_by_day")
+
+    driver.run(scenario())
+
+
+def test_the_pages_of_a_view_and_of_a_refresh_show_all_that_is_known(driver: Driver, project: Path) -> None:
+    """Each part with something in it: a heading alone would be no answer."""
+    parts = {
+        "Freshness": r"(?s)old, target 1 min.*Refreshed",
+        "Why": r"(?i)version",
+        "History": r"first build|first_build|committed",
+        "How it is maintained": r"(?s)incremental.*Operator.*How",
+        "Lineage": r"(?s)orders_by_day.*Column.*orders\.amount\s+copied",
+        "Pins": r"(?s)orders.*\d",
+        "Plan": r"TableScan|Projection|Filter",
+    }
+    read = {
+        "What it read": r"(?s)Files read.*Files skipped.*Rows.*orders\s+\d+",
+        "Pins": r"(?s)orders.*\d",
+    }
+
+    async def scenario() -> None:
+        async with real(project) as one:
+            await ready(one)
+            cycle = (await one.call("history", view="orders_clean"))[-1]["cycle_id"]
+            async with window(driver, one) as console:
+                for address, expected in (
+                    ("/view/orders_clean", parts),
+                    (f"/refresh/orders_clean/{cycle}", read),
+                ):
+                    await console.open(address)
+                    for heading, pattern in expected.items():
+                        named = console.page.get_by_role("heading", name=heading, exact=True)
+                        part = console.page.locator("section.part", has=named)
+                        await part.wait_for()
+                        assert re.search(pattern, await part.inner_text()), (heading, await part.inner_text())
+                assert await console.page.get_by_text("Took", exact=True).count() == 1
+                await console.open("/view/orders_clean")
+                named = console.page.get_by_role("heading", name="Lineage", exact=True)
+                assert await console.page.locator("section.part", has=named).locator("svg a").count() >= 2
 
     driver.run(scenario())
 
