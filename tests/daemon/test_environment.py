@@ -201,7 +201,7 @@ def test_doctor_tells_a_disk_without_room_for_another_file(shop: Shop, monkeypat
 
 def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("parent") / "my-shop"
-    made = make_project(folder)
+    made = make_project(folder, 1_700_000_000_000)
     project = load_project(folder)
     assert project.name == "my_shop"
     assert set(project.views) == {"orders_clean", "orders_by_day"}
@@ -209,7 +209,7 @@ def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_fa
     assert folder / "views" / "orders_clean.sql" in made
     text = (folder / "deltakeep.toml").read_text()
     with pytest.raises(ProjectExists) as caught:
-        make_project(folder)
+        make_project(folder, 1_700_000_000_000)
     assert caught.value.exit_code == 6
     assert (folder / "deltakeep.toml").read_text() == text
 

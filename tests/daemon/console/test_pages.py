@@ -33,7 +33,7 @@ def driver() -> Iterator[Driver]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("console") / "shop"
-    make_project(root)
+    make_project(root, SystemClock().now_ms())
     return root
 
 
@@ -91,12 +91,13 @@ def test_the_pages_of_a_view_and_of_a_refresh_show_all_that_is_known(driver: Dri
         "History": r"first build|first_build|committed",
         "How it is maintained": r"(?s)incremental.*Operator.*How",
         "Lineage": r"(?s)orders_by_day.*Column.*orders\.amount\s+copied",
-        "Pins": r"(?s)orders.*\d",
+        "Pins": r"(?s)orders\s+2\s+20\d\d-\d\d-\d\d",
         "Plan": r"TableScan|Projection|Filter",
     }
     read = {
-        "What it read": r"(?s)Files read.*Files skipped.*Rows.*orders\s+\d+",
-        "Pins": r"(?s)orders.*\d",
+        # Relation, version, what, files read and skipped, size, rows.
+        "What it read": r"(?s)Files skipped.*orders\s+2\s+content \w+\s+3\s+0\s+[\d.]+ kB\s+120\s",
+        "Pins": r"(?s)orders\s+2\s+20\d\d-\d\d-\d\d",
     }
 
     async def scenario() -> None:
