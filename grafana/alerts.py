@@ -117,6 +117,16 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "`systemctl status deltakeep`",
     ),
     Alert(
+        "DeltakeepNotScraped",
+        "alert-monitoring-silent",
+        f"absent(up{{{JOBS}}})",
+        "15m",
+        "warning",
+        "Prometheus knows no daemon of Deltakeep.",
+        "No target whose job is called deltakeep is scraped, so that no other alert about one can fire. Next: "
+        "`daemonctl status`",
+    ),
+    Alert(
         "DeltakeepDaemonRestarting",
         "alert-daemon-restarting",
         f"changes(process_start_time_seconds{{{JOBS}}}[30m]) > 2",

@@ -25,6 +25,8 @@ class Day:
 class Case:
     """`labels` are those of the alert that fires, beside those of the daemon; `value` is how its text shows it.
 
+    `of_daemon` is false for an alert that is about no daemon in particular.
+
     `step` is the time between two values and between two evaluations, in minutes: long days are told in long steps.
     """
 
@@ -34,6 +36,7 @@ class Case:
     labels: Mapping[str, str] = field(default_factory=dict)
     value: str = ""
     step: int = 1
+    of_daemon: bool = True
 
 
 def _lag(good: str, step: int = 1) -> dict[str, str]:
@@ -130,6 +133,13 @@ CASES: Final[tuple[Case, ...]] = (
         step=10,
     ),
     Case("DeltakeepDaemonDown", fires=Day(20, {"up{}": "1x5 0x30"}), quiet=Day(20, {"up{}": "1x5 0x6 1 0x20"})),
+    Case(
+        # A daemon that is down is known all the same; one that was forgotten is not.
+        "DeltakeepNotScraped",
+        fires=Day(60, {"up{}": "1x5 _x60"}),
+        quiet=Day(60, {"up{}": "1x5 0x60"}),
+        of_daemon=False,
+    ),
     Case(
         "DeltakeepDaemonRestarting",
         fires=Day(20, {"process_start_time_seconds{}": "100x5 200x5 300x5 400x10"}),
