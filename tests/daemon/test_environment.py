@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +199,43 @@ def test_doctor_tells_a_disk_without_room_for_another_file(shop: Shop, monkeypat
     full = os.statvfs_result((4096, 4096, 10, 5, 5, 1000, 10, 10, 0, 255))
     monkeypatch.setattr("daemon.doctor.os.statvfs", lambda _path: full)
     assert found(examine(shop.root, ManualClock()), "store")[0].endswith("but only 10 more files")
+
+
+def test_doctor_tells_places_and_targets_without_the_right_to_write(
+    kept_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("daemon.doctor.tempfile.NamedTemporaryFile", refused)
+    monkeypatch.setattr("daemon.doctor.os.access", lambda _path, mode: mode != os.W_OK)
+    findings = list(examine(kept_shop.root, ManualClock()))
+    for subject in ("store", "targets", "spill"):
+        (line,) = found(iter(findings), subject)
+        assert line.startswith("failure: cannot write to")
+        assert line.endswith(": Permission denied")
+    (line,) = found(iter(findings), "clean")
+    assert line == f'failure: cannot write to "{kept_shop.root / "views_out" / "clean"}"'
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [(100_000_000, "failure: "), (1_000_000_000, "warning: "), (9_000_000_000, "ok: ")],
+)
+def test_doctor_tells_how_much_room_is_left(shop: Shop, monkeypatch: pytest.MonkeyPatch, free: int, told: str) -> None:
+    usage = shutil.disk_usage(shop.root)._replace(free=free)
+    monkeypatch.setattr("daemon.doctor.shutil.disk_usage", lambda _path: usage)
+    (line,) = found(examine(shop.root, ManualClock()), "store")
+    assert line.startswith(told)
+    assert line.endswith(f"{free / 1e9:.1f} GB free")
+
+
+def test_doctor_tells_versions_and_a_native_module_that_is_missing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = found(examine(shop.root, ManualClock()), "versions")
+    assert re.search(r"^ok: .*datafusion 55", line), line
+    monkeypatch.setattr("daemon.doctor.importlib.util.find_spec", lambda _name: None)
+    (line,) = found(examine(shop.root, ManualClock()), "versions")
+    assert line.startswith("failure: the native module is not installed")
 
 
 def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
