@@ -13,6 +13,7 @@ from incremental.events import CycleEvent, EventKind
 from incremental.figures import Figures
 from incremental.keeper import Keeper
 from incremental.retention import RetentionClock
+from incremental.retention_looks import LOOKS_MAX
 from registry.errors import MustRecompute, PlanAgain
 from tests.incremental.fake_lake import DAY_MS, Shop
 
@@ -29,6 +30,12 @@ def shop(tmp_path: Path) -> Shop:
 
 def clock_of(figures: Figures, relation: str) -> RetentionClock:
     return next(one for one in (*figures.datasets, *figures.targets) if one.relation == relation)
+
+
+def housekeep(keeper: Keeper) -> None:
+    """Two rounds: what still lags at the second one is looked up."""
+    keeper.housekeeping()
+    keeper.housekeeping()
 
 
 def causes(keeper: Keeper, **options: Any) -> dict[str, object]:
@@ -55,7 +62,7 @@ def test_a_paused_view_pins_its_version_and_the_clock_of_its_files_begins_when_i
     shop.add("orders", (3, 30))
     superseded_ms = shop.clock.at_ms
     keeper.run_cycle(cause="test")
-    keeper.housekeeping()
+    housekeep(keeper)
     held = clock_of(keeper.figures(), "orders")
     assert (held.newest, held.pinned, held.until_ms) == (1, 0, superseded_ms + 7 * DAY_MS)
     keeper.resume("clean")
@@ -73,7 +80,7 @@ def test_a_keeper_that_was_opened_again_knows_when_a_version_was_superseded(shop
     keeper.close()
     again = shop.open()
     again.run_cycle(cause="test")
-    again.housekeeping()
+    housekeep(again)
     assert clock_of(again.figures(), "orders").until_ms == superseded_ms + 7 * DAY_MS
 
 
@@ -89,11 +96,41 @@ def test_a_target_that_a_paused_view_reads_has_a_clock_by_its_own_properties(sho
     shop.add("orders", (3, 30))
     keeper.run_cycle(cause="test")
     superseded_ms = shop.table("clean").now.timestamp_ms
-    keeper.housekeeping()
+    housekeep(keeper)
     held = clock_of(keeper.figures(), "clean")
     assert (held.newest, held.pinned, held.until_ms) == (1, 0, superseded_ms + 2 * DAY_MS)
     # Nobody reads the last view of the line.
     assert [one.relation for one in keeper.figures().targets] == ["clean"]
+
+
+def test_what_lags_for_a_moment_costs_no_look(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    housekeep(keeper)
+    before = shop.lake.calls["table_state"]
+    for number in range(3):
+        # Each round sees the view behind, and each time at another version.
+        shop.add("orders", (number, 30))
+        keeper.dataset_versions()
+        opened = shop.lake.calls["table_state"]
+        keeper.housekeeping()
+        assert shop.lake.calls["table_state"] == opened
+        keeper.run_cycle(cause="test")
+    assert before > 0
+
+
+def test_a_round_opens_a_bounded_number_of_tables(shop: Shop) -> None:
+    for number in range(LOOKS_MAX + 5):
+        shop.view(f"first_{number}", "SELECT k, v FROM orders")
+        shop.view(f"second_{number}", f"SELECT k FROM first_{number}")
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    before = shop.lake.calls["table_state"]
+    keeper.housekeeping()
+    assert shop.lake.calls["table_state"] == before + LOOKS_MAX
+    assert len(keeper.figures().targets) == LOOKS_MAX
+    keeper.housekeeping()
+    assert len(keeper.figures().targets) == LOOKS_MAX + 6
 
 
 def test_what_housekeeping_looked_up_is_not_asked_again(shop: Shop) -> None:
@@ -102,7 +139,7 @@ def test_what_housekeeping_looked_up_is_not_asked_again(shop: Shop) -> None:
     keeper.pause("total", "maintenance")
     shop.add("orders", (3, 30))
     keeper.run_cycle(cause="test")
-    keeper.housekeeping()
+    housekeep(keeper)
     before = shop.lake.calls["table_state"]
     keeper.housekeeping()
     assert shop.lake.calls["table_state"] == before
@@ -125,7 +162,7 @@ def test_a_pinned_version_that_is_gone_has_no_time_left(shop: Shop, monkeypatch:
         return real(table, version)
 
     monkeypatch.setattr(shop.lake, "table_state", cleaned)
-    keeper.housekeeping()
+    housekeep(keeper)
     assert clock_of(keeper.figures(), "orders").until_ms == shop.clock.at_ms
 
 
