@@ -29,6 +29,7 @@ from incremental.retention import (
 )
 from registry.names import TableId, Version
 from registry.native import DeltaInputPin
+from tests.workspace import Workspace
 
 HOUR_MS = 3_600_000
 DEFAULT = Kept(log_ms=30 * DAY_MS, files_ms=7 * DAY_MS)
@@ -111,6 +112,34 @@ def test_a_writer_lets_an_entry_of_the_log_go_by_its_own_age_and_not_by_that_of_
         except DeltaError:
             readable = False
         assert readable == (promised.at_ms > now_ms), f"version {version}"
+
+
+def test_the_real_log_tells_when_a_pinned_version_was_superseded_and_that_it_is_gone(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "shop")
+    schema = pa.schema([("id", pa.int64()), ("city", pa.string())])
+    orders = workspace.dataset("orders", schema, [{"id": 1, "city": "Rome"}])
+    workspace.view("cities", "SELECT city, count(*) AS orders FROM orders GROUP BY city")
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    keeper.pause("cities", "maintenance")
+    for number in range(4):
+        orders.append([{"id": 2 + number, "city": "Oslo"}])
+    workspace.cycle(keeper)
+    for _ in range(2):
+        keeper.housekeeping()
+    (held,) = keeper.figures().datasets
+    superseded_ms = keeper.runtime.table_state(keeper.project.datasets["orders"].table, 1).timestamp_ms
+    assert (held.pinned, held.newest, held.until_ms) == (0, 4, superseded_ms + 7 * DAY_MS)
+    keeper.close()
+
+    orders.clean_log(before=3)
+    again = workspace.open()
+    workspace.cycle(again)
+    for _ in range(2):
+        again.housekeeping()
+    (gone,) = again.figures().datasets
+    assert (gone.pinned, gone.oldest, gone.until_ms) == (0, 3, workspace.clock.at_ms)
+    again.close()
 
 
 def test_pending_are_the_versions_beyond_the_frontier_and_all_of_a_table_that_is_new() -> None:
