@@ -132,6 +132,10 @@ lock: setup ## write constraints.txt from what is installed in .venv
 wheel: setup ## build dist/*.whl
 	@maturin build --release --locked --out dist
 
+.PHONY: sbom
+sbom: setup ## write dist/deltakeep.cdx.json, the bill of materials (CycloneDX) of the locked dependencies
+	@python -m tests.sbom dist/deltakeep.cdx.json
+
 .PHONY: clean
 clean: ## remove what was built in this checkout; the compiled dependencies stay (they are in CARGO_TARGET_DIR)
 	@rm -rf .venv dist datafusion_ext/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis flights

@@ -105,7 +105,7 @@ found = {one["subject"]: one["message"] for one in json.load(open(sys.argv[1]))}
 print("prove:", found["memory"])
 print("prove:", found["processors"])
 assert "by the control group's limit" in found["memory"] and "of the control group's 1.57 GB" in found["memory"]
-assert found["processors"] == "1 partitions by the control group's limit, on 1 processors"
+assert found["processors"] == "1 partitions at a time by the control group's limit, on 1 processors, under container"
 PYTHON
 inside daemonctl -q -C /project verify --all >/dev/null || fail "a view differs from its query"
 .venv/bin/python - "$project/sample/lake/orders" <<'PYTHON'

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +23,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.caller import Caller
+from daemon.certificate import Certificate
 from daemon.clock import Clock
 from daemon.console.settings import ConsoleSettings
 from daemon.event_stream import EventStream
@@ -60,6 +62,10 @@ class ControlTarget(Protocol):
         self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer, caller: Caller
     ) -> JsonValue:
         """Run an operation if the caller may; `observer` is called in the event loop's thread."""
+        ...
+
+    def turned_away(self, caller: Caller, operation: str, error: DeltakeepError) -> None:
+        """Keep that a caller was not let in."""
         ...
 
     def live(self) -> Mapping[str, JsonValue]:
@@ -240,8 +246,8 @@ class _ControlProtocol(H11Protocol):
 class HttpServer:
     """One application on one bound socket."""
 
-    def __init__(self, application: Starlette, listener: socket.socket, console: ConsoleSettings | None = None) -> None:
-        """`console` has the files for TLS; raises `CannotListen` where they cannot be used."""
+    def __init__(self, application: Starlette, listener: socket.socket, certificate: Certificate | None = None) -> None:
+        """With a certificate it speaks TLS only."""
         self._listener = listener
         config = uvicorn.Config(
             application,
@@ -254,18 +260,11 @@ class HttpServer:
             proxy_headers=False,
             limit_concurrency=CONNECTIONS_MAX,
             timeout_graceful_shutdown=2,
-            ssl_certfile=None if console is None else console.tls_certificate,
-            ssl_keyfile=None if console is None else console.tls_key,
         )
-        try:
-            config.load()
-        except (OSError, ValueError) as error:
-            certificate = "" if console is None else f' with "{console.tls_certificate}" and "{console.tls_key}"'
-            raise CannotListen(
-                "cannot_listen",
-                f"TLS cannot be used{certificate}: {error}",
-                hint="[daemon] tls_certificate and tls_key have to name files in PEM that belong together",
-            ) from error
+        config.load()
+        if certificate is not None:
+            config.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.serve(config.ssl)
         self._server = _Server(config)
 
     async def serve(self) -> None:

@@ -18,12 +18,14 @@ from typing import Literal
 from daemon.build import UNINSTALLED, installed_versions
 from daemon.client import DaemonClient, NoDaemon
 from daemon.clock import Clock, timestamp_text
+from daemon.console.settings import tokens_path
 from daemon.failure import Failed, failure_of
 from daemon.machine import managed_by, physical_memory_bytes
+from daemon.place import daemon_settings
 from daemon.port import JsonValue
-from daemon.retention import kept_by, readable_until_ms
+from daemon.tokens import TokenFile
 from incremental.frontier import ViewTarget
-from incremental.retention import DAY_MS
+from incremental.retention import DAY_MS, kept_by, readable_until
 from registry.artifact_rows import ArtifactTable
 from registry.cgroup import CgroupLimits, cgroup_limits
 from registry.dataset import Dataset, TableRef
@@ -43,6 +45,7 @@ FREE_INODES_FAILURE = 1_000
 CLOCK_STEP_MS = 2_000
 FUTURE_MS = 60_000
 OPEN_FILES_MIN = 1_024
+TOKEN_WARNING_MS = 14 * DAY_MS
 _ORIGINS = {"project": "as the project says", "cgroup": "by the control group's limit", "default": "by default"}
 DAEMON_PATIENCE_S = 5.0
 NAMES_SHOWN = 3
@@ -74,6 +77,7 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding("ok", "project", f"{len(project.datasets)} datasets, {len(project.views)} views")
     yield from _secrets(project)
+    yield from _tokens(project, clock)
     yield _daemon(project)
     yield from _limits(project, cgroup_limits())
     yield from _places(project, clock)
@@ -88,6 +92,9 @@ def examine(root: Path, clock: Clock) -> Iterator[Finding]:
     yield from _formats(runtime, project, targets)
     for dataset in project.datasets.values():
         yield from _dataset(runtime, project, dataset, targets, clock)
+    for name, (view, target) in targets.items():
+        if any(target.table_id in one.frontier for _, one in targets.values()):
+            yield _target(runtime, project, name, view.target, targets, clock)
 
 
 def _versions() -> Iterator[Finding]:
@@ -215,6 +222,25 @@ def _secrets(project: Project) -> Iterator[Finding]:
         yield Finding("ok", "secrets", f"{PROJECT_FILE} is readable by its owner only")
 
 
+def _tokens(project: Project, clock: Clock) -> Iterator[Finding]:
+    """Tokens of the console that are over, or soon will be: whoever uses them should have the next one by then."""
+    try:
+        tokens = TokenFile(tokens_path(project.root, daemon_settings(project.root))).tokens()
+    except DeltakeepError as error:
+        yield Finding("failure", "tokens", error.message, error.hint)
+        return
+    now_ms = clock.now_ms()
+    over = [one.name for one in tokens if one.is_over(now_ms)]
+    soon = [one.name for one in tokens if one.is_over(now_ms + TOKEN_WARNING_MS) and one.name not in over]
+    told = [
+        f"{_some(names)} {what}" for names, what in ((over, "expired"), (soon, "expires within two weeks")) if names
+    ]
+    if told:
+        yield Finding("warning", "tokens", "; ".join(told), "revoke them, and make new ones where they are used")
+    elif tokens:
+        yield Finding("ok", "tokens", f"{len(tokens)}, none expires within two weeks")
+
+
 Targets = Mapping[str, tuple[View, ViewTarget]]
 
 
@@ -281,38 +307,62 @@ def _dataset(
         yield Finding("warning", name, f"{text}: no older commit is left", "raise delta.logRetentionDuration")
     else:
         yield Finding("ok", name, text)
-    yield _retention(runtime, project, dataset, state, targets, clock)
+    yield _retention(runtime, project, name, dataset.table, state, targets, clock)
+
+
+def _target(
+    runtime: SessionRuntime, project: Project, name: str, table: TableRef, targets: Targets, clock: Clock
+) -> Finding:
+    """The retention of a target that other views read: of those it is an input like any dataset."""
+    try:
+        state = runtime.table_state(table)
+    except DeltakeepError as error:
+        return Finding("failure", f"{name} retention", error.message, error.hint or "check the target and the rights")
+    return _retention(runtime, project, name, table, state, targets, clock)
 
 
 def _retention(
-    runtime: SessionRuntime, project: Project, dataset: Dataset, state: TableState, targets: Targets, clock: Clock
+    runtime: SessionRuntime,
+    project: Project,
+    name: str,
+    table: TableRef,
+    state: TableState,
+    targets: Targets,
+    clock: Clock,
 ) -> Finding:
     """Until when the oldest version that a view is pinned to stays readable, against what its reader may take."""
-    subject, kept = f"{dataset.name} retention", kept_by(state.properties)
-    hint = f"raise {kept.limited_by} of the dataset, or let its views catch up before anybody runs VACUUM"
+    subject, kept = f"{name} retention", kept_by(state.properties)
     longest_ms = max((view.target_lag_ms for view in project.views.values()), default=0)
     table_id = TableId(state.table_id)
-    pins = {name: one.frontier[table_id] for name, (_, one) in targets.items() if table_id in one.frontier}
+    pins = {reader: one.frontier[table_id] for reader, (_, one) in targets.items() if table_id in one.frontier}
     oldest = min(pins.values(), default=None)
-    promised = f"a version stays readable for {kept.shortest_ms / DAY_MS:.1f} days after the next"
+    promised = (
+        f"files stay for {kept.files_ms / DAY_MS:.1f} days after they left, "
+        f"entries of the log for {kept.log_ms / DAY_MS:.1f} days"
+    )
     if oldest is not None and oldest < state.version:
-        views = _some([name for name, version in pins.items() if version == oldest])
+        views = _some([reader for reader, version in pins.items() if version == oldest])
         try:
-            superseded_ms = runtime.table_state(dataset.table, oldest + 1).timestamp_ms
-            runtime.table_state(dataset.table, oldest)
+            superseded_ms = runtime.table_state(table, oldest + 1).timestamp_ms
+            committed_ms = runtime.table_state(table, oldest).timestamp_ms
         except DeltakeepError:
             text = f"version {oldest}, pinned by {views}, cannot be read any more: {views} will be recomputed"
-            return Finding("failure", subject, text, f"raise {kept.limited_by} of the dataset above the longest outage")
-        until_ms = readable_until_ms(superseded_ms, kept)
-        left_ms = until_ms - clock.now_ms()
-        text = f"version {oldest}, pinned by {views}, stays readable until {timestamp_text(until_ms)[:16]}Z"
+            return Finding("failure", subject, text, f"raise {kept.limited_by} of the table above the longest outage")
+        until = readable_until(committed_ms, superseded_ms, kept)
+        left_ms = until.at_ms - clock.now_ms()
+        text = f"version {oldest}, pinned by {views}, stays readable until {timestamp_text(until.at_ms)[:16]}Z"
         if left_ms < max(2 * longest_ms, DAY_MS // 24):
-            return Finding("warning", subject, f"{text}, {max(0, left_ms) // 60_000} min from now", hint)
+            text = f"{text}, {max(0, left_ms) // 60_000} min from now"
+            return Finding("warning", subject, text, _longer(until.limited_by))
         return Finding("ok", subject, text)
     if kept.shortest_ms < max(DAY_MS, 2 * longest_ms):
-        return Finding("warning", subject, f"{promised} only", hint)
+        return Finding("warning", subject, f"{promised} only", _longer(kept.limited_by))
     pinned = "" if oldest is None else f"; all views are at version {oldest}"
     return Finding("ok", subject, promised + pinned)
+
+
+def _longer(limited_by: str) -> str:
+    return f"raise {limited_by} of the table, or let its views catch up before anybody runs VACUUM"
 
 
 def _some(names: list[str]) -> str:

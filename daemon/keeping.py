@@ -18,8 +18,8 @@ from daemon.metrics import Metrics
 from daemon.port import CycleOutcome, JsonValue, Look, ViewOutcome
 from daemon.schedule import Due, Schedule, ViewRun, Wait
 from daemon.topology import Topology
+from daemon.view_state import SERVICE_STATES
 
-_WORST_FIRST = ("failed", "late", "running", "waiting", "due", "paused", "fresh")
 _NAMED_STATES = ("failed", "late", "running")
 _NAMES_MAX = 3
 ACCOUNT_STEP_MAX_MS = 5_000
@@ -44,6 +44,7 @@ class Keeping:
         self._accounted_ms: int | None = None
         self.paused: frozenset[str] = frozenset()
         self.definitions_failure: Failure | None = None
+        self.certificate_failure: Failure | None = None
         self.restart_needed = False
 
     # --- definitions --------------------------------------------------------------------------------------------------
@@ -270,11 +271,13 @@ class Keeping:
         views: dict[str, list[str]] = {}
         for view, state in self.states().items():
             views.setdefault(state, []).append(view)
-        parts = [_counted_state(state, views[state]) for state in _WORST_FIRST if state in views]
+        parts = [_counted_state(state, views[state]) for state in SERVICE_STATES if state in views]
         total = len(self._topology.views)
         text = f"{total} view{'' if total == 1 else 's'}: {', '.join(parts)}" if parts else "no views"
         if self.definitions_failure:
             text += "; definitions on disk are broken"
+        if self.certificate_failure:
+            text += "; the certificate on disk cannot be used"
         return f"{text}; [engine] or [daemon] changed, restart to use it" if self.restart_needed else text
 
     def bare_status(self) -> dict[str, JsonValue]:
@@ -287,7 +290,7 @@ class Keeping:
 
     def to_json(self) -> dict[str, JsonValue]:
         """What status shows beyond the keeper's own view of things."""
-        failure = self.definitions_failure
+        failure, refused = self.definitions_failure, self.certificate_failure
         return {
             "views": {
                 view: {"state": state, "lag_ms": self.lag_ms(view), "failures": self._failures(view)}
@@ -296,6 +299,7 @@ class Keeping:
             "pending": sorted(self._schedule.pending),
             "restart_needed": self.restart_needed,
             "definitions_failure": None if failure is None else failure.to_json(),
+            "certificate_failure": None if refused is None else refused.to_json(),
         }
 
 

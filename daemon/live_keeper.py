@@ -17,7 +17,6 @@ from typing import Any, Literal
 from daemon.clock import Clock
 from daemon.port import (
     CycleOutcome,
-    DatasetRetention,
     JsonValue,
     KeeperFigures,
     Look,
@@ -25,6 +24,7 @@ from daemon.port import (
     PlansMade,
     ReloadOutcome,
     RequestMade,
+    Retention,
     ViewOutcome,
 )
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
@@ -33,6 +33,7 @@ from incremental.keeper import Keeper
 from incremental.outcome import Outcome
 from incremental.preview import PreviewRequest
 from incremental.reports import CycleReport
+from incremental.retention import RetentionClock
 from registry.artifact_rows import RefreshRecord, RequestRecord
 from registry.location import local_path
 from registry.names import DatasetName, ViewName
@@ -137,12 +138,8 @@ class LiveKeeper:
         """What monitoring wants to know, from memory alone."""
         found = self._keeper.figures()
         return KeeperFigures(
-            retention=tuple(
-                DatasetRetention(
-                    one.dataset, one.newest, one.newest_ms, one.oldest, one.pinned, one.kept_ms, one.until_ms
-                )
-                for one in found.retention
-            ),
+            datasets=tuple(_retention(one) for one in found.datasets),
+            targets=tuple(_retention(one) for one in found.targets),
             pending={str(view): count for view, count in found.pending.items()},
             plans=tuple(PlansMade(one.planned, one.reused, one.failed, one.elapsed_ms) for one in found.compilations),
             memory_limit_bytes=found.memory_limit_bytes,
@@ -320,6 +317,10 @@ def _view_outcome(record: RefreshRecord) -> ViewOutcome:
         bytes_written=record.bytes_written or 0,
         bytes_recompute=whole if record.bytes_recompute is None else record.bytes_recompute,
     )
+
+
+def _retention(one: RetentionClock) -> Retention:
+    return Retention(one.relation, one.newest, one.newest_ms, one.oldest, one.pinned, one.kept_ms, one.until_ms)
 
 
 def _plain(value: Any) -> JsonValue:

@@ -10,11 +10,12 @@ import os
 import platform
 import resource
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-CGROUP_FOLDER = Path("/sys/fs/cgroup")
+from registry.cgroup import own_groups
+
 _CGROUP_FILES = (
     "memory.max",
     "memory.high",
@@ -26,8 +27,12 @@ _CGROUP_FILES = (
     "cpu.stat",
     "pids.max",
     "pids.current",
+    # What version 1 calls them.
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "cpu.cfs_quota_us",
+    "cpu.cfs_period_us",
 )
-_V1_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _LIMITS = {
     "open_files": resource.RLIMIT_NOFILE,
     "address_space": resource.RLIMIT_AS,
@@ -50,28 +55,14 @@ def machine_facts(places: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def cgroup_facts(folder: Path | None = None) -> dict[str, str]:
+def cgroup_facts(folders: Iterable[Path] | None = None) -> dict[str, str]:
     """The limits and figures of our control group, as the kernel writes them; empty where there is none."""
     found = {}
-    chosen = folder or own_cgroup()
-    for name in _CGROUP_FILES:
-        with contextlib.suppress(OSError):
-            found[name] = (chosen / name).read_text().strip()
-    if not found:
-        with contextlib.suppress(OSError):
-            found["memory.limit_in_bytes"] = _V1_MEMORY_LIMIT.read_text().strip()
+    for folder in own_groups() if folders is None else folders:
+        for name in _CGROUP_FILES:
+            with contextlib.suppress(OSError):
+                found[name] = (folder / name).read_text().strip()
     return found
-
-
-def own_cgroup() -> Path:
-    """The folder of our control group; in a container with a namespace of its own that is the root."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            number, _, path = line.split(":", 2)
-            if number == "0":
-                folder = CGROUP_FOLDER / path.lstrip("/")
-                return folder if folder.is_dir() else CGROUP_FOLDER
-    return CGROUP_FOLDER
 
 
 def physical_memory_bytes() -> int:

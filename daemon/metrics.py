@@ -30,13 +30,13 @@ from daemon.metrics_catalogue import (
     LOOPS,
     PLAN_PHASES,
     RETRIES,
-    VIEW_STATES,
     WATCH_KINDS,
     Family,
     catalogue_page,
 )
 from daemon.operations import OPERATIONS
-from daemon.port import DatasetRetention, KeeperFigures, ViewOutcome
+from daemon.port import KeeperFigures, Retention, ViewOutcome
+from daemon.view_state import SERVICE_STATES
 
 Metric = Counter | Gauge | Histogram | Summary
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,7 +68,9 @@ class Metrics:
         self._views: frozenset[str] = frozenset()
         self._datasets: frozenset[str] = frozenset()
         self._states: dict[str, str] = {}
-        self._retention: tuple[DatasetRetention, ...] = ()
+        self._kept_datasets: tuple[Retention, ...] = ()
+        self._kept_targets: tuple[Retention, ...] = ()
+        self._pinned_targets: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         if process_metrics:
             ProcessCollector(registry=self.registry)
@@ -169,18 +171,20 @@ class Metrics:
 
     def figures(self, figures: KeeperFigures) -> None:
         """Take what a keeper tells of its memory."""
-        self._retention = tuple(one for one in figures.retention if one.dataset in self._datasets)
-        for one in self._retention:
-            self.gauge("dataset_version", one.version, dataset=one.dataset)
-            self.gauge("dataset_commit_timestamp_seconds", one.committed_ms / 1000, dataset=one.dataset)
-            self.gauge("dataset_retention_seconds", one.kept_ms / 1000, dataset=one.dataset)
+        self._kept_datasets = tuple(one for one in figures.datasets if one.relation in self._datasets)
+        self._kept_targets = tuple(one for one in figures.targets if one.relation in self._views)
+        for one in self._kept_datasets:
+            self.gauge("dataset_version", one.version, dataset=one.relation)
+            self.gauge("dataset_commit_timestamp_seconds", one.committed_ms / 1000, dataset=one.relation)
+            self.gauge("dataset_retention_seconds", one.kept_ms / 1000, dataset=one.relation)
             if one.oldest is not None:
-                self.gauge("dataset_oldest_version", one.oldest, dataset=one.dataset)
+                self.gauge("dataset_oldest_version", one.oldest, dataset=one.relation)
             if one.pinned is not None:
-                self.gauge("dataset_pinned_version", one.pinned, dataset=one.dataset)
+                self.gauge("dataset_pinned_version", one.pinned, dataset=one.relation)
                 continue
             for name in ("dataset_pinned_version", "dataset_pinned_until_timestamp_seconds"):
-                self._metrics[name].remove_by_labels({"dataset": one.dataset})
+                self._metrics[name].remove_by_labels({"dataset": one.relation})
+        self._took_targets()
         for view, count in figures.pending.items():
             if view in self._views:
                 self.gauge("view_pending_versions", count, view=view)
@@ -192,12 +196,26 @@ class Metrics:
         if figures.memory_limit_bytes is not None:
             self.gauge("memory_pool_limit_bytes", figures.memory_limit_bytes)
 
+    def _took_targets(self) -> None:
+        """Series of the targets that other views read; a target that nobody reads any more has none."""
+        pinned = {one.relation for one in self._kept_targets}
+        for view in self._pinned_targets - pinned:
+            for name in ("view_pinned_version", "view_pinned_until_timestamp_seconds", "view_retention_seconds"):
+                self._metrics[name].remove_by_labels({"view": view})
+        self._pinned_targets = frozenset(pinned)
+        for one in self._kept_targets:
+            self.gauge("view_retention_seconds", one.kept_ms / 1000, view=one.relation)
+            if one.pinned is not None:
+                self.gauge("view_pinned_version", one.pinned, view=one.relation)
+
     def retention(self, now_ms: int) -> None:
         """Set until when pinned versions stay; what is pinned at the newest version stays as long as anything can."""
-        for one in self._retention:
-            if one.pinned is not None:
-                until_ms = now_ms + one.kept_ms if one.until_ms is None else one.until_ms
-                self.gauge("dataset_pinned_until_timestamp_seconds", until_ms / 1000, dataset=one.dataset)
+        for label, kept in (("dataset", self._kept_datasets), ("view", self._kept_targets)):
+            for one in kept:
+                if one.pinned is not None:
+                    until_ms = now_ms + one.kept_ms if one.until_ms is None else one.until_ms
+                    name = f"{label}_pinned_until_timestamp_seconds"
+                    self.gauge(name, until_ms / 1000, **{label: one.relation})
 
     def inventory(self, target_lag_ms: Mapping[str, int], datasets: Iterable[str]) -> None:
         """The definitions changed: forget the series of what is gone, start those of what is new."""
@@ -208,7 +226,9 @@ class Metrics:
         new = views - self._views
         self._views, self._datasets = views, sources
         self._states = {view: state for view, state in self._states.items() if view in views}
-        self._retention = tuple(one for one in self._retention if one.dataset in sources)
+        self._kept_datasets = tuple(one for one in self._kept_datasets if one.relation in sources)
+        self._kept_targets = tuple(one for one in self._kept_targets if one.relation in views)
+        self._pinned_targets &= views
         for view, lag_ms in target_lag_ms.items():
             self.gauge("view_target_lag_seconds", lag_ms / 1000, view=view)
             if view in new:
@@ -228,10 +248,10 @@ class Metrics:
             before = self._states.get(view)
             if before == state:
                 continue
-            for name in VIEW_STATES if before is None else (before, state):
+            for name in SERVICE_STATES if before is None else (before, state):
                 self.gauge("view_state", 1 if name == state else 0, view=view, state=name)
         self._states = dict(states)
-        for name in VIEW_STATES:
+        for name in SERVICE_STATES:
             self.gauge("views", sum(1 for state in states.values() if state == name), state=name)
 
     def _forget(self, label: str, gone: Iterable[str]) -> None:

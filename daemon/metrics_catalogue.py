@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.view_state import SERVICE_STATES
+
 PREFIX = "deltakeep_"
 Kind = Literal["counter", "gauge", "histogram", "summary"]
 
@@ -19,7 +21,6 @@ PLAN_PHASES = ("compile", "decide")
 CYCLE_CAUSES = ("start", "event", "poll", "upstream", "definition", "reconcile", "request", "retry")
 WATCH_KINDS = ("log", "definition")
 LOOPS = ("watch", "poll", "schedule", "cycle", "housekeeping")
-VIEW_STATES = ("fresh", "due", "running", "late", "waiting", "paused", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("ready", "gauge", (), "1 when the project is loaded and every view was looked at once."),
     Family("lifecycle_state", "gauge", ("state",), "1 for the state that the service is in, 0 for the others."),
     Family("last_tick_timestamp_seconds", "gauge", ("loop",), "When each loop last turned; shows a stall."),
-    Family("config_last_reload_successful", "gauge", (), "1 if the definitions on disk are the ones in use."),
+    Family("config_last_reload_successful", "gauge", (), "1 if definitions and certificate on disk are those in use."),
     Family(
         "config_last_reload_success_timestamp_seconds", "gauge", (), "When definitions were last taken over from disk."
     ),
@@ -140,6 +141,25 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("view",),
         "Versions of its inputs that the view's content does not reflect yet; skipped ones count as reflected.",
+    ),
+    Family(
+        "view_pinned_version",
+        "gauge",
+        ("view",),
+        "Lowest version of the view's target that another incremental view starts its next refresh from.",
+    ),
+    Family(
+        "view_pinned_until_timestamp_seconds",
+        "gauge",
+        ("view",),
+        "Until when that version of the target stays readable; a later vacuum may force its readers to be recomputed. "
+        "Moves with the clock while the pinned version is the newest.",
+    ),
+    Family(
+        "view_retention_seconds",
+        "gauge",
+        ("view",),
+        "The shorter of the target's log retention and its retention of deleted files; of targets that views read.",
     ),
     Family("view_target_lag_seconds", "gauge", ("view",), "The lag that the view's owner accepts."),
     Family("view_lag_good_seconds_total", "counter", ("view",), "Observed seconds within the target lag."),
@@ -234,7 +254,7 @@ def catalogue_page() -> str:
     lines += [
         "",
         f"Values of `loop`: {', '.join(LOOPS)}.",
-        f"Values of a view's `state`: {', '.join(VIEW_STATES)}; the most important one counts.",
+        f"Values of a view's `state`: {', '.join(SERVICE_STATES)}; the most important one counts.",
         f"Values of `cause` of cycles: {', '.join(CYCLE_CAUSES)}.",
         f"Values of `phase`: {', '.join(PLAN_PHASES)}.",
         "Values of `reason` are the codes of the reasons page; in `view_failures_total` also codes of errors.",

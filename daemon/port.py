@@ -79,13 +79,13 @@ class ReloadOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetRetention:
-    """The retention clock of a dataset: what it keeps, and what views still need of it.
+class Retention:
+    """The retention clock of a dataset, or of a view's target that other views read: what it keeps, what they need.
 
     `until_ms` is None while the pinned version is the newest: it then stays for at least `kept_ms` from now.
     """
 
-    dataset: str
+    relation: str
     version: int
     committed_ms: int
     oldest: int | None
@@ -108,7 +108,8 @@ class PlansMade:
 class KeeperFigures:
     """What monitoring wants to know of a keeper; `plans` are those since it was asked last."""
 
-    retention: tuple[DatasetRetention, ...] = ()
+    datasets: tuple[Retention, ...] = ()
+    targets: tuple[Retention, ...] = ()
     pending: Mapping[str, int] = field(default_factory=dict)
     plans: tuple[PlansMade, ...] = ()
     memory_limit_bytes: int | None = None

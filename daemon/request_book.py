@@ -54,11 +54,30 @@ class RequestBook:
                 else request_made(caller, operation, given, value, failure, now_ms=now_ms, elapsed_ms=elapsed_ms)
             )
             if made is not None:
-                self._tell(made)
-                task = asyncio.create_task(self._keep(made), name="record-request")
-                self._writing.add(task)
-                task.add_done_callback(self._writing.discard)
+                self._note(made)
         return value
+
+    def turned_away(self, caller: Caller, operation: str, failure: Failure) -> None:
+        """Keep that somebody whom we know was not let in, whatever was asked for."""
+        self._note(
+            RequestMade(
+                recorded_ms=self._clock.now_ms(),
+                who=caller.name,
+                way=caller.way,
+                operation=operation,
+                parameters={},
+                reason="",
+                result=failure.code,
+                message=failure.message,
+                elapsed_ms=0,
+            )
+        )
+
+    def _note(self, made: RequestMade) -> None:
+        self._tell(made)
+        task = asyncio.create_task(self._keep(made), name="record-request")
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
     def _tell(self, made: RequestMade) -> None:
         what = {"who": made.who, "operation": made.operation, "result": made.result, "reason": made.reason}

@@ -62,8 +62,11 @@ GROUP BY CAST(ordered_at AS DATE)
     }
 
 
-def make_project(folder: Path) -> tuple[Path, ...]:
-    """Write the files and the sample table; raises `ProjectExists` rather than overwrite anything."""
+def make_project(folder: Path, now_ms: int) -> tuple[Path, ...]:
+    """Write the files, and the sample table with commits of `now_ms`.
+
+    Raises `ProjectExists` rather than overwrite anything.
+    """
     name = folder.resolve().name.lower().replace("-", "_")
     files = project_files(name if name_problem(name) is None else "shop")
     taken = [path for path in (*files, "lake/orders") if (folder / path).exists()]
@@ -75,17 +78,17 @@ def make_project(folder: Path) -> tuple[Path, ...]:
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    _write_orders(folder)
+    _write_orders(folder, now_ms)
     return tuple(folder / path for path in (*files, "lake/orders"))
 
 
-def _write_orders(folder: Path) -> None:
+def _write_orders(folder: Path, now_ms: int) -> None:
     project = load_project(folder)
     # Without a place to spill: a few rows need none, and nothing of ours shall lie where the service will work.
     runtime = build_session_runtime(RuntimeProfile(durable=project.engine.durable))
     table = TableRef(uri=next(dataset for dataset in project.datasets.values()).table.uri)
     for rows in sample_orders():
-        runtime.append(AppendRequest(table=table), rows)
+        runtime.append(AppendRequest(table=table, timestamp_ms=now_ms), rows)
 
 
 def sample_orders() -> Iterator[pa.Table]:

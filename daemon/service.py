@@ -15,7 +15,9 @@ from typing import Any, assert_never
 
 from daemon import lifecycle
 from daemon.activation import PassedSockets
+from daemon.answering import Answering, Asked
 from daemon.caller import Caller
+from daemon.certificate import Certificate, CertificateRefused, certificate_of
 from daemon.clock import Clock
 from daemon.control import OPENED_GATE, HttpServer, control_application, public_application
 from daemon.diagnosis import Diagnosis
@@ -29,22 +31,19 @@ from daemon.listeners import Listeners, open_listeners
 from daemon.log import LogControl, logger
 from daemon.metrics import Metrics
 from daemon.notify import ServiceNotifier
-from daemon.operations import answer, find_operation
 from daemon.place import settings_at_start
 from daemon.polling import Polling
-from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer, ReloadOutcome, RequestMade
-from daemon.request_book import RequestBook
+from daemon.port import CycleOutcome, JsonValue, KeeperFactory, KeeperPort, Observer, ReloadOutcome
 from daemon.schedule import Wait
 from daemon.service_options import Left, ServiceOptions
 from daemon.signals import signals_answered
 from daemon.topology import Topology
 from daemon.watch import existing_folders, watch_definitions, watch_logs
-from daemon.worker import Priority, Worker
+from daemon.worker import Priority, Worker, in_event_loop
 from registry.errors import DeltakeepError, RetryLater
 
 TICK_S = 1.0
 HOUSEKEEPING_S = 60
-STATUS_PATIENCE_S = 1.0
 DRAIN_LOOK_S = 0.05
 
 
@@ -93,21 +92,33 @@ class Service:
             ),
         )
         self._wake = asyncio.Event()
-        self._opened = asyncio.Event()
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._cycling = False
         self._start_failure: Failure | None = None
-        self._status: JsonValue = None
         self._reloading = asyncio.Lock()
         self.events = EventStream(clock)
-        self._book = RequestBook(clock, self.events, self._record_request)
+        self._answering = Answering(
+            Asked(self._running_keeper, self._reload, self._took_event, self._wake.set, self.live),
+            clock=clock,
+            metrics=metrics,
+            keeping=self._keeping,
+            worker=self._worker,
+            outlets=self._outlets,
+            events=self.events,
+            diagnosis=self._diagnosis,
+            opening_patience_ms=options.opening_patience_ms,
+        )
         self._settings = _settings(options.root)
+        self._certificate: Certificate | None = None
         self.public_address: tuple[str, int] | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> Left:
-        """Start, keep, drain, stop.  Raises `CannotListen` where an address is taken."""
+        """Start, keep, drain, stop.
+
+        Raises `CannotListen` where an address is taken, `CertificateRefused` where the files for TLS cannot be used.
+        """
         listeners = open_listeners(self._options, self._passed)
         self.public_address = listeners.public_address
         try:
@@ -119,12 +130,13 @@ class Service:
             return await self._serve(listeners, servers)
 
     def _servers(self, listeners: Listeners) -> list[HttpServer]:
-        """The servers of the two faces; raises `CannotListen` where the files for TLS cannot be used."""
+        """The servers of the two faces."""
         servers = [HttpServer(control_application(self), listeners.control)]
         if listeners.public is not None:
             console = self._options.console
+            self._certificate = None if console is None else certificate_of(console)
             public = public_application(self, console, self._clock)
-            servers.append(HttpServer(public, listeners.public, console))
+            servers.append(HttpServer(public, listeners.public, self._certificate))
         return servers
 
     async def _serve(self, listeners: Listeners, servers: list[HttpServer]) -> Left:
@@ -154,7 +166,7 @@ class Service:
         self._state, actions = lifecycle.transition(self._state, event, self._options.drain_ms)
         after = lifecycle.state_name(self._state)
         if not isinstance(self._state, lifecycle.Starting):
-            self._opened.set()
+            self._answering.opened()
         if after != before:
             self._metrics.lifecycle(after)
             self._log.info("state changed", before=before, after=after)
@@ -267,7 +279,7 @@ class Service:
     async def _cycle(self, views: tuple[str, ...], cause: str) -> None:
         keeper = self._keeper
         assert keeper is not None
-        observer = self._across_threads(self._took_event)
+        observer = in_event_loop(self._took_event)
         self._log.debug("cycle", views=list(views), cause=cause)
         submitted_ms = self._clock.monotonic_ms()
 
@@ -387,6 +399,7 @@ class Service:
         keeper = self._running_keeper()
         async with self._reloading:
             self._notifier.reloading(self._clock.monotonic_ms())
+            refused = self._renew_certificate()
             try:
                 outcome = await self._worker.submit(Priority.RELOAD, "reload", keeper.reload)
                 topology = await self._worker.submit(Priority.RELOAD, "reload", keeper.topology)
@@ -402,7 +415,8 @@ class Service:
                 raise
             self._keeping.definitions_failure = None
             self.events.publish({"kind": "reloaded", "view": None, "changed": list(outcome.changed)})
-            self._metrics.reloaded("changed" if outcome.changed else "unchanged", self._clock.now_ms())
+            result = "failed" if refused is not None else "changed" if outcome.changed else "unchanged"
+            self._metrics.reloaded(result, self._clock.now_ms())
             self._log.info("reloaded", changed=list(outcome.changed))
             self._outlets.reloaded()
             self._keeping.restart_needed = _settings(self._options.root) != self._settings
@@ -414,83 +428,37 @@ class Service:
             self._watch_logs()
             self._wake.set()
             self._notifier.ready(self._keeping.summary())
+            if refused is not None:
+                # Whoever has renewed it waits for this answer; the definitions are in use all the same.
+                raise refused
             return outcome
+
+    def _renew_certificate(self) -> CertificateRefused | None:
+        """Take up the certificate on disk; one that cannot be used is told, and leaves the old one in use."""
+        if self._certificate is None:
+            return None
+        try:
+            self._certificate.renew()
+        except CertificateRefused as error:
+            self._keeping.certificate_failure = failure_of(error)
+            self.events.publish({"kind": "certificate_refused", "view": None, "message": error.message})
+            self._log.error("certificate refused, the old one stays", **failure_of(error).to_json())
+            return error
+        self._keeping.certificate_failure = None
+        self._log.info("certificate read again")
+        return None
 
     # --- what the servers ask -----------------------------------------------------------------------------------------
 
     async def perform(
         self, operation: str, parameters: Mapping[str, JsonValue], observer: Observer, caller: Caller
     ) -> JsonValue:
-        """Run an operation for a client if it may, count it, and keep who asked for a change."""
-        started_ms = self._clock.monotonic_ms()
-        label, result = "unknown", "failed"
-        try:
-            found = find_operation(operation)
-            label = operation
-            self._log.debug("request", operation=operation)
-            checked = found.check(parameters)
-            value = await self._book.enter(caller, found, checked, lambda: self._answer(operation, checked, observer))
-            result = "ok"
-            return answer(value)
-        finally:
-            self._metrics.add("control_requests_total", operation=label, result=result)
-            elapsed_s = (self._clock.monotonic_ms() - started_ms) / 1000
-            self._metrics.observe("control_request_duration_seconds", elapsed_s)
+        """Run an operation for a client, if it may."""
+        return await self._answering.perform(operation, parameters, observer, caller)
 
-    async def _answer(self, operation: str, given: Mapping[str, JsonValue], observer: Observer) -> Any:
-        """Tell about the daemon at once, whatever it does, and about the project as soon as it is open."""
-        value = self._diagnosis.answer(operation, given)
-        if value is not None:
-            return value
-        await self._wait_for_opening(observer)
-        return await self._perform(operation, given, observer)
-
-    async def _wait_for_opening(self, observer: Observer) -> None:
-        """Let a request that comes while the project is opened wait, so that a restart refuses nobody."""
-        if self._opened.is_set():
-            return
-        observer({"kind": "waiting", "view": None, "what": "opening the project"})
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._opened.wait(), self._options.opening_patience_ms / 1000)
-
-    async def _perform(self, name: str, given: Mapping[str, JsonValue], observer: Observer) -> Any:
-        keeper, operation = self._running_keeper(), find_operation(name)
-        if name == "reload":
-            return await self._reload()
-        if name == "status":
-            return await self._perform_status(keeper)
-
-        def forward(event: Mapping[str, JsonValue]) -> None:
-            self._took_event(event)
-            observer(event)
-
-        if self._worker.in_hand is not None:
-            observer({"kind": "waiting", "view": None, "what": self._worker.in_hand.label})
-        across = self._across_threads(forward)
-        started_ms, started_wall_ms = self._clock.monotonic_ms(), self._clock.now_ms()
-
-        def call() -> Any:
-            if name not in {"cycle", "refresh"}:
-                return operation.run(keeper, given, across)
-            began_ms = self._clock.now_ms()
-            outcome = operation.run(keeper, given, self._outlets.watching(across))
-            self._outlets.cycle_ended(keeper, outcome, began_ms)
-            return outcome
-
-        value = await self._worker.submit(Priority.REQUEST, name, call)
-        if name in {"cycle", "refresh"}:
-            self._keeping.took_cycle(value, "request", started_ms, started_wall_ms)
-        if name in {"pause", "resume"}:
-            self._keeping.paused = await self._worker.submit(Priority.REQUEST, name, keeper.paused)
-        if name in {"replan", "resume"}:
-            views = [given["view"]] if name == "resume" else given["views"]
-            self._keeping.notice(views, "request", urgent=True)
-            self._wake.set()
-        return value
-
-    async def _record_request(self, made: RequestMade) -> None:
-        keeper = self._running_keeper()
-        await self._worker.submit(Priority.REQUEST, "record a request", lambda: keeper.record_request(made))
+    def turned_away(self, caller: Caller, operation: str, error: DeltakeepError) -> None:
+        """Keep that a caller was not let in."""
+        self._answering.turned_away(caller, operation, error)
 
     def _state_now(self) -> dict[str, JsonValue]:
         """How the service is, for the log and the support bundle; called from any thread."""
@@ -507,14 +475,6 @@ class Service:
             "calls_waiting": self._worker.queued,
             "keeping": self._keeping.to_json(),
         }
-
-    async def _perform_status(self, keeper: KeeperPort) -> JsonValue:
-        """Status never waits for a long cycle: then it shows what was known before, and what runs."""
-        waiting = self._worker.submit(Priority.REQUEST, "status", keeper.status)
-        with contextlib.suppress(TimeoutError):
-            self._status = await asyncio.wait_for(waiting, STATUS_PATIENCE_S)
-        status = self._status if isinstance(self._status, dict) else self._keeping.bare_status()
-        return {"daemon": self.live(), **status}
 
     def live(self) -> dict[str, JsonValue]:
         """What status tells of the daemon itself; from memory alone."""
@@ -569,17 +529,6 @@ class Service:
                 raise RetryLater("draining", "the daemon is stopping", hint="repeat when it is up again")
             case _:
                 assert_never(self._state)
-
-    def _across_threads(self, observer: Observer) -> Observer:
-        """An observer for the worker's thread that hands each event to the event loop."""
-        loop = asyncio.get_running_loop()
-
-        def forward(event: Mapping[str, JsonValue]) -> None:
-            # After the loop has closed nobody is interested in events any more.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(observer, event)
-
-        return forward
 
     def _console_address(self) -> str | None:
         console = self._options.console

@@ -3,7 +3,7 @@
 The file holds name, role and SHA-256 of each token, never a token: a token is 256 random bits, so that a hash without
 salt and stretching gives nothing away.
 Invariants: the file is readable by its owner only, or it is not used; it is replaced as a whole; a token is compared
-with every hash in constant time.
+with every hash in constant time; one whose time is over opens nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from daemon.caller import ROLES, Caller, Role
-from registry.errors import EXIT_CONFIGURATION, EXIT_CONFLICT, EXIT_USAGE, DeltakeepError
+from daemon.clock import timestamp_text
+from registry.errors import EXIT_CONFIGURATION, EXIT_CONFLICT, EXIT_NOT_ALLOWED, EXIT_USAGE, DeltakeepError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1 knows no end of a token; a file without one is written in it, so that an older version reads it too."""
 PREFIX: Final = "dk_"
 """Begins every token, so that it can be searched for where it must not be."""
 TOKEN_MAX: Final = 200
@@ -49,15 +51,35 @@ class TokenNameError(DeltakeepError):
     exit_code_of_class = EXIT_USAGE
 
 
+class TokenExpired(DeltakeepError):
+    """The token is one of ours, and its time is over; `caller` is who held it."""
+
+    exit_code_of_class = EXIT_NOT_ALLOWED
+
+    def __init__(self, token: Token, expires_ms: int) -> None:
+        message = f'the token "{token.name}" expired at {timestamp_text(expires_ms)[:19]}Z'
+        hint = f"`daemonctl token revoke {token.name}`, then `daemonctl token create {token.name}` makes a new one"
+        super().__init__("token_expired", message, hint=hint)
+        self.caller = Caller(token.name, token.role, "token")
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token: whose it is, what it allows, its hash, and who made it when."""
+    """What is known of a token: whose it is, what it allows, its hash, who made it when, and until when it holds.
+
+    `expires_ms` None holds until it is revoked.
+    """
 
     name: str
     role: Role
     hash: str
     created_ms: int
     created_by: str
+    expires_ms: int | None = None
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether its time is over."""
+        return self.expires_ms is not None and now_ms >= self.expires_ms
 
     def to_json(self) -> dict[str, Any]:
         """What may be shown: all but the hash."""
@@ -97,17 +119,21 @@ class TokenFile:
             ) from error
         return self._tokens
 
-    def caller(self, token: str) -> Caller | None:
-        """Who holds a token, or None for an unknown one."""
+    def caller(self, token: str, now_ms: int) -> Caller | None:
+        """Who holds a token, or None for an unknown one; raises `TokenExpired`."""
         given = _hash(token[:TOKEN_MAX])
         found = None
         for one in self.tokens():
             if hmac.compare_digest(one.hash, given):
                 found = one
-        return None if found is None else Caller(found.name, found.role, "token")
+        if found is None:
+            return None
+        if found.expires_ms is not None and found.is_over(now_ms):
+            raise TokenExpired(found, found.expires_ms)
+        return Caller(found.name, found.role, "token")
 
-    def create(self, name: str, role: Role, *, now_ms: int, by: str) -> str:
-        """Make a token and give it back; it cannot be had again."""
+    def create(self, name: str, role: Role, *, now_ms: int, by: str, expires_ms: int | None = None) -> str:
+        """Make a token, for ever or until `expires_ms`, and give it back; it cannot be had again."""
         if not NAME_RULE.fullmatch(name):
             hint = "letters, digits and _.@- , at most 64"
             raise TokenNameError("usage", f'"{name}" is no name for a token', hint=hint)
@@ -117,7 +143,7 @@ class TokenFile:
             if any(one.name == name for one in tokens):
                 hint = f"choose another name, or `daemonctl token revoke {name}` first"
                 raise TokenConflict("token_exists", f'a token "{name}" exists already', hint=hint)
-            self._write((*tokens, Token(name, role, _hash(secret), now_ms, by)))
+            self._write((*tokens, Token(name, role, _hash(secret), now_ms, by, expires_ms)))
         return secret
 
     def revoke(self, name: str) -> Token:
@@ -132,7 +158,9 @@ class TokenFile:
         return found
 
     def _write(self, tokens: tuple[Token, ...]) -> None:
-        value = {"format": FORMAT, "tokens": [asdict(one) for one in sorted(tokens, key=lambda one: one.name)]}
+        expiring = any(one.expires_ms is not None for one in tokens)
+        listed = [asdict(one) for one in sorted(tokens, key=lambda one: one.name)]
+        value = {"format": FORMAT if expiring else 1, "tokens": listed}
         new = self._path.with_name(self._path.name + ".new")
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -181,4 +209,12 @@ def _token(value: dict[str, Any]) -> Token:
     if value["role"] not in ROLES:
         raise ValueError
     role = cast("Role", value["role"])
-    return Token(str(value["name"]), role, str(value["hash"]), int(value["created_ms"]), str(value["created_by"]))
+    expires = value.get("expires_ms")
+    return Token(
+        name=str(value["name"]),
+        role=role,
+        hash=str(value["hash"]),
+        created_ms=int(value["created_ms"]),
+        created_by=str(value["created_by"]),
+        expires_ms=None if expires is None else int(expires),
+    )

@@ -28,6 +28,10 @@ STATE_ORDER: Final = (
     "readable",
 )
 """What needs a person first."""
+SERVICE_STATES: Final = tuple(
+    state for state in STATE_ORDER if state in {"failed", "late", "running", "waiting", "paused", "due", "fresh"}
+)
+"""Those that the service tells by itself, from its memory; its metrics have no others."""
 
 
 def state_of(view: Json, live: Json) -> str:

@@ -7,8 +7,9 @@ A job that has started is never abandoned by the queue; who waits for it may sto
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from daemon.clock import Clock
 from daemon.failure import EnginePanic, is_panic
+from daemon.port import JsonValue, Observer
 from registry.errors import RetryLater
 
 QUEUE_MAX = 256
@@ -133,3 +135,15 @@ def _guarded(call: Callable[[], Any]) -> Callable[[], Any]:
             raise
 
     return guarded
+
+
+def in_event_loop(observer: Observer) -> Observer:
+    """An observer for the worker's thread that hands each event to the event loop that this is called in."""
+    loop = asyncio.get_running_loop()
+
+    def forward(event: Mapping[str, JsonValue]) -> None:
+        # After the loop has closed nobody is interested in events any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(observer, event)
+
+    return forward

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from grafana.records import SECONDS_LEFT, bad_share, growth
+from grafana.records import SECONDS_LEFT, TARGET_SECONDS_LEFT, bad_share, growth
 
 Severity = Literal["critical", "warning"]
 
@@ -68,6 +68,19 @@ def _recomputes(selector: str) -> str:
     return f"{grown} > 0"
 
 
+def _undelivered(series: str, by: str, integration: str) -> str:
+    """The share of what an integration had to deliver within an hour that did not arrive; `by` may name a label."""
+    labels = f"job, instance{', ' + by if by else ''}"
+    value = f"{integration} $1" if by else integration
+    return f"""\
+  label_replace(
+      sum by ({labels}) (increase({series}{{result!="ok"}}[1h]))
+    /
+      sum by ({labels}) (increase({series}[1h])),
+    "integration", "{value}", "{by or "job"}", "(.*)"
+  )"""
+
+
 ALERTS: Final[tuple[Alert, ...]] = (
     burn(
         "DeltakeepFreshnessBudgetBurnFast",
@@ -102,6 +115,16 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "The daemon at {{ $labels.instance }} does not answer.",
         "Prometheus has not been able to scrape it, and while it is away no view is refreshed. Next: "
         "`systemctl status deltakeep`",
+    ),
+    Alert(
+        "DeltakeepNotScraped",
+        "alert-monitoring-silent",
+        f"absent(up{{{JOBS}}})",
+        "15m",
+        "warning",
+        "Prometheus knows no daemon of Deltakeep.",
+        "No target whose job is called deltakeep is scraped, so that no other alert about one can fire. Next: "
+        "`daemonctl status`",
     ),
     Alert(
         "DeltakeepDaemonRestarting",
@@ -177,13 +200,19 @@ and on (job, instance)
         "DeltakeepRetentionNear",
         "alert-retention-near",
         f"""\
-  {SECONDS_LEFT}
-/
-  max by (job, instance, dataset) (deltakeep_dataset_retention_seconds)
+(
+    {SECONDS_LEFT}
+  /
+    max by (job, instance, dataset) (deltakeep_dataset_retention_seconds)
+or
+    {TARGET_SECONDS_LEFT}
+  /
+    max by (job, instance, view) (deltakeep_view_retention_seconds)
+)
 < 0.2""",
         "15m",
         "warning",
-        "Dataset {{ $labels.dataset }} may soon lose a version that a view still needs.",
+        "{{ $labels.dataset }}{{ $labels.view }} may soon lose a version that a view still needs.",
         "Only {{ $value | humanizePercentage }} of its retention is left; a vacuum after that makes views recompute. "
         "Next: `daemonctl status`",
     ),
@@ -218,8 +247,8 @@ unless on (job, instance, dataset)
         "max_over_time(deltakeep_config_last_reload_successful[5m]) == 0",
         "10m",
         "warning",
-        "{{ $labels.instance }} runs old definitions: those on disk are broken.",
-        "The last reload failed and changed nothing. Next: `daemonctl check`",
+        "{{ $labels.instance }} goes on with what it read before: what is on disk is broken.",
+        "Definitions, or the certificate, were refused at the last reload. Next: `daemonctl status`",
     ),
     Alert(
         "DeltakeepQueueSaturated",
@@ -256,6 +285,22 @@ and on (job, instance)
         "Somebody else writes to the target of view {{ $labels.view }}.",
         "{{ $value | humanize }} commits were lost to another writer within an hour. Next: "
         "`daemonctl history {{ $labels.view }}`",
+    ),
+    Alert(
+        "DeltakeepIntegrationFailing",
+        "alert-integration-failing",
+        "\nor\n".join(
+            (
+                _undelivered("deltakeep_notifications_total", "target", "webhook"),
+                _undelivered("deltakeep_lineage_events_total", "", "lineage"),
+                _undelivered("deltakeep_traces_total", "", "tracing"),
+            )
+        ).join(("(\n", "\n)\n> 0.1")),
+        "5m",
+        "warning",
+        "What the integration {{ $labels.integration }} of {{ $labels.instance }} sends does not arrive.",
+        "{{ $value | humanizePercentage }} of it failed, or was dropped, within an hour, and is not sent again. Next: "
+        '`journalctl --unit deltakeep --grep "not delivered"`',
     ),
     Alert(
         "DeltakeepOpenFilesNearlyOut",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from daemon.metrics_catalogue import VIEW_STATES
+from daemon.view_state import SERVICE_STATES
 from grafana.alerts import BUDGET
 from grafana.boards import DAEMON, Board, Row
 from grafana.panels import BAD, GOOD, STATE_COLOURS, WARN, Panel, Query
@@ -127,7 +127,7 @@ FRESHNESS: Final = Row(
             "How many views were in each state.",
             (Query(f"sum by (state) (deltakeep_views{{{DAEMON}}})", "{{state}}"),),
             kind="stack",
-            colours=tuple((state, STATE_COLOURS[state]) for state in VIEW_STATES),
+            colours=tuple((state, STATE_COLOURS[state]) for state in SERVICE_STATES),
         ),
         Panel(
             "From notice to commit",

@@ -14,6 +14,7 @@ WINDOWS: Final = ("5m", "30m", "1h", "6h", "3d")
 
 LAG: Final = "instance_view:deltakeep_view_lag_seconds:max"
 SECONDS_LEFT: Final = "instance_dataset:deltakeep_dataset_pinned_left_seconds:min"
+TARGET_SECONDS_LEFT: Final = "instance_view:deltakeep_view_pinned_left_seconds:min"
 SAVED: Final = "instance:deltakeep_saved_bytes:ratio_rate1h"
 
 
@@ -67,6 +68,10 @@ RECORDS: Final[tuple[Record, ...]] = (
     Record(
         SECONDS_LEFT,
         "min by (job, instance, dataset) (deltakeep_dataset_pinned_until_timestamp_seconds) - time()",
+    ),
+    Record(
+        TARGET_SECONDS_LEFT,
+        "min by (job, instance, view) (deltakeep_view_pinned_until_timestamp_seconds) - time()",
     ),
     Record(
         SAVED,

@@ -6,8 +6,8 @@ from typing import Final
 
 from grafana.boards import DAEMON, Board, Row, Subject
 from grafana.overview import BUDGET_STEPS, increase_by
-from grafana.panels import BAD, GOOD, STATE_COLOURS, WARN, Panel, Query
-from grafana.records import LAG, WINDOWS, bad_share
+from grafana.panels import BAD, CALM, GOOD, STATE_COLOURS, WARN, Panel, Query
+from grafana.records import LAG, TARGET_SECONDS_LEFT, WINDOWS, bad_share
 
 CHOSEN: Final = f'{DAEMON},view=~"$view"'
 
@@ -232,10 +232,34 @@ COST: Final = Row(
     ),
 )
 
+RETENTION: Final = Row(
+    "Retention clock of the target",
+    (
+        Panel(
+            "Time that is left",
+            "For views that other views read: until the version that the slowest reader starts from may be taken away.",
+            (
+                Query(f"{TARGET_SECONDS_LEFT}{{{CHOSEN}}}", "{{view}}"),
+                Query(f"max(deltakeep_view_retention_seconds{{{CHOSEN}}})", "retention"),
+            ),
+            unit="s",
+            width=12,
+            dashed=("retention",),
+            colours=(("retention", CALM),),
+        ),
+        Panel(
+            "Version that readers start from",
+            "The lowest version of the target that a view which reads it has taken in.",
+            (Query(f"deltakeep_view_pinned_version{{{CHOSEN}}}", "{{view}}"),),
+            width=12,
+        ),
+    ),
+)
+
 VIEW: Final = Board(
     "deltakeep-view",
     "Deltakeep: view",
     "One view, or several: lag against target, what was done and why, what it cost.",
-    (NOW, FRESHNESS, DONE, COST),
+    (NOW, FRESHNESS, DONE, COST, RETENTION),
     Subject("view", "deltakeep_view_target_lag_seconds"),
 )

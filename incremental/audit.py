@@ -16,6 +16,7 @@ from incremental.frontier import (
     Disputed,
     Frontier,
     Held,
+    NewerCommit,
     NotOurs,
     ViewTarget,
     frontier_of,
@@ -110,6 +111,8 @@ def audit_view(
             return unchecked(view, target, ReasonCode.NOT_OURS, message)
         case Disputed(message=message):
             return unchecked(view, target, ReasonCode.DEFINITION_CONFLICT, message)
+        case NewerCommit(message=message):
+            return unchecked(view, target, ReasonCode.NEWER_FORMAT, message)
         case Broken(reason=reason, message=message) if reason is not ReasonCode.TARGET_MODIFIED:
             return unchecked(view, target, reason, message)
         case _:

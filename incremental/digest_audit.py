@@ -15,6 +15,7 @@ from incremental.refresh import definition_of
 from registry.bundle import PlanBundle
 from registry.dataset import TableRef
 from registry.errors import DeltakeepError
+from registry.formats import newer_commit
 from registry.names import RelationName
 from registry.native import DigestRequest, PinnedInput
 from registry.reasons import ReasonCode
@@ -95,6 +96,9 @@ def _obstacle(view: View, bundle: PlanBundle, target: ViewTarget) -> tuple[Reaso
         return ReasonCode.TARGET_MODIFIED, changed
     if target.details is None or target.foreign == "unknown":
         return ReasonCode.HISTORY_GONE, "The entry of our last commit is gone from the target's log."
+    newer = newer_commit(target.details.format)
+    if newer is not None:
+        return ReasonCode.NEWER_FORMAT, newer
     if target.details.content_digest is None:
         return ReasonCode.DIGEST_UNKNOWN, "The commit carries no digest; the next recompute writes one."
     return None

@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
-from incremental.frontier import Disputed, Held, NotOurs, ViewTarget, covers, frontier_of, latest_of_both, read_frontier
+from incremental.frontier import (
+    Disputed,
+    Held,
+    NewerCommit,
+    NotOurs,
+    ViewTarget,
+    covers,
+    frontier_of,
+    latest_of_both,
+    read_frontier,
+)
 from incremental.memory import ViewMemory
 from incremental.offers import Offer, Supply, dataset_offer
 from incremental.outcome import Outcome, Ran
@@ -158,6 +168,9 @@ class Executor:
         match state:
             case Disputed(message=message):
                 refused = replace(plan, action=Action.REFUSE, reason=ReasonCode.DEFINITION_CONFLICT, message=message)
+                return Ran(replace(refused, strategy="skip"), Outcome.REFUSED, target=target)
+            case NewerCommit(message=message):
+                refused = replace(plan, action=Action.REFUSE, reason=ReasonCode.NEWER_FORMAT, message=message)
                 return Ran(replace(refused, strategy="skip"), Outcome.REFUSED, target=target)
             case NotOurs(message=message):
                 refused = replace(plan, action=Action.REFUSE, reason=ReasonCode.NOT_OURS, message=message)

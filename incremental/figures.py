@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from incremental.cycle import World
-from incremental.frontier import Frontier
 from incremental.memory import Shelf
 from incremental.observation import Datasets, Observed
-from incremental.retention import RetentionClock, pending_versions, retention_clock
+from incremental.pinned_tables import pinned_datasets, pinned_targets
+from incremental.retention import RetentionClock, pending_versions
+from incremental.retention_looks import RetentionLooks
 from registry.compiler import Compiled
 from registry.names import RelationName, ViewName
-from registry.view import RefreshPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,24 @@ class Compilation:
 class Figures:
     """The figures of one moment; `compilations` are those since the figures before.
 
+    `datasets` are the retention clocks of the datasets, `targets` those of the targets that other views read.
     `pending` has the views whose frontier is known, with how many versions of their inputs they do not reflect.
     """
 
-    retention: tuple[RetentionClock, ...]
+    datasets: tuple[RetentionClock, ...]
+    targets: tuple[RetentionClock, ...]
     pending: Mapping[ViewName, int]
     compilations: tuple[Compilation, ...]
     memory_limit_bytes: int | None
 
 
 def figures_of(
-    world: World, datasets: Datasets, shelf: Shelf, compilations: Iterable[Compilation], memory_limit_bytes: int | None
+    world: World,
+    datasets: Datasets,
+    shelf: Shelf,
+    looks: RetentionLooks,
+    compilations: Iterable[Compilation],
+    memory_limit_bytes: int | None,
 ) -> Figures:
     """Take the figures."""
     frontiers = {name: shelf.get(name).known_frontier for name in world.graph.views}
@@ -57,7 +64,13 @@ def figures_of(
         name: pending_versions(frontier, (newest[one] for one in world.graph.inputs(name) if one in newest))
         for name, frontier in known.items()
     }
-    return Figures(_clocks(world, datasets, known), pending, tuple(compilations), memory_limit_bytes)
+    return Figures(
+        datasets=looks.clocks(pinned_datasets(world, datasets, shelf)),
+        targets=looks.clocks(pinned_targets(world, shelf)),
+        pending=pending,
+        compilations=tuple(compilations),
+        memory_limit_bytes=memory_limit_bytes,
+    )
 
 
 def _newest(world: World, datasets: Datasets, shelf: Shelf) -> dict[RelationName, tuple[str, int]]:
@@ -74,23 +87,3 @@ def _newest(world: World, datasets: Datasets, shelf: Shelf) -> dict[RelationName
             version = target.version if target.own_version is None else target.own_version
             found[RelationName(name)] = (target.table_id, version)
     return found
-
-
-def _clocks(world: World, datasets: Datasets, known: Mapping[ViewName, Frontier]) -> tuple[RetentionClock, ...]:
-    clocks: list[RetentionClock] = []
-    for dataset in world.datasets:
-        seen = datasets.last(dataset)
-        if not isinstance(seen, Observed):
-            continue
-        readers = [name for name in world.graph.readers(dataset) if name in known and _needs_history(world, name)]
-        frontiers = [known[name] for name in readers]
-        clocks.append(
-            retention_clock(seen.pin, seen.oldest, seen.properties, datasets.superseded_ms(dataset), frontiers)
-        )
-    return tuple(clocks)
-
-
-def _needs_history(world: World, name: ViewName) -> bool:
-    """Whether a view reads older versions at all: one that is always recomputed does not."""
-    compiled = world.compiled.views[name]
-    return compiled.bundle.maintenance.incremental and compiled.view.refresh is not RefreshPolicy.RECOMPUTE

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import field_validator
+
 from incremental.alignment import Position, Vector, vector_from_json
-from registry.formats import newer_commit
+from registry.formats import FORMAT_KEY, newer_commit
 from registry.names import ContentKey, Fingerprint, RelationName, TableId, Version
 from registry.native import DeltaInputPin, FrontierDetails, TargetState
 from registry.reasons import ReasonCode
@@ -38,6 +40,14 @@ class ViewTarget(TargetState):
     """A view's target as its log tells."""
 
     details: CommitDetails | None = None
+
+    @field_validator("details", mode="before")
+    @classmethod
+    def _only_what_we_read(cls, details: Any) -> Any:
+        """Of what a newer version says of its commit only the number of its format is believed."""
+        if isinstance(details, Mapping) and newer_commit(details.get(FORMAT_KEY)) is not None:
+            return {FORMAT_KEY: details[FORMAT_KEY]}
+        return details
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,14 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """Somebody with another definition, or a newer version of ours, writes the same target."""
+    """Somebody with another definition writes the same target."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewerCommit:
+    """A newer version of ours wrote the target's last commit, in a format that is not ours to read."""
 
     message: str
 
@@ -111,7 +128,7 @@ class Held:
     frontier: Frontier
 
 
-FrontierState = Absent | NotOurs | Broken | Disputed | Held
+FrontierState = Absent | NotOurs | Broken | Disputed | NewerCommit | Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,7 @@ def read_frontier(state: ViewTarget, definition: Definition, remembered: Remembe
         return NotOurs(owner, f"The table at the target exists and {belongs}.")
     newer = newer_commit(state.details.format) if state.details is not None else None
     if newer is not None:
-        return Disputed(newer)
+        return NewerCommit(newer)
     if state.own_version is None:
         return Broken(ReasonCode.HISTORY_GONE, "The target's log does not say what its content was made from.")
     if state.content_key != definition.content_key:

@@ -8,25 +8,23 @@ Losing all that it remembers costs looks at the logs, never rows.
 from __future__ import annotations
 
 import uuid
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from incremental.audit import AuditReport, audit_view
 from incremental.clock import Clock
 from incremental.compaction import Compaction
+from incremental.compiling import Compiling
 from incremental.cycle import Cycle, CycleResult, World, dataset_pins
 from incremental.definitions import (
     Definitions,
     columns_used,
     compare_definitions,
-    compile_definitions,
-    edited_project,
     require_sound,
     unknown_dataset,
     unknown_view,
@@ -34,15 +32,17 @@ from incremental.definitions import (
 from incremental.digest_audit import audit_digest
 from incremental.events import CycleEvent, EventKind, Observer, ignore
 from incremental.explain import ExplainReport, ReplanReport, explain_view
-from incremental.figures import Compilation, Figures, figures_of
+from incremental.figures import Figures, figures_of
 from incremental.history import History, unplanned_record
 from incremental.lineage import LineageReport, report_lineage
 from incremental.memory import DURABLE_AFTER_COMMITS, Shelf
-from incremental.observation import Datasets, Observation, Observed, unreadable
+from incremental.observation import Datasets, Observation, Observed
 from incremental.outcome import Outcome
+from incremental.pinned_tables import pinned_datasets, pinned_targets
 from incremental.planning import CycleFacts, Planner, Question, newest_targets
 from incremental.preview import PreviewReport, PreviewRequest, Survey, preview_of, survey
 from incremental.reports import CycleReport, DatasetStatus, Notice, ReloadReport, StatusReport
+from incremental.retention_looks import RetentionLooks
 from incremental.status import ViewFacts, dataset_status, unplanned_status, view_status
 from incremental.view_plan import Action
 from incremental.why import WhyReport, why_decided, why_recorded
@@ -56,8 +56,6 @@ from registry.project import Project, load_project
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
 
 Force = Literal["recompute"]
-COMPILATIONS_MAX: Final = 1_000
-"""How many compilations are remembered for figures that nobody takes."""
 
 
 class Keeper:
@@ -80,12 +78,10 @@ class Keeper:
         self._datasets = Datasets(runtime)
         self._shelf = Shelf()
         self._compaction = Compaction(runtime)
+        self._retention_looks = RetentionLooks(runtime)
         self._history = History(self._artifacts)
-        self._known_schemas: Mapping[str, str] = {}
-        self._distrust = False
-        self._compilations: deque[Compilation] = deque(maxlen=COMPILATIONS_MAX)
-        observations = self._observe(project, None)
-        self._definitions = self._compile(project, observations)
+        self._compiling = Compiling(runtime, clock, self._artifacts, self._datasets)
+        self._definitions = self._compiling.compile(project, self._compiling.observe(project))
         self._paused: dict[ViewName, str] = dict(self._artifacts.paused())
         self._history.take_hints(self._shelf, self._definitions.compiled.views)
         self._notices = self._standing_notices()
@@ -152,10 +148,9 @@ class Keeper:
 
     def figures(self) -> Figures:
         """Take the figures for monitoring, from memory alone; compilations are told once."""
-        told = tuple(self._compilations)
-        self._compilations.clear()
+        told = self._compiling.take_compilations()
         limit = self._runtime.profile.memory_limit_bytes
-        return figures_of(self.world, self._datasets, self._shelf, told, limit)
+        return figures_of(self.world, self._datasets, self._shelf, self._retention_looks, told, limit)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
@@ -199,7 +194,7 @@ class Keeper:
             recorded=recorded,
         )
         # After a failure nothing that is remembered of the datasets is taken for granted.
-        self._distrust = report.failed
+        self._compiling.distrust = report.failed
         observe(CycleEvent(EventKind.CYCLE_FINISHED, None, {"cycle_id": cycle_id, "elapsed_ms": report.elapsed_ms}))
         return report
 
@@ -217,7 +212,7 @@ class Keeper:
         options = CompileOptions(
             now_ms=self._clock.now_ms(), cycle_id=self._new_id(), replan=frozenset({before.view.name})
         )
-        after = self._compiled(self.project, self._definitions.schemas, options)
+        after = self._compiling.again(self._definitions, options)
         compiled = after.view(before.view.name)
         self._definitions = after
         memory = self._shelf.get(compiled.view.name)
@@ -249,8 +244,7 @@ class Keeper:
     def reload(self) -> ReloadReport:
         """Read the definitions again; raises `DefinitionError` and changes nothing where they are broken."""
         project = load_project(self.project.root)
-        observations = self._observe(project, None)
-        after = self._compile(project, observations)
+        after = self._compiling.compile(project, self._compiling.observe(project))
         require_sound(self._definitions, after)
         report = compare_definitions(self._definitions, after)
         for name in report.changed:
@@ -265,7 +259,10 @@ class Keeper:
         """Merge small files of the artifact tables and of targets; gives the views whose targets were merged.
 
         Of the artifact tables what an earlier merge replaced is deleted too.
+        It is looked up how long versions stay that views lag behind at.
         """
+        pinned = (*pinned_datasets(self.world, self._datasets, self._shelf), *pinned_targets(self.world, self._shelf))
+        self._retention_looks.look(pinned, self._clock.now_ms())
         self._artifacts.compact_if_needed()
         views = (compiled.view for compiled in self._definitions.compiled.views.values())
         running = [view for view in views if (view.state_of or view.name) not in self._paused]
@@ -285,7 +282,7 @@ class Keeper:
     def status(self) -> StatusReport:
         """How each dataset and view is; looks at the logs and writes nothing."""
         now_ms = self._clock.now_ms()
-        observations = self._observe(self.project, None)
+        observations = self._compiling.observe(self.project)
         surveyed = self._survey(observations, Question(), self.world.graph.views)
         lags = self.effective_lags()
         views = [
@@ -300,7 +297,8 @@ class Keeper:
 
         Raises `DefinitionError` for edited definitions that are broken, and for names that do not exist.
         """
-        definitions, observations = self._edited(request, self._observe(self.project, None))
+        seen = self._compiling.observe(self.project)
+        definitions, observations = self._compiling.edited(self._definitions, request, seen)
         views = self._previewed(request, definitions)
         hypothetical: dict[RelationName, str] = {}
         if request.dataset is not None:
@@ -327,7 +325,7 @@ class Keeper:
         recorded = why_recorded(self._artifacts.recent_refreshes(name, 1))
         if recorded is not None:
             return WhyReport(view, "history", recorded)
-        observations = self._observe(self.project, None)
+        observations = self._compiling.observe(self.project)
         surveyed = self._survey(observations, Question(), self.world.graph.closure([name]))
         return WhyReport(view, "look", why_decided(surveyed.plans[name], None))
 
@@ -401,70 +399,19 @@ class Keeper:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _observe(self, project: Project, views: Iterable[ViewName] | None) -> dict[DatasetName, Observation]:
-        """Look at the datasets of some views (all of the project: None)."""
-        now_ms = self._clock.now_ms()
-        names = set(project.datasets)
-        if views is not None:
-            names = {one for view in views for one in self.world.graph.datasets_of(view)}
-        chosen = [project.datasets[name] for name in sorted(names)]
-        return self._datasets.observe(chosen, now_ms, thorough=self._distrust)
-
     def _observe_for(self, views: Sequence[str] | None, cycle_id: str) -> dict[DatasetName, Observation]:
         """Look at what a cycle needs, and compile again where a schema moved."""
-        names = None if views is None else [self._known(view) for view in views]
-        planned = None if names is None else [name for name in names if name in self._definitions.compiled.views]
-        # A view without a plan may wait for a dataset, so everything is looked at.
-        closed = planned is None or len(planned) < len(names or ())
-        observations = self._observe(self.project, None if closed else planned)
-        if self._schemas(self.project, observations) != self._definitions.schemas:
-            observations = self._observe(self.project, None)
-            self._definitions = self._compile(self.project, observations, cycle_id)
+        needed: set[DatasetName] | None = None
+        names = [] if views is None else [self._known(view) for view in views]
+        # A view without a plan may wait for a dataset, so that everything is looked at.
+        if views is not None and all(name in self._definitions.compiled.views for name in names):
+            needed = {one for name in names for one in self.world.graph.datasets_of(name)}
+        observations = self._compiling.observe(self.project, needed)
+        if self._compiling.have_schemas_moved(self._definitions, observations):
+            observations = self._compiling.observe(self.project)
+            self._definitions = self._compiling.compile(self.project, observations, cycle_id)
             self._notices = self._standing_notices()
         return observations
-
-    def _schemas(self, project: Project, observations: Mapping[DatasetName, Observation]) -> dict[str, str]:
-        """The schemas to compile with: of a dataset that cannot be read just now, the one that was seen last."""
-        known = self._known_schemas
-        schemas: dict[str, str] = {}
-        for name in project.datasets:
-            seen = observations.get(DatasetName(name))
-            if isinstance(seen, Observed):
-                schemas[name] = seen.schema_text
-            elif name in known:
-                schemas[name] = known[name]
-        return schemas
-
-    def _compile(
-        self, project: Project, observations: Mapping[DatasetName, Observation], cycle_id: str = ""
-    ) -> Definitions:
-        options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations))
-        schemas = self._schemas(project, observations)
-        definitions = self._compiled(project, schemas, options)
-        self._known_schemas = {**self._known_schemas, **schemas}
-        return definitions
-
-    def _compiled(self, project: Project, schemas: Mapping[str, str], options: CompileOptions) -> Definitions:
-        """Compile for good, and remember what it took."""
-        began_ms = self._clock.monotonic_ms()
-        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
-        self._compilations.append(Compilation.of(definitions.compiled, self._clock.monotonic_ms() - began_ms))
-        return definitions
-
-    def _edited(
-        self, request: PreviewRequest, observations: Mapping[DatasetName, Observation]
-    ) -> tuple[Definitions, Mapping[DatasetName, Observation]]:
-        """The definitions that a preview is about, and their datasets; edited ones are compiled and not recorded."""
-        if request.definitions is None and not request.edited:
-            return self._definitions, observations
-        project = edited_project(self.project, request.definitions, request.edited)
-        new = [one for name, one in project.datasets.items() if DatasetName(name) not in observations]
-        observed = {**observations, **self._datasets.observe(new, self._clock.now_ms())}
-        options = CompileOptions(now_ms=self._clock.now_ms(), record=False)
-        schemas = self._schemas(project, observed)
-        definitions = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
-        definitions.compiled.require_all()
-        return definitions, observed
 
     def _previewed(self, request: PreviewRequest, definitions: Definitions) -> tuple[ViewName, ...]:
         graph = definitions.world.graph

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from incremental.frontier import Broken, Frontier, Remembered, ViewTarget, covers, frontier_of
-from incremental.retention import retention_ms
+from incremental.retention import kept_by
 from incremental.strategy import Estimate, Experience
 from incremental.view_plan import ViewPlan
 from registry.names import ContentKey, Version, ViewName
@@ -138,6 +138,6 @@ def due_for_commit(
         before, now = durable.details.get(table_id), effective.details.get(table_id)
         if before is None or now is None:
             return True
-        if now.timestamp_ms - before.timestamp_ms >= retention_ms(properties.get(table_id, {})) // 2:
+        if now.timestamp_ms - before.timestamp_ms >= kept_by(properties.get(table_id, {})).shortest_ms // 2:
             return True
     return False

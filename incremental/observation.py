@@ -21,9 +21,6 @@ from registry.session import SessionRuntime
 THOROUGH_EVERY_MS: Final = 60_000
 """The longest time between two thorough looks at a dataset that is observed at all."""
 
-SUPERSEDED_MAX: Final = 1_000
-"""Of how many versions of a dataset it is remembered until when they were the newest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -59,7 +56,6 @@ class Datasets:
     def __init__(self, runtime: SessionRuntime) -> None:
         self._runtime = runtime
         self._seen: dict[DatasetName, Observation] = {}
-        self._superseded: dict[DatasetName, dict[int, int]] = {}
 
     def last(self, name: DatasetName) -> Observation | None:
         """What the last look saw; None before the first."""
@@ -77,30 +73,13 @@ class Datasets:
                 found[dataset.name] = self._look(dataset, news, now_ms)
             except DeltakeepError as error:
                 found[dataset.name] = Unreadable(error)
-            self._remember(dataset.name, found[dataset.name])
+            self._seen[dataset.name] = found[dataset.name]
         return found
-
-    def superseded_ms(self, name: DatasetName) -> Mapping[int, int]:
-        """When versions that are not the newest any more were last seen to be; of the table that is there now."""
-        return self._superseded.get(name, {})
 
     def forget(self, names: Iterable[DatasetName]) -> None:
         """Make the next look a thorough one."""
         for name in names:
             self._seen.pop(name, None)
-
-    def _remember(self, name: DatasetName, now: Observation) -> None:
-        last = self._seen.get(name)
-        self._seen[name] = now
-        if not isinstance(last, Observed) or not isinstance(now, Observed):
-            return
-        if last.pin.table_id != now.pin.table_id:
-            self._superseded.pop(name, None)
-        elif last.pin.version < now.pin.version:
-            known = self._superseded.setdefault(name, {})
-            known[last.pin.version] = last.seen_ms
-            while len(known) > SUPERSEDED_MAX:
-                del known[next(iter(known))]
 
     def _news(
         self, datasets: tuple[Dataset, ...], now_ms: int, *, thorough: bool

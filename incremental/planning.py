@@ -17,6 +17,7 @@ from incremental.frontier import (
     Disputed,
     Frontier,
     Held,
+    NewerCommit,
     NotOurs,
     ViewTarget,
     frontier_of,
@@ -146,6 +147,8 @@ class Planner:
         draft = ViewPlan(view.name, Action.WAIT, "skip", ReasonCode.NO_NEW_VERSIONS, "", state=state, target=target)
         if isinstance(state, NotOurs):
             return replace(draft, action=Action.REFUSE, reason=ReasonCode.NOT_OURS, message=state.message)
+        if isinstance(state, NewerCommit):
+            return replace(draft, action=Action.REFUSE, reason=ReasonCode.NEWER_FORMAT, message=state.message)
         if isinstance(state, Disputed) or memory.stopped is not None:
             message = state.message if isinstance(state, Disputed) else memory.stopped or ""
             return replace(draft, action=Action.REFUSE, reason=ReasonCode.DEFINITION_CONFLICT, message=message)

@@ -1,41 +1,105 @@
-"""The retention clock: until when a dataset keeps the version that views still have to read.
+"""Retention: until when a version that views still have to read stays readable.
 
-Pure: from what the last look told of the dataset and from the frontiers in memory, never from a log.
-Delta keeps a data file that left a table for `delta.deletedFileRetentionDuration`, and an entry of the log for
-`delta.logRetentionDuration`; a refresh needs both at the version that its frontier pins.
+Pure, and the one rule of it: metrics, `doctor` and the choice to make a frontier durable all go by it.
 
     until(version) = min(committed(version) + log retention, superseded(version) + file retention)
 
-A version that is the newest has no such moment: were it superseded now, its files would stay for the retention.
+Reading version v takes its own entry of the log, and its data files.
+Writers that clean the log let each entry go by its own age (`delta.logRetentionDuration`) once a checkpoint at a later
+version makes it superfluous; entries before v may go earlier, since whoever cleans leaves a checkpoint to read what is
+left.  Data files that left with v + 1 stay for `delta.deletedFileRetentionDuration` from then on.
+The newest version has no such moment: neither its entry nor its files are taken away while nothing follows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, assert_never
 
 from incremental.frontier import Frontier
-from registry.names import DatasetName, TableId
+from registry.names import RelationName, TableId, Version
 from registry.native import DeltaInputPin
 
 DAY_MS: Final = 86_400_000
+LOG_PROPERTY: Final = "delta.logRetentionDuration"
+FILES_PROPERTY: Final = "delta.deletedFileRetentionDuration"
 LOG_RETENTION_MS: Final = 30 * DAY_MS
 FILE_RETENTION_MS: Final = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """How long a table keeps entries of its log, and data files that left it, in milliseconds."""
+
+    log_ms: int
+    files_ms: int
+
+    @property
+    def shortest_ms(self) -> int:
+        """The shorter of the two."""
+        return min(self.log_ms, self.files_ms)
+
+    @property
+    def limited_by(self) -> str:
+        """The property of the shorter one."""
+        return FILES_PROPERTY if self.files_ms <= self.log_ms else LOG_PROPERTY
+
+
+def kept_by(properties: Mapping[str, str]) -> Kept:
+    """What a table with these properties keeps; what is missing or not understood counts as Delta's default."""
+    log_ms, files_ms = interval_ms(properties.get(LOG_PROPERTY)), interval_ms(properties.get(FILES_PROPERTY))
+    return Kept(
+        log_ms=LOG_RETENTION_MS if log_ms is None else log_ms,
+        files_ms=FILE_RETENTION_MS if files_ms is None else files_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableUntil:
+    """The moment from which a version may be taken away, and the property of the table that says so."""
+
+    at_ms: int
+    limited_by: str
+
+
+def readable_until(committed_ms: int, superseded_ms: int, kept: Kept) -> ReadableUntil:
+    """Until when a version stays readable: when it was committed, and when the next one was."""
+    entry_ms, files_ms = committed_ms + kept.log_ms, superseded_ms + kept.files_ms
+    return ReadableUntil(min(entry_ms, files_ms), FILES_PROPERTY if files_ms <= entry_ms else LOG_PROPERTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """When a version was committed, and when the next one was."""
+
+    committed_ms: int
+    next_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A version that could not be read any more at `seen_ms`."""
+
+    seen_ms: int
+
+
+Fate = Superseded | Gone
+"""What became of a version that is not the newest any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionClock:
-    """What a dataset keeps, and what views still need of it.
+    """What a relation's table keeps, and what views still need of it.
 
     `oldest` is the oldest version that the log could tell of at the last look that opened it.
     `pinned` is the lowest version that the frontier of an incremental view stands at, None where no view needs any.
     `kept_ms` is the shorter of the two retentions.
     `until_ms` is the moment from which a vacuum, or a clean-up of the log, may take the pinned version away; None
-    while that version is the newest.
+    while that version is the newest, and until it was looked up when the next one was committed.
     """
 
-    dataset: DatasetName
+    relation: RelationName
     newest: int
     newest_ms: int
     oldest: int | None
@@ -45,51 +109,29 @@ class RetentionClock:
 
 
 def retention_clock(
-    pin: DeltaInputPin,
-    oldest: int | None,
-    properties: Mapping[str, str],
-    superseded_ms: Mapping[int, int],
-    frontiers: Iterable[Frontier],
+    newest: DeltaInputPin, oldest: int | None, kept: Kept, pinned: Version | None, fate: Fate | None
 ) -> RetentionClock:
-    """The clock of the dataset whose newest version is `pin`.
-
-    `superseded_ms` says of versions when they were last seen to be the newest; of one that is missing only the time
-    of its commit is known, which is earlier and therefore safe.
-    """
-    pinned = _lowest(pin, frontiers)
-    clock = RetentionClock(
-        dataset=DatasetName(pin.relation),
-        newest=pin.version,
-        newest_ms=pin.timestamp_ms,
+    """The clock of the relation whose newest version is `newest`; `fate` is that of the pinned version, if known."""
+    until_ms: int | None = None
+    if pinned is not None and pinned < newest.version:
+        match fate:
+            case Superseded(committed_ms, next_ms):
+                until_ms = readable_until(committed_ms, next_ms, kept).at_ms
+            case Gone(seen_ms):
+                until_ms = seen_ms
+            case None:
+                pass
+            case _:
+                assert_never(fate)
+    return RetentionClock(
+        relation=RelationName(newest.relation),
+        newest=newest.version,
+        newest_ms=newest.timestamp_ms,
         oldest=oldest,
-        pinned=None if pinned is None else pinned[0],
-        kept_ms=retention_ms(properties),
-        until_ms=None,
+        pinned=pinned,
+        kept_ms=kept.shortest_ms,
+        until_ms=until_ms,
     )
-    if pinned is None or pinned[0] >= pin.version:
-        return clock
-    version, committed_ms = pinned
-    known_ms = [ms for ms in (committed_ms, superseded_ms.get(version)) if ms is not None]
-    if not known_ms:
-        return clock
-    left_ms = max(known_ms) + file_retention_ms(properties)
-    until_ms = left_ms if committed_ms is None else min(committed_ms + log_retention_ms(properties), left_ms)
-    return replace(clock, until_ms=until_ms)
-
-
-def _lowest(pin: DeltaInputPin, frontiers: Iterable[Frontier]) -> tuple[int, int | None] | None:
-    """The lowest version of the pin's table among the frontiers, with the time of its commit where that is known."""
-    table = TableId(pin.table_id)
-    found: tuple[int, int | None] | None = None
-    for frontier in frontiers:
-        version = frontier.position(table)
-        if version is None:
-            continue
-        details = frontier.details.get(table)
-        committed_ms = None if details is None or details.version != version else details.timestamp_ms
-        if found is None or version < found[0] or (version == found[0] and found[1] is None):
-            found = (version, committed_ms)
-    return found
 
 
 def pending_versions(frontier: Frontier, newest: Iterable[tuple[str, int]]) -> int:
@@ -102,21 +144,6 @@ def pending_versions(frontier: Frontier, newest: Iterable[tuple[str, int]]) -> i
         known = frontier.position(TableId(table_id))
         pending += version + 1 if known is None else max(0, version - known)
     return pending
-
-
-def log_retention_ms(properties: Mapping[str, str]) -> int:
-    """For how long a table keeps entries of its log, in milliseconds."""
-    return _interval_ms(properties.get("delta.logRetentionDuration"), LOG_RETENTION_MS)
-
-
-def file_retention_ms(properties: Mapping[str, str]) -> int:
-    """For how long a table keeps data files that left it, in milliseconds."""
-    return _interval_ms(properties.get("delta.deletedFileRetentionDuration"), FILE_RETENTION_MS)
-
-
-def retention_ms(properties: Mapping[str, str]) -> int:
-    """For how long a table keeps what a frontier needs: the shorter of log and file retention, in milliseconds."""
-    return min(log_retention_ms(properties), file_retention_ms(properties))
 
 
 _UNITS_MS: Final = {
@@ -146,9 +173,3 @@ def interval_ms(text: str | None) -> int | None:
             return None
         total += int(number) * factor
     return total
-
-
-def _interval_ms(text: str | None, default: int) -> int:
-    """What is not understood counts as the default."""
-    found = interval_ms(text)
-    return default if found is None else found

@@ -15,7 +15,7 @@ from registry.native import DeltaInputPin
 from registry.reasons import ReasonCode
 from registry.view import View
 
-_NOT_OUR_CONTENT = frozenset({ReasonCode.NOT_OURS, ReasonCode.DEFINITION_CONFLICT})
+_NOT_OUR_CONTENT = frozenset({ReasonCode.NOT_OURS, ReasonCode.DEFINITION_CONFLICT, ReasonCode.NEWER_FORMAT})
 
 
 def standing_supply(view: View, plan: ViewPlan, memory: ViewMemory) -> Supply:

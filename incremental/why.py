@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from incremental.frontier import Absent, Broken, Disputed, Frontier, Held, NotOurs
+from incremental.frontier import Absent, Broken, Disputed, Frontier, Held, NewerCommit, NotOurs
 from incremental.invalidation import Changed, Finding, Newer, Proved, Still, Untrusted
 from incremental.outcome import Outcome
 from incremental.view_plan import ViewPlan
@@ -134,6 +134,8 @@ def _state_facts(plan: ViewPlan) -> list[Fact]:
             return [Fact(message, ReasonCode.NOT_OURS.value)]
         case Disputed(message=message):
             return [Fact(message, ReasonCode.DEFINITION_CONFLICT.value)]
+        case NewerCommit(message=message):
+            return [Fact(message, ReasonCode.NEWER_FORMAT.value)]
         case Held(frontier=durable):
             return [_frontier_fact(plan, durable)]
 

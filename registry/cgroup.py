@@ -70,26 +70,24 @@ def engine_size(limits: CgroupLimits, memory_bytes: int | None, target_partition
 
 def cgroup_limits(root: Path = Path("/")) -> CgroupLimits:
     """Read the limits of this process; `root` is where `/proc` and `/sys` are looked for."""
-    try:
-        mounts = tuple(_mounts((root / "proc/self/mountinfo").read_text()))
-        groups = tuple(line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines())
-    except OSError:
-        return NO_LIMITS
     memory: list[int] = []
     processors: list[float] = []
-    for mount in mounts:
-        for number, controllers, path in groups:
-            if mount.controllers is None and number == "0" and not controllers:
-                for folder in _upwards(root, mount, path):
-                    memory += _numbers(folder / "memory.max", folder / "memory.high")
-                    processors += _quota_v2(folder / "cpu.max")
-                    processors += _fewer(root, folder / "cpuset.cpus.effective")
-            elif mount.controllers is not None and not mount.controllers.isdisjoint(controllers.split(",")):
-                for folder in _upwards(root, mount, path):
-                    memory += _numbers(folder / "memory.limit_in_bytes")
-                    processors += _quota_v1(folder)
-                    processors += _fewer(root, folder / "cpuset.effective_cpus")
+    for mount, path in _memberships(root):
+        for folder in _upwards(root, mount, path):
+            if mount.controllers is None:
+                memory += _numbers(folder / "memory.max", folder / "memory.high")
+                processors += _quota_v2(folder / "cpu.max")
+                processors += _fewer(root, folder / "cpuset.cpus.effective")
+            else:
+                memory += _numbers(folder / "memory.limit_in_bytes")
+                processors += _quota_v1(folder)
+                processors += _fewer(root, folder / "cpuset.effective_cpus")
     return CgroupLimits(min(memory, default=None), min(processors, default=None))
+
+
+def own_groups(root: Path = Path("/")) -> tuple[Path, ...]:
+    """The folders of our own group: one with version 2, one for each hierarchy with version 1; none without groups."""
+    return tuple(next(_upwards(root, mount, path)) for mount, path in _memberships(root))
 
 
 def _origin(said: int | None, limit: float | None) -> Origin:
@@ -106,6 +104,23 @@ class _Mount:
     top: str
     place: str
     controllers: frozenset[str] | None
+
+
+def _memberships(root: Path) -> Iterator[tuple[_Mount, str]]:
+    """The hierarchies that are mounted here, each with the path of our group in it."""
+    try:
+        mounts = tuple(_mounts((root / "proc/self/mountinfo").read_text()))
+        groups = tuple(line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines())
+    except OSError:
+        return
+    for mount in mounts:
+        for number, controllers, path in groups:
+            if mount.controllers is None:
+                belongs = number == "0" and not controllers
+            else:
+                belongs = not mount.controllers.isdisjoint(controllers.split(","))
+            if belongs:
+                yield mount, path
 
 
 def _mounts(text: str) -> Iterator[_Mount]:

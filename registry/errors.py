@@ -146,6 +146,7 @@ _EXIT_CODES: Final[dict[str, int]] = {
     "not_allowed": EXIT_NOT_ALLOWED,
     "commit_conflict": EXIT_CONFLICT,
     "definition_conflict": EXIT_CONFLICT,
+    "newer_format": EXIT_CONFIGURATION,
     "check_failed": EXIT_CHECK_FAILED,
     "daemon_not_reachable": EXIT_NOT_REACHABLE,
     "usage": EXIT_USAGE,

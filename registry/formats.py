@@ -5,8 +5,11 @@
 | store: the artifact tables | table property `deltakeep.format` | the project is not opened | is read and continued |
 | bundle: a stored plan | `format` in its JSON | the view is planned again | is read |
 | commit: what a target's commit says of itself | `format` in `commitInfo.deltakeep` | the view is refused | is read |
+| tokens of the console | `format` in their file | no token is taken | is read |
 
-Format 0 is what was written before anything said its number; all three were then as they are in format 1.
+The code of all of them is `newer_format`, that of the file of tokens `tokens_newer`; the exit code is 78.
+
+Format 0 is what was written before anything said its number; the first three were then as they are in format 1.
 Invariant: whoever changes one of them so that an older version would misread it, raises its number here.
 """
 

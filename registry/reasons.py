@@ -1,6 +1,6 @@
 """The closed list of reasons: why a strategy, a skip, a wait or a failure.
 
-The Rust crate `maintenance` holds the same list; a test compares both.
+The Rust crate `maintenance` holds the same list, but for `ABOVE_ENGINE`; a test compares both.
 `text` completes the sentence "because …"; `hint` says what to do, and is empty where nothing has to be done.
 """
 
@@ -54,6 +54,7 @@ class ReasonCode(StrEnum):
     PAUSED = "paused"
     LOST_RACE = "lost_race"
     DEFINITION_CONFLICT = "definition_conflict"
+    NEWER_FORMAT = "newer_format"
     NOT_OURS = "not_ours"
     ORPHANED = "orphaned"
     REFRESH_FAILED = "refresh_failed"
@@ -71,6 +72,9 @@ class ReasonCode(StrEnum):
         """Say what to do about it; empty where nothing has to be done."""
         return _TEXTS[self][1]
 
+
+ABOVE_ENGINE: Final = frozenset({ReasonCode.NEWER_FORMAT})
+"""Reasons for which the engine is never asked, so that it need not know them."""
 
 _R = ReasonCode
 _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
@@ -134,6 +138,10 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.DEFINITION_CONFLICT: (
         "another process keeps this view with another definition",
         "run one version of the project for one target",
+    ),
+    _R.NEWER_FORMAT: (
+        "a newer version of Deltakeep wrote it in a format that this one does not read",
+        "run one version of the project, the newest",
     ),
     _R.NOT_OURS: (
         "the target belongs to somebody else",

@@ -37,7 +37,6 @@ from registry.native import (
     RefreshResult,
     TableIdentity,
     TableState,
-    TargetState,
     VerifyReport,
     VerifyRequest,
 )
@@ -194,11 +193,6 @@ class SessionRuntime:
         """Say what happened to a table in a range of versions."""
         with native_errors():
             return ChangeSummary.from_text(self.engine.examine(request.to_json_text()))
-
-    def target_state(self, table: TableRef, view_id: str) -> TargetState:
-        """Say whose a target is, what it reflects, and what others did to it."""
-        with native_errors():
-            return TargetState.from_text(self.engine.target_state(table.to_json_text(), view_id))
 
     # --- plans ---
 

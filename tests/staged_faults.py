@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ import pytest
 
 from daemon.cli.application import run
 from daemon.client import DaemonClient
+from daemon.clock import SystemClock
+from daemon.tokens import TokenFile
+from tests.grafana.prometheus import free_port
 from tests.lake import SourceTable
 from tests.workspace import Workspace
 
@@ -61,10 +65,10 @@ class Site:
         file.write_text(text.replace(old, new))
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A daemon in a process of its own, running by the time that this is entered."""
+    def daemon(self, *listening: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A daemon in a process of its own, running by now; without `listening` it serves no TCP."""
         program = "import sys; from daemon.cli import main; sys.argv[0] = 'daemonctl'; main()"
-        arguments = ["-C", str(self.root), "-q", "run", "--no-listen", "--log", "json"]
+        arguments = ["-C", str(self.root), "-q", "run", *(listening or ("--no-listen",)), "--log", "json"]
         log = self.root / "daemon.log"
         with log.open("wb") as stream:
             started = subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=stream)
@@ -313,6 +317,20 @@ def disaster(site: Site) -> Iterator[None]:
     yield
 
 
+def access(site: Site) -> Iterator[None]:
+    """Somebody asks over TCP with a token whose time is over."""
+    port, now_ms = free_port(), SystemClock().now_ms()
+    tokens = TokenFile(site.root / "state" / "tokens.json")
+    secret = tokens.create("olga", "operate", now_ms=1, by="root", expires_ms=now_ms - 1)
+    with site.daemon("--listen", f"127.0.0.1:{port}"):
+        asked = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        headers = {"content-type": "application/json", "authorization": f"Bearer {secret}"}
+        asked.request("POST", "/v1/pause", b'{"view": "cities"}', headers)
+        assert asked.getresponse().status == 401
+        asked.close()
+        yield
+
+
 STAGES: Final[Mapping[str, Stage]] = {
     stage.__name__.replace("_", "-"): stage
     for stage in (
@@ -339,5 +357,6 @@ STAGES: Final[Mapping[str, Stage]] = {
         change_views,
         capacity,
         disaster,
+        access,
     )
 }

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from daemon.cli.application import run
-from registry.errors import EXIT_CONFIGURATION, EXIT_FAILED
+from registry.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_OK
 from tests.lake import SourceTable
 from tests.workspace import Workspace
 
@@ -98,8 +98,16 @@ def test_a_view_that_a_newer_version_committed_is_left_alone_and_the_others_go_o
     edit(log_entries(before.target("cities"))[-1], '"format":1', '"format":2')
     before.datasets["orders"].append([{"id": 5, "city": "Bern", "amount": 50}])
     entries = len(log_entries(before.target("cities")))
-    assert run(["-C", str(before.root), "-q", "run", "--once"]) == EXIT_FAILED
+    command = ["-C", str(before.root), "-q"]
+    assert run([*command, "run", "--once"]) == EXIT_CONFIGURATION
     said = " ".join(capsys.readouterr().out.split())
     assert "has format 2, and this version reads formats up to 1: a newer Deltakeep keeps this view" in said
     assert len(log_entries(before.target("cities"))) == entries
+    assert run([*command, "history", "cities", "-o", "json", "--limit", "1"]) == EXIT_OK
+    assert json.loads(capsys.readouterr().out)[0]["reason"] == "newer_format"
+    run([*command, "why", "cities"])
+    assert "run one version of the project, the newest" in " ".join(capsys.readouterr().out.split())
+    for way in ((), ("--digest",)):
+        assert run([*command, "verify", "cities", "-o", "json", *way]) == EXIT_CHECK_FAILED
+        assert json.loads(capsys.readouterr().out)["views"][0]["reason"] == "newer_format", way
     assert SourceTable(before.target("large"), ORDERS).content().num_rows == 4

@@ -9,8 +9,7 @@ import click
 from daemon.cli.access import perform
 from daemon.cli.options import output_option, reason_option
 from daemon.cli.show import show_json, show_line
-from daemon.cli.tables import cycle_failed, show_cycle, show_replanned
-from registry.errors import EXIT_FAILED
+from daemon.cli.tables import cycle_exit_code, show_cycle, show_replanned
 
 
 @click.command()
@@ -41,13 +40,13 @@ def replan(ctx: click.Context, words: tuple[str, ...], reason: str, output: str)
 def refresh(ctx: click.Context, views: tuple[str, ...], recompute: bool, reason: str, output: str) -> int:
     """Refresh views now, with what they depend on.
 
-    Exit code 1 says that at least one failed.
+    Exit code 1 says that at least one failed, 78 that a newer version of Deltakeep keeps those that did.
     """
     parameters: dict[str, Any] = {"views": list(views), "recompute": recompute, "reason": reason}
     report = perform(ctx, "refresh", parameters, f"refreshing {', '.join(views)}")
     if output == "json":
         show_json(report)
-        return EXIT_FAILED if cycle_failed(report) else 0
+        return cycle_exit_code(report)
     return show_cycle(report)
 
 

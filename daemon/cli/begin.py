@@ -15,6 +15,7 @@ import click
 from daemon.cli.access import setting
 from daemon.cli.progress import Progress
 from daemon.cli.show import DIM, GREEN, RED, bytes_text, counted, share_text, show_line
+from daemon.clock import SystemClock
 from daemon.failure import Failed, Failure
 from registry.errors import EXIT_CHECK_FAILED, EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_OK
 
@@ -32,7 +33,7 @@ def init(ctx: click.Context, folder: Path) -> int:
     with Progress(f'making a project in "{folder}"', quiet=setting(ctx).quiet):
         from daemon.scaffold import make_project
 
-        made = make_project(folder)
+        made = make_project(folder, SystemClock().now_ms())
     for path in made:
         show_line(f"  {path}")
     go = "" if folder == Path() else f"cd {folder}, then "

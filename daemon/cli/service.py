@@ -11,11 +11,11 @@ import click
 from daemon.cli.access import perform, project_root, setting
 from daemon.cli.options import output_option
 from daemon.cli.show import show_failure, show_json
-from daemon.cli.tables import cycle_failed, show_cycle
+from daemon.cli.tables import cycle_exit_code, show_cycle
 from daemon.client import DaemonClient, NoDaemon
 from daemon.failure import Failed, Failure
 from daemon.place import socket_path
-from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_NOT_REACHABLE, EXIT_OK
+from registry.errors import EXIT_CHECK_FAILED, EXIT_NOT_REACHABLE, EXIT_OK
 
 HEALTH_PATIENCE_S = 4.0
 
@@ -73,7 +73,7 @@ def _run_once(ctx: click.Context, views: tuple[str, ...], *, recompute: bool, ou
     report = perform(ctx, "cycle", parameters, "one cycle")
     if output == "json":
         show_json(report)
-        return EXIT_FAILED if cycle_failed(report) else EXIT_OK
+        return cycle_exit_code(report)
     return show_cycle(report)
 
 

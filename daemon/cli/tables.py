@@ -23,7 +23,7 @@ from daemon.cli.show import (
     show_table,
 )
 from daemon.view_state import BAD_STATES, lag_of, state_of
-from registry.errors import EXIT_CHECK_FAILED, EXIT_FAILED, EXIT_OK
+from registry.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK
 
 Json = Mapping[str, Any]
 FAILED_OUTCOMES = frozenset({"failed", "refused"})
@@ -31,9 +31,12 @@ QUIET_OUTCOMES = frozenset({"skipped", "unchanged", "waiting"})
 SAMPLES_MAX = 5
 
 
-def cycle_failed(report: Json) -> bool:
-    """Whether a view of the cycle failed or was refused."""
-    return any(view.get("outcome") in FAILED_OUTCOMES for view in report.get("views", ()))
+def cycle_exit_code(report: Json) -> int:
+    """Whether a view of the cycle failed or was refused; 78 where all of those are kept by a newer version."""
+    reasons = {view.get("reason") for view in report.get("views", ()) if view.get("outcome") in FAILED_OUTCOMES}
+    if not reasons:
+        return EXIT_OK
+    return EXIT_CONFIGURATION if reasons == {"newer_format"} else EXIT_FAILED
 
 
 def show_cycle(report: Json) -> int:
@@ -58,9 +61,9 @@ def show_cycle(report: Json) -> int:
     summary += f", {duration_text(report.get('elapsed_ms'))}"
     if failed:
         show_line(f"{summary}; failed: {', '.join(failed)}; see `daemonctl why {failed[0]}`", RED)
-        return EXIT_FAILED
-    show_line(summary, GREEN)
-    return EXIT_OK
+    else:
+        show_line(summary, GREEN)
+    return cycle_exit_code(report)
 
 
 def _cycle_row(view: Json) -> Sequence[Any]:
@@ -86,7 +89,7 @@ def status_code(status: Json) -> int:
     live = daemon.get("views", {})
     states = {state_of(view, live.get(view.get("name"), {})) for view in status.get("views", ())}
     unreadable = any(one.get("error") for one in status.get("datasets", ()))
-    return EXIT_FAILED if states & BAD_STATES or unreadable or daemon.get("definitions_failure") else EXIT_OK
+    return EXIT_FAILED if states & BAD_STATES or unreadable or _is_broken_on_disk(daemon) else EXIT_OK
 
 
 def _recompute_bytes(view: Json) -> int | None:
@@ -144,6 +147,10 @@ def _status_row(view: Json, live: Json) -> Sequence[Any]:
     )
 
 
+def _is_broken_on_disk(daemon: Json) -> bool:
+    return bool(daemon.get("definitions_failure") or daemon.get("certificate_failure"))
+
+
 def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) -> None:
     counts = ", ".join(
         f"{states.count(state)} {state}"
@@ -153,6 +160,9 @@ def _show_status_end(daemon: Json | None, states: Sequence[str], colour: str) ->
     if broken:
         for problem in broken.get("problems") or [{"where": "", "what": broken.get("message", "")}]:
             show_line(f"definitions on disk are broken, the old ones stay: {problem['where']} {problem['what']}", RED)
+    refused = (daemon or {}).get("certificate_failure")
+    if refused:
+        show_line(f"the certificate on disk cannot be used, the old one stays: {refused['message']}", RED)
     if daemon is None:
         show_line("no daemon runs; start one with `daemonctl run`", DIM)
     else:

@@ -99,7 +99,7 @@ def console_application(target: ControlTarget, settings: ConsoleSettings, clock:
             Route("/v1/console/{operation}", _answering(pages.ask), methods=["POST"]),
             Route("/v1/{operation}", operate, methods=["POST"]),
         ],
-        middleware=[Middleware(Gate, settings=settings, clock=clock)],
+        middleware=[Middleware(Gate, settings=settings, clock=clock, turned_away=target.turned_away)],
     )
 
 

@@ -5,6 +5,7 @@ Invariant: no token, wrong or right, gets into a log, an error or an answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,8 +20,11 @@ from daemon.console.failed_tokens import FailedTokens
 from daemon.console.settings import ConsoleSettings
 from daemon.failure import failure_of
 from daemon.log import logger
-from daemon.tokens import TokenFile, TokenFileError
+from daemon.operations import OPERATIONS
+from daemon.tokens import TokenExpired, TokenFile, TokenFileError
+from registry.errors import DeltakeepError
 
+TurnedAway = Callable[[Caller, str, DeltakeepError], None]
 PAGES: Final = ("/", "/console")
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -41,8 +45,10 @@ _GUARDS: Final = {
 class Gate:
     """Lets requests through to the console, with their callers for all but its files."""
 
-    def __init__(self, inside: ASGIApp, settings: ConsoleSettings, clock: Clock) -> None:
+    def __init__(self, inside: ASGIApp, settings: ConsoleSettings, clock: Clock, turned_away: TurnedAway) -> None:
+        """`turned_away` keeps who came with a token whose time is over."""
         self._inside = inside
+        self._turned_away = turned_away
         self._settings = settings
         self._clock = clock
         self._tokens = TokenFile(settings.tokens)
@@ -57,7 +63,7 @@ class Gate:
             access.check(asked, self._settings)
             if not asked.to_page:
                 _check_body(asked)
-                caller = self._caller(asked)
+                caller = self._caller(asked, scope["path"])
                 scope.setdefault("state", {}).update(caller=caller, stands=lambda: self._stands(asked, caller))
         except Refused as refused:
             await self._refuse(refused)(scope, receive, guarded)
@@ -74,7 +80,7 @@ class Gate:
         asked = Asked(peer, scope["method"], Headers(scope=scope), _is_page(scope["path"]))
         return access.seen_through_proxy(asked, self._settings)
 
-    def _caller(self, asked: Asked) -> Caller:
+    def _caller(self, asked: Asked, path: str) -> Caller:
         """Who asks; raises `Refused` where a token is needed or wrong."""
         given = asked.headers.get("authorization")
         if given is None:
@@ -86,7 +92,13 @@ class Gate:
         wait_ms = self._failed.wait_ms(asked.address, now_ms)
         if wait_ms > 0:
             raise Refused("too_many_tokens", "too many wrong tokens came from here; wait a minute", status=429)
-        caller = self._holder(given)
+        try:
+            caller = self._holder(given)
+        except TokenExpired as expired:
+            # It counts as a wrong one, so that it cannot fill the table of requests either.
+            self._failed.failed(asked.address, now_ms)
+            self._turned_away(expired.caller, _operation(path), expired)
+            raise Refused(expired.code, expired.message, expired.hint, 401) from expired
         if caller is None:
             self._failed.failed(asked.address, now_ms)
             self._log.warning("wrong token", address=asked.address)
@@ -95,14 +107,14 @@ class Gate:
 
     def _holder(self, authorization: str) -> Caller | None:
         scheme, _, token = authorization.partition(" ")
-        return self._tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+        return self._tokens.caller(token.strip(), self._clock.now_ms()) if scheme.lower() == "bearer" else None
 
     def _stands(self, asked: Asked, caller: Caller) -> bool:
-        """Whether what was found of a caller still holds: a token may be revoked while its answer goes on."""
+        """Whether what was found of a caller still holds: a token may end while its answer goes on."""
         given = asked.headers.get("authorization")
         try:
             return given is None or self._holder(given) == caller
-        except TokenFileError:
+        except (TokenFileError, TokenExpired):
             return False
 
     def _refuse(self, refused: Refused) -> JSONResponse:
@@ -137,6 +149,12 @@ def caller_of(scope: Scope) -> Caller:
 def still_stands(scope: Scope) -> bool:
     """Whether the caller that the gate found may still have answers."""
     return bool(scope["state"]["stands"]())
+
+
+def _operation(path: str) -> str:
+    """What was asked for, by a name that is ours."""
+    name = path.rpartition("/")[2]
+    return name if name in OPERATIONS else "console"
 
 
 def _is_page(path: str) -> bool:

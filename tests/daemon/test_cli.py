@@ -413,3 +413,41 @@ def test_version_is_json_on_request(shell: Shell) -> None:
     code, out, _ = shell("version", "-o", "json")
     assert code == 0
     assert {"deltakeep", "python", "datafusion", "deltalake"} <= set(json.loads(out))
+
+
+def test_a_token_is_made_listed_and_refused_with_its_end(shell: Shell) -> None:
+    code, out, err = shell("token", "create", "ann", "--role", "read", "--expires", "90d")
+    assert code == 0
+    assert re.fullmatch(
+        r'token "ann" with role read, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; it is not shown again:\n', err
+    )
+    assert out.startswith("dk_")
+    code, out, _ = shell("token", "create", "ben", "--role", "read", "-o", "json")
+    assert json.loads(out)["expires_ms"] is None
+    listed = {one["name"]: one for one in json.loads(shell("token", "list", "-o", "json")[1])}
+    assert listed["ann"]["expires_ms"] - listed["ann"]["created_ms"] == 90 * 86_400_000
+    rows = cells(shell("token", "list")[1])
+    assert rows[0] == "NAME|ROLE|CREATED|BY|EXPIRES"
+    assert rows[2].endswith("|never")
+    shell("token", "create", "cem", "--role", "read", "--expires", "1ms")
+    assert next(row for row in cells(shell("token", "list")[1]) if row.startswith("cem")).endswith("(expired)")
+
+
+@pytest.mark.parametrize("duration", ["soon", "0d", "90", "40000d"])
+def test_an_end_that_is_no_duration_makes_no_token(shell: Shell, duration: str) -> None:
+    code, _, err = shell("token", "create", "ann", "--role", "read", "--expires", duration)
+    assert code == 2
+    assert "--expires" in err
+    assert json.loads(shell("token", "list", "-o", "json")[1]) == []
+
+
+def test_status_tells_a_certificate_that_was_refused_and_fails(shell: Shell) -> None:
+    refused = {"code": "certificate_refused", "message": "no key"}
+    status = {
+        **samples.STATUS,
+        "daemon": {"state": "running", "pid": 1, "version": "1", "certificate_failure": refused},
+    }
+    shell.keeper.answers = {"status": status}
+    code, out, _ = shell("status")
+    assert code == 1
+    assert "the certificate on disk cannot be used, the old one stays: no key" in out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import pytest
 from daemon.checking import check_project
 from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
-from daemon.retention import kept_by, readable_until_ms
 from daemon.scaffold import ProjectExists, make_project, sample_orders
-from incremental.retention import DAY_MS, interval_ms
+from daemon.tokens import TokenFile
+from incremental.retention import DAY_MS
 from registry.cgroup import CgroupLimits
 from registry.errors import DefinitionError, MustRecompute
 from registry.project import load_project
@@ -78,7 +80,7 @@ def test_doctor_looks_at_everything_and_leaves_nothing_behind(shop: Shop) -> Non
     assert all(one.hint for one in findings if one.level != "ok")
     assert {"versions", "project", "daemon", "memory", "store", "targets", "spill", "engine", "orders"} <= subjects
     assert found(iter(findings), "project") == ["ok: 1 datasets, 1 views"]
-    promised = "warning: a version stays readable for 0.0 days after the next only"
+    promised = "warning: files stay for 0.0 days after they left, entries of the log for 30.0 days only"
     assert found(iter(findings), "orders retention") == [promised]
     assert sorted(shop.root.rglob("*")) == before
 
@@ -98,28 +100,6 @@ def test_doctor_goes_no_further_with_a_broken_project(shop: Shop) -> None:
     findings = list(examine(shop.root, ManualClock()))
     assert findings[-1].subject == "project"
     assert findings[-1].level == "failure"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("interval 7 days", 604_800_000),
-        ("interval 1 hour", 3_600_000),
-        ("interval 1 day 12 hours", 129_600_000),
-        ("soon", None),
-        ("interval days 7", None),
-        (None, None),
-    ],
-)
-def test_intervals_of_delta(text: str | None, expected: int | None) -> None:
-    assert interval_ms(text) == expected
-
-
-def test_a_version_is_kept_as_long_as_both_its_files_and_the_next_entry() -> None:
-    assert kept_by({}).shortest_ms == 7 * DAY_MS
-    kept = kept_by({"delta.logRetentionDuration": "interval 2 days"})
-    assert (kept.shortest_ms, kept.limited_by) == (2 * DAY_MS, "delta.logRetentionDuration")
-    assert readable_until_ms(1_000, kept) == 1_000 + 2 * DAY_MS
 
 
 @pytest.fixture
@@ -145,6 +125,28 @@ def test_doctor_says_until_when_a_pinned_version_stays_readable(kept_shop: Shop)
     ]
 
 
+def test_doctor_counts_the_entry_of_the_log_from_its_own_commit(kept_shop: Shop) -> None:
+    kept_shop.table("orders").now.properties = {"delta.logRetentionDuration": "interval 1 minutes"}
+    clock = ManualClock(kept_shop.clock.at_ms)
+    (line,) = found(examine(kept_shop.root, clock), "orders retention")
+    # The version was committed a minute and a moment ago, and superseded just now.
+    assert line.startswith("warning: version 0, pinned by clean, stays readable until 2023-11-14T22:14Z, 0 min from")
+
+
+def test_doctor_tells_the_retention_of_a_target_that_another_view_reads(kept_shop: Shop) -> None:
+    kept_shop.view("total", "SELECT k, sum(v) AS v FROM clean GROUP BY k")
+    keeper = kept_shop.open()
+    kept_shop.cycle(keeper)
+    keeper.pause("total", "maintenance")
+    kept_shop.add("orders", (3, 30))
+    kept_shop.cycle(keeper)
+    keeper.close()
+    findings = list(examine(kept_shop.root, ManualClock(kept_shop.clock.at_ms)))
+    (line,) = found(iter(findings), "clean retention")
+    assert line.startswith("ok: version 1, pinned by total, stays readable until 2023-11-21T22:14Z")
+    assert found(iter(findings), "total retention") == []
+
+
 def test_doctor_tells_a_pinned_version_that_is_gone(kept_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     real = kept_shop.lake.table_state
 
@@ -167,6 +169,21 @@ def test_doctor_tells_targets_that_a_newer_version_keeps(kept_shop: Shop) -> Non
     assert line.startswith("failure: a newer Deltakeep keeps clean; this version reads store 1, bundle 1, commit 1")
 
 
+def test_doctor_warns_of_tokens_that_are_over_or_soon_will_be(shop: Shop) -> None:
+    clock = ManualClock(1_700_000_000_000)
+    tokens = TokenFile(shop.root / "state" / "tokens.json")
+    assert found(examine(shop.root, clock), "tokens") == []
+    tokens.create("ann", "read", now_ms=1, by="x")
+    tokens.create("ben", "read", now_ms=1, by="x", expires_ms=clock.now_ms() + 15 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["ok: 2, none expires within two weeks"]
+    clock.move(2 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["warning: ben expires within two weeks"]
+    clock.move(13 * DAY_MS)
+    assert found(examine(shop.root, clock), "tokens") == ["warning: ben expired"]
+    (shop.root / "state" / "tokens.json").chmod(0o644)
+    assert found(examine(shop.root, clock), "tokens")[0].startswith("failure: others than the owner")
+
+
 def test_doctor_tells_secrets_that_everybody_can_read(shop: Shop) -> None:
     file = shop.root / "deltakeep.toml"
     file.write_text(file.read_text() + 'storage_options = { key = "a-secret-of-a-test" }\n')
@@ -184,9 +201,46 @@ def test_doctor_tells_a_disk_without_room_for_another_file(shop: Shop, monkeypat
     assert found(examine(shop.root, ManualClock()), "store")[0].endswith("but only 10 more files")
 
 
+def test_doctor_tells_places_and_targets_without_the_right_to_write(
+    kept_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("daemon.doctor.tempfile.NamedTemporaryFile", refused)
+    monkeypatch.setattr("daemon.doctor.os.access", lambda _path, mode: mode != os.W_OK)
+    findings = list(examine(kept_shop.root, ManualClock()))
+    for subject in ("store", "targets", "spill"):
+        (line,) = found(iter(findings), subject)
+        assert line.startswith("failure: cannot write to")
+        assert line.endswith(": Permission denied")
+    (line,) = found(iter(findings), "clean")
+    assert line == f'failure: cannot write to "{kept_shop.root / "views_out" / "clean"}"'
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [(100_000_000, "failure: "), (1_000_000_000, "warning: "), (9_000_000_000, "ok: ")],
+)
+def test_doctor_tells_how_much_room_is_left(shop: Shop, monkeypatch: pytest.MonkeyPatch, free: int, told: str) -> None:
+    usage = shutil.disk_usage(shop.root)._replace(free=free)
+    monkeypatch.setattr("daemon.doctor.shutil.disk_usage", lambda _path: usage)
+    (line,) = found(examine(shop.root, ManualClock()), "store")
+    assert line.startswith(told)
+    assert line.endswith(f"{free / 1e9:.1f} GB free")
+
+
+def test_doctor_tells_versions_and_a_native_module_that_is_missing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = found(examine(shop.root, ManualClock()), "versions")
+    assert re.search(r"^ok: .*datafusion 55", line), line
+    monkeypatch.setattr("daemon.doctor.importlib.util.find_spec", lambda _name: None)
+    (line,) = found(examine(shop.root, ManualClock()), "versions")
+    assert line.startswith("failure: the native module is not installed")
+
+
 def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("parent") / "my-shop"
-    made = make_project(folder)
+    made = make_project(folder, 1_700_000_000_000)
     project = load_project(folder)
     assert project.name == "my_shop"
     assert set(project.views) == {"orders_clean", "orders_by_day"}
@@ -194,7 +248,7 @@ def test_init_makes_a_valid_project_and_never_overwrites(shop: Shop, tmp_path_fa
     assert folder / "views" / "orders_clean.sql" in made
     text = (folder / "deltakeep.toml").read_text()
     with pytest.raises(ProjectExists) as caught:
-        make_project(folder)
+        make_project(folder, 1_700_000_000_000)
     assert caught.value.exit_code == 6
     assert (folder / "deltakeep.toml").read_text() == text
 

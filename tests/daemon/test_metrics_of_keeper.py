@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from daemon.keeping import Keeping
 from daemon.metrics import Metrics
-from daemon.metrics_catalogue import FAMILIES, PREFIX, RETRIES, VIEW_STATES
-from daemon.port import CycleOutcome, DatasetRetention, KeeperFigures, Look, PlansMade, ViewOutcome
+from daemon.metrics_catalogue import FAMILIES, PREFIX, RETRIES
+from daemon.port import CycleOutcome, KeeperFigures, Look, PlansMade, Retention, ViewOutcome
 from daemon.topology import ScheduledView, WatchedDataset, make_topology
+from daemon.view_state import SERVICE_STATES
 from incremental.cause import Cause
 from registry.reasons import ReasonCode
 from tests.daemon.fakes import ManualClock, shop
@@ -36,8 +37,8 @@ def value(one: Keeping, metrics: Metrics, name: str, **labels: str) -> float | N
     return metrics.registry.get_sample_value(PREFIX + name, labels)
 
 
-def retention(dataset: str, *, pinned: int | None, until_ms: int | None) -> DatasetRetention:
-    return DatasetRetention(dataset, 9, 5_000, 2, pinned, HOUR_MS, until_ms)
+def retention(relation: str, *, pinned: int | None, until_ms: int | None) -> Retention:
+    return Retention(relation, 9, 5_000, 2, pinned, HOUR_MS, until_ms)
 
 
 def test_the_clock_of_a_pinned_version_stands_still_once_it_is_superseded() -> None:
@@ -63,6 +64,20 @@ def test_a_dataset_that_nothing_pins_any_more_has_no_pin() -> None:
     metrics.figures(KeeperFigures((retention("orders", pinned=None, until_ms=None),)))
     assert value(one, metrics, "dataset_pinned_version", dataset="orders") is None
     assert value(one, metrics, "dataset_pinned_until_timestamp_seconds", dataset="orders") is None
+
+
+def test_a_target_has_the_clock_of_its_readers_until_nobody_reads_it() -> None:
+    one, metrics, clock = keeping()
+    metrics.figures(KeeperFigures(targets=(retention("clean", pinned=9, until_ms=None),)))
+    until = "view_pinned_until_timestamp_seconds"
+    assert value(one, metrics, until, view="clean") == (clock.now_ms() + HOUR_MS) / 1000
+    metrics.figures(KeeperFigures(targets=(retention("clean", pinned=4, until_ms=7_000),)))
+    assert value(one, metrics, until, view="clean") == 7
+    assert value(one, metrics, "view_pinned_version", view="clean") == 4
+    assert value(one, metrics, "view_retention_seconds", view="clean") == 3_600
+    metrics.figures(KeeperFigures())
+    for name in ("view_pinned_version", until, "view_retention_seconds"):
+        assert value(one, metrics, name, view="clean") is None
 
 
 def test_plans_are_counted_by_whether_they_were_stored() -> None:
@@ -101,14 +116,14 @@ def test_a_view_is_in_exactly_one_state() -> None:
     one, metrics, _ = keeping()
     for paused in (frozenset({"daily"}), frozenset[str]()):
         one.paused = paused
-        states = {state: value(one, metrics, "view_state", view="daily", state=state) for state in VIEW_STATES}
-        assert sorted(number or 0 for number in states.values()) == [0] * (len(VIEW_STATES) - 1) + [1]
+        states = {state: value(one, metrics, "view_state", view="daily", state=state) for state in SERVICE_STATES}
+        assert sorted(number or 0 for number in states.values()) == [0] * (len(SERVICE_STATES) - 1) + [1]
         assert states["paused"] == (1 if paused else 0)
 
 
 def test_the_figures_of_a_view_that_left_are_gone() -> None:
     one, metrics, _ = keeping()
-    figures = KeeperFigures((retention("planes", pinned=4, until_ms=7_000),), {"fleet": 3})
+    figures = KeeperFigures((retention("planes", pinned=4, until_ms=7_000),), pending={"fleet": 3})
     metrics.figures(figures)
     assert value(one, metrics, "view_pending_versions", view="fleet") == 3
     small = make_topology([ScheduledView("clean", ("orders",), 1)], [WatchedDataset("orders", 1, None)])
@@ -138,7 +153,9 @@ def crowded() -> Metrics:
     metrics.build("1", "3", "e")
     one.took_looks([Look(d.name, 1, moved=True, elapsed_ms=1) for d in datasets], clock.now_ms())
     named = [retention(d.name, pinned=1, until_ms=None) for d in datasets]
-    metrics.figures(KeeperFigures(tuple(named), {view.name: 1 for view in views}, (PlansMade(1, 1, 1, 1),), 1))
+    read = [retention(view.name, pinned=1, until_ms=None) for view in views]
+    pending = {view.name: 1 for view in views}
+    metrics.figures(KeeperFigures(tuple(named), tuple(read), pending, (PlansMade(1, 1, 1, 1),), 1))
     days = [
         *product(("skip",), ("no_new_versions", "filtered_out", "no_data_change"), ("skipped",)),
         ("incremental", "incremental", "committed"),
@@ -190,6 +207,6 @@ def test_promtool_has_nothing_to_say_about_the_exposition() -> None:
     # promtool checks families one by one, so a small exposition shows all that a large one does.
     one, metrics, _ = keeping()
     one.took_looks([Look("orders", 3, moved=True, elapsed_ms=2)], 1)
-    metrics.figures(KeeperFigures((retention("orders", pinned=4, until_ms=7_000),), {"fleet": 3}))
+    metrics.figures(KeeperFigures((retention("orders", pinned=4, until_ms=7_000),), pending={"fleet": 3}))
     done = subprocess.run(["promtool", "check", "metrics"], input=metrics.render(), capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -57,7 +57,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real service over a real project, in a thread of its own."""
     root = tmp_path_factory.mktemp("api") / "shop"
-    make_project(root)
+    make_project(root, SystemClock().now_ms())
     found: list[Served] = []
     started, ended = threading.Event(), threading.Event()
 

@@ -156,7 +156,7 @@ def test_on_a_terminal_it_asks_and_no_is_no(
 def test_limits_of_a_control_group_are_read(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("536870912\n")
     (tmp_path / "memory.high").write_text("max\n")
-    facts = cgroup_facts(tmp_path)
+    facts = cgroup_facts([tmp_path])
     assert facts == {"memory.max": "536870912", "memory.high": "max"}
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.tokens import TokenConflict, TokenFile, TokenFileError, TokenNameError
-from registry.errors import DeltakeepError
+from daemon.tokens import TokenConflict, TokenExpired, TokenFile, TokenFileError, TokenNameError
+from registry.errors import EXIT_NOT_ALLOWED, DeltakeepError
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_token_is_its_callers_name_and_role_and_only_its_hash_is_kept(path: Path) -> None:
     secret = TokenFile(path).create("ann", "operate", now_ms=7, by="root")
-    caller = TokenFile(path).caller(secret)
+    caller = TokenFile(path).caller(secret, 9)
     assert caller is not None
     assert (caller.name, caller.role, caller.way) == ("ann", "operate", "token")
     assert secret.startswith("dk_")
@@ -35,19 +35,49 @@ def test_a_wrong_token_is_nobodys(path: Path) -> None:
     tokens = TokenFile(path)
     secret = tokens.create("ann", "read", now_ms=7, by="root")
     for wrong in ("", "dk_", secret[:-1], secret + "x", secret.upper(), "\udcff", "x" * 100_000):
-        assert tokens.caller(wrong) is None
+        assert tokens.caller(wrong, 9) is None
     (stored,) = tokens.tokens()
-    assert tokens.caller(stored.hash) is None
+    assert tokens.caller(stored.hash, 9) is None
+
+
+def test_a_token_holds_until_its_end_and_not_a_moment_longer(path: Path) -> None:
+    tokens = TokenFile(path)
+    secret = tokens.create("ann", "read", now_ms=7, by="root", expires_ms=1_000)
+    assert tokens.caller(secret, 999) is not None
+    with pytest.raises(TokenExpired, match='the token "ann" expired at 1970-01-01T00:00:01Z') as caught:
+        tokens.caller(secret, 1_000)
+    assert (caught.value.code, caught.value.exit_code) == ("token_expired", EXIT_NOT_ALLOWED)
+    assert secret not in str(caught.value)
+    (shown,) = [one.to_json() for one in tokens.tokens()]
+    assert shown["expires_ms"] == 1_000
+
+
+def test_only_a_file_with_an_end_in_it_needs_a_version_that_knows_ends(path: Path) -> None:
+    tokens = TokenFile(path)
+    tokens.create("ann", "read", now_ms=7, by="root")
+    assert json.loads(path.read_text())["format"] == 1
+    tokens.create("ben", "read", now_ms=7, by="root", expires_ms=1_000)
+    assert json.loads(path.read_text())["format"] == 2
+    tokens.revoke("ben")
+    assert json.loads(path.read_text())["format"] == 1
+
+
+def test_a_file_of_a_version_without_ends_is_read(path: Path) -> None:
+    secret = TokenFile(path).create("ann", "read", now_ms=7, by="root")
+    value = json.loads(path.read_text())
+    del value["tokens"][0]["expires_ms"]
+    path.write_text(json.dumps(value))
+    assert TokenFile(path).caller(secret, 10**15) is not None
 
 
 def test_a_revoked_token_is_refused_by_whoever_had_read_the_file(path: Path) -> None:
     daemon, command = TokenFile(path), TokenFile(path)
     secret = command.create("ann", "read", now_ms=7, by="root")
     kept = command.create("ben", "read", now_ms=8, by="root")
-    assert daemon.caller(secret) is not None
+    assert daemon.caller(secret, 9) is not None
     command.revoke("ann")
-    assert daemon.caller(secret) is None
-    assert daemon.caller(kept) is not None
+    assert daemon.caller(secret, 9) is None
+    assert daemon.caller(kept, 9) is not None
     with pytest.raises(DeltakeepError, match="no token") as caught:
         command.revoke("ann")
     assert caught.value.exit_code == 5
@@ -56,17 +86,17 @@ def test_a_revoked_token_is_refused_by_whoever_had_read_the_file(path: Path) -> 
 def test_a_file_that_others_may_use_is_not_used(path: Path) -> None:
     tokens = TokenFile(path)
     secret = tokens.create("ann", "admin", now_ms=7, by="root")
-    assert tokens.caller(secret) is not None
+    assert tokens.caller(secret, 9) is not None
     path.chmod(0o640)
     with pytest.raises(TokenFileError, match="others than the owner"):
-        tokens.caller(secret)
+        tokens.caller(secret, 9)
 
 
 def test_a_file_of_a_newer_format_or_a_broken_one_is_refused(path: Path) -> None:
     TokenFile(path).create("ann", "admin", now_ms=7, by="root")
     value = json.loads(path.read_text())
     for text, told in (
-        (json.dumps({**value, "format": 2}), "format 2"),
+        (json.dumps({**value, "format": 3}), "format 3"),
         ("{", "broken"),
         (json.dumps({"format": 1, "tokens": [{**value["tokens"][0], "role": "root"}]}), "broken"),
     ):

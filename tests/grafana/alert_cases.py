@@ -25,6 +25,8 @@ class Day:
 class Case:
     """`labels` are those of the alert that fires, beside those of the daemon; `value` is how its text shows it.
 
+    `of_daemon` is false for an alert that is about no daemon in particular.
+
     `step` is the time between two values and between two evaluations, in minutes: long days are told in long steps.
     """
 
@@ -34,6 +36,7 @@ class Case:
     labels: Mapping[str, str] = field(default_factory=dict)
     value: str = ""
     step: int = 1
+    of_daemon: bool = True
 
 
 def _lag(good: str, step: int = 1) -> dict[str, str]:
@@ -52,10 +55,10 @@ def _polls(error: str, same: str) -> dict[str, str]:
     }
 
 
-def _retention(until: str) -> dict[str, str]:
+def _retention(of: str, until: str) -> dict[str, str]:
     return {
-        'deltakeep_dataset_pinned_until_timestamp_seconds{dataset="orders"}': until,
-        'deltakeep_dataset_retention_seconds{dataset="orders"}': "604800x60",
+        f'deltakeep_{of}_pinned_until_timestamp_seconds{{{of}="orders"}}': until,
+        f'deltakeep_{of}_retention_seconds{{{of}="orders"}}': "604800x60",
     }
 
 
@@ -94,6 +97,14 @@ def _recomputes(reason: str, values: str) -> dict[str, str]:
     return {f'deltakeep_view_recomputes_total{{view="orders",reason="{reason}"}}': values, "up{}": "1x200"}
 
 
+def _delivered(series: str, labels: str, failed: str, ok: str) -> dict[str, str]:
+    return {
+        f'deltakeep_{series}_total{{{labels}result="failed"}}': failed,
+        f'deltakeep_{series}_total{{{labels}result="dropped"}}': "0x90",
+        f'deltakeep_{series}_total{{{labels}result="ok"}}': ok,
+    }
+
+
 VIEW: Final = {"view": "orders"}
 DATASET: Final = {"dataset": "orders"}
 
@@ -122,6 +133,13 @@ CASES: Final[tuple[Case, ...]] = (
         step=10,
     ),
     Case("DeltakeepDaemonDown", fires=Day(20, {"up{}": "1x5 0x30"}), quiet=Day(20, {"up{}": "1x5 0x6 1 0x20"})),
+    Case(
+        # A daemon that is down is known all the same; one that was forgotten is not.
+        "DeltakeepNotScraped",
+        fires=Day(60, {"up{}": "1x5 _x60"}),
+        quiet=Day(60, {"up{}": "1x5 0x60"}),
+        of_daemon=False,
+    ),
     Case(
         "DeltakeepDaemonRestarting",
         fires=Day(20, {"process_start_time_seconds{}": "100x5 200x5 300x5 400x10"}),
@@ -181,9 +199,16 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     Case(
         "DeltakeepRetentionNear",
-        fires=Day(30, _retention("100000x60")),
-        quiet=Day(30, _retention("200000x60")),
+        fires=Day(30, _retention("dataset", "100000x60")),
+        quiet=Day(30, _retention("dataset", "200000x60")),
         labels=DATASET,
+        value="16.24%",
+    ),
+    Case(
+        "DeltakeepRetentionNear",
+        fires=Day(30, _retention("view", "100000x60")),
+        quiet=Day(30, _retention("view", "200000x60")),
+        labels=VIEW,
         value="16.24%",
     ),
     Case(
@@ -218,6 +243,29 @@ CASES: Final[tuple[Case, ...]] = (
         quiet=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0x40 1 2 3 4 5x60"}),
         labels=VIEW,
         value="60",
+    ),
+    Case(
+        # Messages are few: one of two that is lost is much, one of twelve is not.
+        "DeltakeepIntegrationFailing",
+        fires=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x40 1x60")),
+        quiet=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x30 11x60")),
+        labels={"target": "ops", "integration": "webhook ops"},
+        value="50%",
+    ),
+    Case(
+        "DeltakeepIntegrationFailing",
+        fires=Day(80, _delivered("lineage_events", "", "0+1x90", "0+3x90")),
+        quiet=Day(80, _delivered("lineage_events", "", "0x90", "0x90")),
+        labels={"integration": "lineage"},
+        value="25%",
+    ),
+    Case(
+        # It was away an hour ago, and everything has arrived since.
+        "DeltakeepIntegrationFailing",
+        fires=Day(40, _delivered("traces", "", "0+1x20 20x90", "0x20 0+1x90")),
+        quiet=Day(90, _delivered("traces", "", "0+1x20 20x90", "0x20 0+1x90")),
+        labels={"integration": "tracing"},
+        value="51.28%",
     ),
     Case("DeltakeepOpenFilesNearlyOut", fires=Day(30, _files(900)), quiet=Day(30, _files(700)), value="90%"),
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from daemon.metrics_catalogue import FAMILIES, VIEW_STATES
+from daemon.metrics_catalogue import FAMILIES
+from daemon.view_state import SERVICE_STATES
 from grafana.alerts import ALERTS
 from grafana.boards import TAG, Board
 from grafana.make import BOARDS, FILES, FOLDER
@@ -121,7 +122,7 @@ def test_what_a_click_opens_is_there_and_has_the_variable() -> None:
 
 
 def test_every_state_of_a_view_has_a_colour() -> None:
-    assert set(STATE_COLOURS) == set(VIEW_STATES)
+    assert set(STATE_COLOURS) == set(SERVICE_STATES)
 
 
 def test_limits_and_fixed_colours_belong_to_series_that_a_panel_has() -> None:

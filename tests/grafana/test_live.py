@@ -30,7 +30,7 @@ from daemon.metrics_catalogue import FAMILIES
 from grafana.alerts import ALERTS
 from grafana.boards import Board
 from grafana.make import BOARDS, FILES, FOLDER
-from grafana.records import RECORDS
+from grafana.records import RECORDS, TARGET_SECONDS_LEFT
 from tests.grafana.prometheus import PATIENCE_S, Prometheus, fetch, free_port, prometheus, until
 from tests.grafana.series import CLIENT
 from tests.sources import ROOT
@@ -128,9 +128,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         _stranger_writes(one, "airport_movements")
         for operation in ("status", "preview", "history"):
             one.client.call(operation, {}, None)
+        # Housekeeping comes once a minute, and looks at the targets that other views read.
+        until("the clocks of targets are told", lambda: one.value("view_retention_seconds") > 0, 90)
         last = one.value("log_messages_total")
         until("everything was scraped", lambda: (watching.value("sum(deltakeep_log_messages_total)") or 0) >= last)
         until("alerts were evaluated", lambda: bool(watching.instant("ALERTS and on () up == 1")))
+        until("records of what came last were made", lambda: bool(watching.instant(TARGET_SECONDS_LEFT)))
         yield Story(watching.stopped(), fetch(f"{one.url}/metrics"))
 
 
@@ -234,6 +237,12 @@ def test_alerts_are_about_the_view_that_fails_and_about_no_other(story: Story) -
     about_view = {one["alertname"] for one in found if one.get("view") == FOREIGN}
     assert "DeltakeepFreshnessBudgetBurnFast" in about_view
     assert not [one for one in found if one.get("view") != FOREIGN and one["severity"] == "critical"]
+
+
+def test_integrations_whose_receivers_are_away_are_about_to_alert_and_the_others_are_not(story: Story) -> None:
+    found = [one["metric"] for one in story.prometheus.instant("ALERTS")]
+    named = {one["integration"] for one in found if one["alertname"] == "DeltakeepIntegrationFailing"}
+    assert named == {"webhook ops", "tracing"}
 
 
 def test_every_family_of_the_catalogue_has_a_sample(story: Story) -> None:

@@ -416,6 +416,35 @@ def test_a_race_lost_to_older_pins_is_run_again(shop: Shop) -> None:
     shop.assert_right()
 
 
+def test_a_race_lost_to_a_newer_version_of_ours_leaves_its_commit_alone_until_it_is_readable(shop: Shop) -> None:
+    keeper, rival = simple(shop).open(), shop.open()
+    shop.cycle(keeper)
+    shop.cycle(rival)
+    shop.add("orders", (3, 40))
+
+    def newer_is_faster() -> None:
+        shop.cycle(rival)
+        _says_format(shop, 2)
+
+    shop.lake.before_commit["totals"] = newer_is_faster
+    done = shop.cycle(keeper)
+    assert (done["totals"].outcome, done["totals"].reason) == ("refused", "newer_format")
+    shop.add("orders", (4, 50))
+    assert shop.cycle(keeper)["totals"].reason == "newer_format"
+    assert shop.table("totals").version == 1
+    _says_format(shop, 1)
+    shop.clock.step(120_000)
+    assert shop.cycle(keeper)["totals"].outcome == "committed"
+    shop.assert_right()
+
+
+def _says_format(shop: Shop, number: int) -> None:
+    """Let the newest commit of `totals` say that it has a format."""
+    now = shop.table("totals").now
+    assert now.details is not None
+    now.details = {**now.details, "format": number}
+
+
 def test_a_race_lost_to_newer_pins_never_goes_back(shop: Shop) -> None:
     keeper, rival = simple(shop).open(), shop.open()
     shop.cycle(keeper)

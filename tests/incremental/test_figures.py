@@ -13,7 +13,8 @@ from incremental.events import CycleEvent, EventKind
 from incremental.figures import Figures
 from incremental.keeper import Keeper
 from incremental.retention import RetentionClock
-from registry.errors import PlanAgain
+from incremental.retention_looks import LOOKS_MAX
+from registry.errors import MustRecompute, PlanAgain
 from tests.incremental.fake_lake import DAY_MS, Shop
 
 
@@ -27,8 +28,14 @@ def shop(tmp_path: Path) -> Shop:
     return made
 
 
-def clock_of(figures: Figures, dataset: str) -> RetentionClock:
-    return next(one for one in figures.retention if one.dataset == dataset)
+def clock_of(figures: Figures, relation: str) -> RetentionClock:
+    return next(one for one in (*figures.datasets, *figures.targets) if one.relation == relation)
+
+
+def housekeep(keeper: Keeper) -> None:
+    """Two rounds: what still lags at the second one is looked up."""
+    keeper.housekeeping()
+    keeper.housekeeping()
 
 
 def causes(keeper: Keeper, **options: Any) -> dict[str, object]:
@@ -52,15 +59,111 @@ def test_a_paused_view_pins_its_version_and_the_clock_of_its_files_begins_when_i
     assert (fresh.newest, fresh.pinned, fresh.until_ms) == (0, 0, None)
     keeper.pause("clean", "maintenance")
     shop.clock.step(3 * DAY_MS)
-    keeper.dataset_versions()
-    seen_ms = shop.clock.at_ms
     shop.add("orders", (3, 30))
+    superseded_ms = shop.clock.at_ms
     keeper.run_cycle(cause="test")
+    housekeep(keeper)
     held = clock_of(keeper.figures(), "orders")
-    assert (held.newest, held.pinned, held.until_ms) == (1, 0, seen_ms + 7 * DAY_MS)
+    assert (held.newest, held.pinned, held.until_ms) == (1, 0, superseded_ms + 7 * DAY_MS)
     keeper.resume("clean")
     keeper.run_cycle(cause="test")
     assert clock_of(keeper.figures(), "orders").pinned == 1
+
+
+def test_a_keeper_that_was_opened_again_knows_when_a_version_was_superseded(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    keeper.pause("clean", "maintenance")
+    shop.clock.step(20 * DAY_MS)
+    shop.add("orders", (3, 30))
+    superseded_ms = shop.clock.at_ms
+    keeper.close()
+    again = shop.open()
+    again.run_cycle(cause="test")
+    housekeep(again)
+    assert clock_of(again.figures(), "orders").until_ms == superseded_ms + 7 * DAY_MS
+
+
+def test_a_target_that_a_paused_view_reads_has_a_clock_by_its_own_properties(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    assert keeper.figures().targets == ()
+    shop.table("clean").now.properties = {"delta.deletedFileRetentionDuration": "interval 2 days"}
+    keeper.housekeeping()
+    fresh = clock_of(keeper.figures(), "clean")
+    assert (fresh.pinned, fresh.kept_ms, fresh.until_ms) == (0, 2 * DAY_MS, None)
+    keeper.pause("total", "maintenance")
+    shop.add("orders", (3, 30))
+    keeper.run_cycle(cause="test")
+    superseded_ms = shop.table("clean").now.timestamp_ms
+    housekeep(keeper)
+    held = clock_of(keeper.figures(), "clean")
+    assert (held.newest, held.pinned, held.until_ms) == (1, 0, superseded_ms + 2 * DAY_MS)
+    # Nobody reads the last view of the line.
+    assert [one.relation for one in keeper.figures().targets] == ["clean"]
+
+
+def test_what_lags_for_a_moment_costs_no_look(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    housekeep(keeper)
+    before = shop.lake.calls["table_state"]
+    for number in range(3):
+        # Each round sees the view behind, and each time at another version.
+        shop.add("orders", (number, 30))
+        keeper.dataset_versions()
+        opened = shop.lake.calls["table_state"]
+        keeper.housekeeping()
+        assert shop.lake.calls["table_state"] == opened
+        keeper.run_cycle(cause="test")
+    assert before > 0
+
+
+def test_a_round_opens_a_bounded_number_of_tables(shop: Shop) -> None:
+    for number in range(LOOKS_MAX + 5):
+        shop.view(f"first_{number}", "SELECT k, v FROM orders")
+        shop.view(f"second_{number}", f"SELECT k FROM first_{number}")
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    before = shop.lake.calls["table_state"]
+    keeper.housekeeping()
+    assert shop.lake.calls["table_state"] == before + LOOKS_MAX
+    assert len(keeper.figures().targets) == LOOKS_MAX
+    keeper.housekeeping()
+    assert len(keeper.figures().targets) == LOOKS_MAX + 6
+
+
+def test_what_housekeeping_looked_up_is_not_asked_again(shop: Shop) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    keeper.pause("total", "maintenance")
+    shop.add("orders", (3, 30))
+    keeper.run_cycle(cause="test")
+    housekeep(keeper)
+    before = shop.lake.calls["table_state"]
+    keeper.housekeeping()
+    assert shop.lake.calls["table_state"] == before
+    shop.clock.step(3_600_000)
+    keeper.housekeeping()
+    assert shop.lake.calls["table_state"] == before + 1
+
+
+def test_a_pinned_version_that_is_gone_has_no_time_left(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = shop.open()
+    keeper.run_cycle(cause="test")
+    keeper.pause("clean", "maintenance")
+    shop.add("orders", (3, 30))
+    keeper.run_cycle(cause="test")
+    real = shop.lake.table_state
+
+    def cleaned(table: str, version: int | None = None) -> str:
+        if version == 0:
+            raise MustRecompute("history_gone", "version 0 is gone")
+        return real(table, version)
+
+    monkeypatch.setattr(shop.lake, "table_state", cleaned)
+    housekeep(keeper)
+    assert clock_of(keeper.figures(), "orders").until_ms == shop.clock.at_ms
 
 
 def test_a_dataset_that_no_view_reads_pins_nothing_and_one_that_is_gone_is_left_out(shop: Shop) -> None:
@@ -70,7 +173,7 @@ def test_a_dataset_that_no_view_reads_pins_nothing_and_one_that_is_gone_is_left_
     del shop.lake.tables[shop.uri("planes")]
     shop.clock.step(120_000)
     keeper.dataset_versions()
-    assert [one.dataset for one in keeper.figures().retention] == ["orders"]
+    assert [one.relation for one in keeper.figures().datasets] == ["orders"]
 
 
 def test_a_view_that_is_always_recomputed_needs_no_history(shop: Shop) -> None:

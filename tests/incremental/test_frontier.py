@@ -12,6 +12,7 @@ from incremental.frontier import (
     Disputed,
     Frontier,
     Held,
+    NewerCommit,
     NotOurs,
     Remembered,
     ViewTarget,
@@ -39,7 +40,6 @@ from incremental.invalidation import (
     movement,
 )
 from incremental.memory import ViewMemory, due_for_commit
-from incremental.retention import retention_ms
 from registry.names import ContentKey, Fingerprint, RelationName, TableId, Version
 from registry.native import ChangeSummary, DeltaInputPin
 from registry.reasons import ReasonCode
@@ -112,6 +112,9 @@ def test_a_target_that_holds_gives_its_frontier() -> None:
         (target(content_key="else"), NEVER, Broken, "content_key_changed"),
         (target(content_key="else", details=None), NEVER, Broken, "content_key_changed"),
         (target(content_key="else"), Remembered(Version(6), ContentKey("key")), Disputed, None),
+        (target(details={"format": 2}), NEVER, NewerCommit, None),
+        # What else a newer version says of its commit may have any form.
+        (target(details={"format": 2, "pins": "elsewhere", "rows": 7}), NEVER, NewerCommit, None),
         (target(content_key="else"), Remembered(Version(6), ContentKey("else")), Broken, "content_key_changed"),
     ],
 )
@@ -197,14 +200,6 @@ def test_a_frontier_is_committed_when_it_ran_far_ahead() -> None:
     days = 86_400_000
     assert not due_for_commit(frontier(3), frontier(4, at_ms=3 * days), week, 10)
     assert due_for_commit(frontier(3), frontier(4, at_ms=4 * days), week, 10)
-
-
-def test_retention_is_read_as_delta_writes_it() -> None:
-    hour = 3_600_000
-    assert retention_ms({}) == 7 * 24 * hour
-    assert retention_ms({"delta.deletedFileRetentionDuration": "interval 36 hours"}) == 36 * hour
-    assert retention_ms({"delta.logRetentionDuration": "INTERVAL 1 DAY"}) == 24 * hour
-    assert retention_ms({"delta.logRetentionDuration": "soon"}) == 7 * 24 * hour
 
 
 def test_hints_of_the_history_only_move_forward_and_only_the_same_tables() -> None:

@@ -18,6 +18,7 @@ from registry.cgroup import (
     EngineSize,
     cgroup_limits,
     engine_size,
+    own_groups,
 )
 from registry.project import load_project
 
@@ -55,6 +56,22 @@ def test_a_container_with_version_2_sees_its_own_limits_at_the_top(tmp_path: Pat
         },
     )
     assert limits == CgroupLimits(2 * GB, 1.5)
+
+
+def test_our_own_group_is_one_folder_with_version_2_and_one_a_hierarchy_with_version_1(tmp_path: Path) -> None:
+    second, first = tmp_path / "second", tmp_path / "first"
+    tree(
+        second,
+        {
+            "proc/self/mountinfo": V2.format(top="/"),
+            "proc/self/cgroup": "0::/system.slice/deltakeep.service\n",
+            "sys/fs/cgroup/system.slice/deltakeep.service/memory.max": "max\n",
+        },
+    )
+    assert own_groups(second) == (second / "sys/fs/cgroup/system.slice/deltakeep.service",)
+    tree(first, {"proc/self/mountinfo": v1_mounts(), "proc/self/cgroup": "4:memory:/\n3:cpu,cpuacct:/\n"})
+    assert own_groups(first) == (first / "sys/fs/cgroup/memory", first / "sys/fs/cgroup/cpu,cpuacct")
+    assert own_groups(tmp_path / "none") == ()
 
 
 def test_a_service_is_bound_by_the_tightest_group_on_the_way_up(tmp_path: Path) -> None:

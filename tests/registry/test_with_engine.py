@@ -19,7 +19,7 @@ from registry.compiler import Compiled, CompileOptions, compile_project, view_re
 from registry.dataset import TableRef
 from registry.errors import DefinitionError, DeltakeepError, MustStop
 from registry.names import ViewName
-from registry.native import AppendRequest
+from registry.native import AppendRequest, TargetState
 from registry.project import Project, load_project
 from registry.reasons import ReasonCode
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime, register_table_spec
@@ -131,7 +131,7 @@ def test_a_table_that_is_not_there_is_not_found(native: SessionRuntime, write_pr
         with pytest.raises(DeltakeepError) as caught:
             ask(orders)
         assert (caught.value.code, caught.value.exit_code) == ("not_a_table", 5)
-    assert not native.target_state(orders, "id").exists
+    assert not TargetState.from_text(native.engine.target_state(orders.to_json_text(), "id")).exists
 
 
 def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_project: WriteProject) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from daemon.clock import SystemClock
 from daemon.scaffold import make_project, sample_orders
 from registry.dataset import TableRef
 from registry.native import AppendRequest
@@ -68,7 +69,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     for one in (folder, *folder.parents[:2]):
         one.chmod(0o755)
     made = folder / "made"
-    make_project(made)
+    make_project(made, SystemClock().now_ms())
     unit_files(folder)
     probe = folder / "files" / PREFIX / "probe.py"
     probe.parent.mkdir(parents=True)

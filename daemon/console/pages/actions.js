@@ -71,7 +71,7 @@ export async function introduce() {
     caller = await whoIs(token.get() ?? undefined);
   } catch (error) {
     caller = null;
-    if (error.code === "wrong_token") token.set(null);
+    if (error.status === 401) token.set(null);
     button.textContent = "Use a token";
     return error;
   }

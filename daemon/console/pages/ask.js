@@ -59,13 +59,13 @@ async function send(url, request, given = token.get()) {
     throw new Refusal(response.status, { message: `the daemon answered ${response.status} without JSON` });
   }
   if (!response.ok) {
-    if (value.error?.code === "wrong_token") drop(given);
+    if (response.status === 401) drop(given);
     throw new Refusal(response.status, value.error ?? {});
   }
   return value;
 }
 
-// A token that was revoked is not sent again: wrong tokens are counted.
+// A token that was revoked, or has expired, is not sent again: wrong tokens are counted.
 function drop(given) {
   if (given === token.get()) token.set(null);
 }

@@ -80,6 +80,9 @@ function definitionsNote(daemon) {
     broken &&
       h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The definitions on disk are broken; the old ones stay. "),
         broken.message, (broken.problems ?? []).map((one) => h("div", {}, `${one.where}: ${one.what}${one.hint ? ` – ${one.hint}` : ""}`))),
+    daemon.certificate_failure &&
+      h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The certificate on disk cannot be used; the old one stays. "),
+        daemon.certificate_failure.message),
     daemon.restart_needed && h("div", { class: "notice" }, "[engine] or [daemon] changed on disk: the daemon has to be restarted to use it."),
   ];
 }

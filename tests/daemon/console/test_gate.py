@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -15,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from daemon.certificate import CertificateRefused
 from daemon.clock import SystemClock
 from daemon.console.failed_tokens import FAILED_MAX
 from daemon.console.settings import ConsoleSettings
-from daemon.control import CannotListen
+from daemon.failure import Failed
 from daemon.log import configure_logging
 from daemon.operations import OPERATIONS
 from daemon.tokens import TokenFile
@@ -79,6 +82,34 @@ def test_a_revoked_token_is_refused_at_once_and_no_stop_is_on_tcp(tmp_path: Path
             assert (refused.status, refused.code) == (401, "wrong_token")
             assert refused.headers["www-authenticate"] == "Bearer"
             assert one.state == "running"
+
+    asyncio.run(scenario())
+
+
+def test_an_expired_token_is_refused_with_its_end_and_kept_with_who_came(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        keeper = FakeKeeper()
+        async with running(tmp_path, keeper) as one:
+            now_ms = SystemClock().now_ms()
+            tokens = TokenFile(one.socket.parent / "tokens.json")
+            over = tokens.create("ann", "operate", now_ms=1, by="test", expires_ms=now_ms - 1_000)
+            good = tokens.create("ben", "operate", now_ms=1, by="test", expires_ms=now_ms + 600_000)
+            assert (await ask(one, "/v1/status", {}, token=good)).status == 200
+            refused = await ask(one, "/v1/pause", {"view": "clean"}, token=over)
+            assert (refused.status, refused.code) == (401, "token_expired")
+            assert 'the token "ann" expired at 20' in refused.json["error"]["message"]
+            assert not keeper.paused_views
+            assert (await ask(one, "/v1/console/overview", token=over)).code == "token_expired"
+            await one.until(lambda: len(keeper.made) == 2)
+            kept = {(made.who, made.way, made.operation, made.result) for made in keeper.made}
+            assert kept == {
+                ("ann", "token", "pause", "token_expired"),
+                ("ann", "token", "console", "token_expired"),
+            }
+            for _ in range(FAILED_MAX - 2):
+                await ask(one, "/v1/status", {}, token=over)
+            assert (await ask(one, "/v1/status", {}, token=over)).status == 429
+            assert len(keeper.made) <= FAILED_MAX
 
     asyncio.run(scenario())
 
@@ -239,6 +270,27 @@ def test_a_stream_of_events_ends_when_its_token_is_revoked(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
+def test_a_stream_of_events_ends_when_its_token_expires(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper()) as one:
+            assert one.service.public_address is not None
+            file = TokenFile(one.socket.parent / "tokens.json")
+            until_ms = SystemClock().now_ms() + 1_500
+            token = file.create("ann", "read", now_ms=1, by="test", expires_ms=until_ms)
+            reader, writer = await asyncio.open_connection(*one.service.public_address)
+            request = f"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+            writer.write(request.encode())
+            async with asyncio.timeout(10):
+                await reader.readuntil(b"\n\n")
+                await one.until(lambda: SystemClock().now_ms() >= until_ms)
+                await one.call("pause", view="clean", reason="not for ann")
+                rest = await reader.readuntil(b"0\r\n\r\n")
+            assert b"not for ann" not in rest
+            writer.close()
+
+    asyncio.run(scenario())
+
+
 def test_while_the_keeper_is_busy_pages_show_what_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemon.console.answers.PATIENCE_S", 0.05)
     monkeypatch.setattr("daemon.console.answers.PATIENCE_FIRST_S", 1.3)
@@ -268,13 +320,18 @@ def test_while_the_keeper_is_busy_pages_show_what_was_known(tmp_path: Path, monk
     asyncio.run(scenario())
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate and its key, in place of those that are there."""
+    made, key = folder / "certificate.pem", folder / "key.pem"
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     named = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(made), "-keyout", str(key)]
     subprocess.run([*words.split(), *named], check=True, capture_output=True)
     return made, key
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return make_certificate(tmp_path)
 
 
 def test_with_certificate_and_key_tcp_speaks_tls_only(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
@@ -294,6 +351,76 @@ def test_with_certificate_and_key_tcp_speaks_tls_only(tmp_path: Path, certificat
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("way", ["signal", "command"])
+def test_a_renewed_certificate_is_taken_up_by_a_reload(
+    tmp_path: Path, certificate: tuple[Path, Path], way: str
+) -> None:
+    settings = ConsoleSettings(tmp_path / "tokens.json", tls_certificate=certificate[0], tls_key=certificate[1])
+
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper(), console=settings, handle_signals=True) as one:
+            first = ssl.create_default_context(cafile=str(certificate[0]))
+            assert (await ask(one, "/console/", tls=first)).status == 200
+            make_certificate(tmp_path)
+            renewed = ssl.create_default_context(cafile=str(certificate[0]))
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await ask(one, "/console/", tls=renewed)
+            if way == "signal":
+                os.kill(os.getpid(), signal.SIGHUP)
+                await one.until(lambda: one.value("config_reloads_total", result="unchanged") == 1)
+            else:
+                await one.call("reload")
+            assert (await ask(one, "/console/", tls=renewed)).status == 200
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await ask(one, "/console/", tls=first)
+
+    asyncio.run(scenario())
+
+
+def _break(what: str, certificate: tuple[Path, Path]) -> None:
+    file, key = certificate
+    match what:
+        case "certificate":
+            file.write_text("half a certifi")
+        case "key":  # of another certificate
+            (file.parent / "other").mkdir()
+            key.write_bytes(make_certificate(file.parent / "other")[1].read_bytes())
+        case "missing":
+            key.unlink()
+        case _:
+            words = ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", str(key), "-out", str(key)]
+            subprocess.run(words, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("broken", ["certificate", "key", "missing", "locked"])
+def test_a_certificate_that_cannot_be_used_leaves_the_old_one_in_use_and_is_told(
+    tmp_path: Path, certificate: tuple[Path, Path], broken: str
+) -> None:
+    settings = ConsoleSettings(tmp_path / "tokens.json", tls_certificate=certificate[0], tls_key=certificate[1])
+    kept = [file.read_bytes() for file in certificate]
+
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper(), console=settings) as one:
+            trusting = ssl.create_default_context(cafile=str(certificate[0]))
+            await asyncio.to_thread(_break, broken, certificate)
+            with pytest.raises(Failed, match="TLS cannot be used") as caught:
+                await one.call("reload")
+            assert (caught.value.failure.code, caught.value.failure.exit_code) == ("certificate_refused", 78)
+            assert (await ask(one, "/console/", tls=trusting)).status == 200
+            daemon = (await one.call("status"))["daemon"]
+            assert daemon["certificate_failure"]["code"] == "certificate_refused"
+            assert str(certificate[0]) in daemon["certificate_failure"]["message"]
+            assert one.value("config_last_reload_successful") == 0
+            assert "certificate_refused" in [one.event["kind"] for one in one.service.events.kept()]
+            for file, content in zip(certificate, kept, strict=True):
+                file.write_bytes(content)
+            await one.call("reload")
+            assert (await one.call("status"))["daemon"]["certificate_failure"] is None
+            assert one.value("config_last_reload_successful") == 1
+
+    asyncio.run(scenario())
+
+
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     other = tmp_path / "other.pem"
     other.write_text("no key")
@@ -304,7 +431,7 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path, certi
             async with running(tmp_path, FakeKeeper(), console=settings) as one:
                 await one.task
 
-        with pytest.raises(CannotListen, match="TLS cannot be used") as caught:
+        with pytest.raises(CertificateRefused, match="TLS cannot be used") as caught:
             asyncio.run(scenario())
         assert caught.value.exit_code == 78
         assert not (tmp_path / "state" / "deltakeep.sock").exists()

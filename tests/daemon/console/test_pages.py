@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ def driver() -> Iterator[Driver]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("console") / "shop"
-    make_project(root)
+    make_project(root, SystemClock().now_ms())
     return root
 
 
@@ -78,6 +79,64 @@ def test_every_page_is_legible_fits_and_asks_nobody_else(driver: Driver, project
                     told = [text for text in console.complaints if "404 (Not Found)" not in text]
                     assert told == []
             await one.call("resume", view="orders_by_day")
+
+    driver.run(scenario())
+
+
+def test_the_pages_of_a_view_and_of_a_refresh_show_all_that_is_known(driver: Driver, project: Path) -> None:
+    """Each part with something in it: a heading alone would be no answer."""
+    parts = {
+        "Freshness": r"(?s)old, target 1 min.*Refreshed",
+        "Why": r"(?i)version",
+        "History": r"first build|first_build|committed",
+        "How it is maintained": r"(?s)incremental.*Operator.*How",
+        "Lineage": r"(?s)orders_by_day.*Column.*orders\.amount\s+copied",
+        "Pins": r"(?s)orders\s+2\s+20\d\d-\d\d-\d\d",
+        "Plan": r"TableScan|Projection|Filter",
+    }
+    read = {
+        # Relation, version, what, files read and skipped, size, rows.
+        "What it read": r"(?s)Files skipped.*orders\s+2\s+content \w+\s+3\s+0\s+[\d.]+ kB\s+120\s",
+        "Pins": r"(?s)orders\s+2\s+20\d\d-\d\d-\d\d",
+    }
+
+    async def scenario() -> None:
+        async with real(project) as one:
+            await ready(one)
+            cycle = (await one.call("history", view="orders_clean"))[-1]["cycle_id"]
+            async with window(driver, one) as console:
+                for address, expected in (
+                    ("/view/orders_clean", parts),
+                    (f"/refresh/orders_clean/{cycle}", read),
+                ):
+                    await console.open(address)
+                    for heading, pattern in expected.items():
+                        named = console.page.get_by_role("heading", name=heading, exact=True)
+                        part = console.page.locator("section.part", has=named)
+                        await part.wait_for()
+                        assert re.search(pattern, await part.inner_text()), (heading, await part.inner_text())
+                assert await console.page.get_by_text("Took", exact=True).count() == 1
+                await console.open("/view/orders_clean")
+                named = console.page.get_by_role("heading", name="Lineage", exact=True)
+                assert await console.page.locator("section.part", has=named).locator("svg a").count() >= 2
+
+    driver.run(scenario())
+
+
+def test_colours_follow_the_system_until_somebody_chooses(driver: Driver, tmp_path: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = "rgb(244, 246, 248)", "rgb(17, 21, 26)"
+
+    async def scenario() -> None:
+        async with running(tmp_path, FakeKeeper()) as one:
+            await ready(one)
+            for system, seen in (("light", light), ("dark", dark)):
+                async with window(driver, one, dark=system == "dark") as console:
+                    await console.open("/")
+                    assert await console.page.evaluate(ground) == seen
+                    for now, chosen in (("system", light), ("light", dark), ("dark", seen)):
+                        await console.button(f"Colours: {now}; change").click()
+                        assert await console.page.evaluate(ground) == chosen, (system, now)
 
     driver.run(scenario())
 
@@ -130,15 +189,22 @@ def test_a_view_is_paused_and_resumed_with_a_token_and_a_reason(driver: Driver, 
     driver.run(scenario())
 
 
-def test_a_revoked_token_is_dropped_and_reading_goes_on(driver: Driver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", ["revoked", "expired"])
+def test_a_token_that_ended_is_dropped_and_reading_goes_on(driver: Driver, tmp_path: Path, ends: str) -> None:
     async def scenario() -> None:
         async with running(tmp_path, FakeKeeper()) as one:
             await ready(one)
-            async with window(driver, one, token=make_token(one, "rita", "read")) as console:
+            file = TokenFile(one.socket.parent / "tokens.json")
+            until_ms = SystemClock().now_ms() + 6_000 if ends == "expired" else None
+            token = file.create("rita", "read", now_ms=1, by="test", expires_ms=until_ms)
+            async with window(driver, one, token=token) as console:
                 await console.open("/")
                 await console.page.get_by_role("button", name="Token rita, role read").wait_for()
                 await console.page.wait_for_selector(".live.good")
-                TokenFile(one.socket.parent / "tokens.json").revoke("rita")
+                if until_ms is None:
+                    file.revoke("rita")
+                else:
+                    await one.until(lambda: SystemClock().now_ms() >= until_ms)
                 await one.call("pause", view="clean", reason="so that something happens")
                 await console.page.get_by_role("button", name="Use a token").wait_for()
                 await console.sees("so that something happens")
