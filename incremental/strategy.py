@@ -61,8 +61,7 @@ TRIAL_RATIO: Final = 3.0
 """A path that is expected to cost more than this many times as much is not tried."""
 
 SMALL_CHANGE: Final = 0.05
-"""The share of the bytes of a recompute that changes may be, for an incremental path that bytes speak against to be timed
-once nevertheless."""
+"""The share of a recompute's bytes that changes may be, for a path that bytes speak against to be timed once."""
 
 
 @dataclass(frozen=True, slots=True)

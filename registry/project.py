@@ -120,7 +120,8 @@ class Project:
     def state_of(self, view: View) -> View | None:
         """Give the state that a view, or a state, may have; None where it may have none."""
         name = view.state_name
-        if name in self.datasets or name in self.declared or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
+        taken = name in self.datasets or name in self.declared
+        if taken or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
             return None
         target = TableRef(uri=join_uri(self.store, name), options=self.store_table.options)
         return view.state(target, view_id(self.name, name))

@@ -1,0 +1,109 @@
+"""States behind states: one view with several of them is built, paused, proved and taken out as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pytest
+
+from incremental.keeper import Keeper
+from incremental.preview import PreviewRequest
+from registry.names import ViewName
+from tests.lake import Rows
+from tests.workspace import Workspace
+
+SALES: Final = pa.schema([("shop", pa.string()), ("day", pa.int64()), ("items", pa.int64())])
+LARGE: Final = """SELECT count(*) AS n, sum(s.items) AS items
+FROM sales s JOIN (SELECT shop, sum(items) AS items, count(*) AS n FROM sales GROUP BY shop) g ON s.shop = g.shop
+WHERE s.items * g.n > g.items"""
+ALWAYS: Final = 'state_table = "always"'
+CHAIN: Final = ("large__state__state", "large__state", "large")
+
+
+def sales(first: int, count: int) -> Rows:
+    return [{"shop": f"s{one % 5}", "day": one, "items": one * 7 % 11} for one in range(first, first + count)]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path)
+    made.dataset("sales", SALES, sales(0, 40))
+    made.view("large", f"SELECT items, n FROM ({LARGE}) q WHERE n > 0", ALWAYS)
+    return made
+
+
+@pytest.fixture
+def opened(workspace: Workspace) -> Iterator[Callable[[], Keeper]]:
+    keepers: list[Keeper] = []
+
+    def open_one() -> Keeper:
+        keepers.append(workspace.open())
+        return keepers[-1]
+
+    yield open_one
+    for keeper in keepers:
+        keeper.close()
+
+
+def test_states_are_refreshed_before_what_reads_them(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    assert tuple(workspace.cycle(keeper)) == CHAIN
+    workspace.datasets["sales"].append(sales(40, 3))
+    workspace.datasets["sales"].delete("day = 7")
+    records = workspace.cycle(keeper)
+    assert {name: record.strategy for name, record in records.items()} == dict.fromkeys(CHAIN, "incremental")
+    workspace.assert_right()
+
+
+def test_a_pause_holds_all_states(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    keeper.pause("large", "a test")
+    assert {*keeper.paused()} == {*CHAIN}
+    workspace.datasets["sales"].append(sales(40, 3))
+    assert not any(record.outcome == "committed" for record in workspace.cycle(keeper).values())
+    keeper.resume("large")
+    workspace.cycle(keeper)
+    workspace.assert_right()
+
+
+def test_verify_proves_all_states(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    found = keeper.verify(["large"])
+    assert sorted(one.view for one in found) == sorted(CHAIN)
+    assert all(one.checked and one.equal for one in found)
+
+
+def test_a_name_that_is_taken_leaves_one_state(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    workspace.dataset("large__state__state", SALES)
+    keeper = opened()
+    assert tuple(workspace.cycle(keeper)) == ("large__state", "large")
+    workspace.assert_right()
+
+
+def test_an_edit_may_take_states_away_and_bring_them_back(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    query = workspace.views["large"]
+    workspace.view("large", query, 'state_table = "auto"')
+    keeper.reload()
+    assert tuple(workspace.cycle(keeper)) == ("large__state", "large")
+    workspace.assert_right()
+    workspace.datasets["sales"].append(sales(40, 3))
+    workspace.cycle(keeper)
+    workspace.view("large", query, ALWAYS)
+    keeper.reload()
+    assert tuple(workspace.cycle(keeper)) == CHAIN
+    workspace.assert_right()
+
+
+def test_preview_tells_of_all_states(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    workspace.datasets["sales"].append(sales(40, 3))
+    told = {one.view for one in keeper.preview(PreviewRequest(views=(ViewName("large"),))).views}
+    assert told >= {*CHAIN}
