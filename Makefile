@@ -110,6 +110,14 @@ tpc-table: build ## replay TPC-H and TPC-DS as views, and write docs/tpc.md (ARG
 prove-container: build ## build the image, from Debian's packages if need be, and run it as narrow as it gets (as root)
 	@container/prove.sh $(ARGS)
 
+SPARK := $(HOME)/.cache/deltakeep/spark
+
+.PHONY: prove-spark
+prove-spark: build ## Spark with Delta (fetched; needs Java 17) reads what we write, and we read what it writes
+	@test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	@$(SPARK)/bin/python -m pip install --quiet pyspark==3.5.5 delta-spark==3.3.0
+	@python -m tests.spark.prove $(SPARK)/bin/python $(ARGS)
+
 # ---- change and ship -----------------------------------------------------------------------------------------------
 
 .PHONY: format
