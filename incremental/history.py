@@ -103,7 +103,7 @@ class History:
 
         `failed` are the views without a plan, whose states nobody knows now.
         """
-        unknown = {project.views[name].state_name for name in failed}
+        unknown = [project.views[name] for name in failed]
         try:
             known = self._artifacts.latest_bundles()
         except DeltakeepError as error:
@@ -112,7 +112,7 @@ class History:
         return tuple(
             Notice(ReasonCode.ORPHANED, name, f'View "{name}" is not declared any more; its target is left as it is.')
             for name in sorted(known)
-            if name not in project.views and name not in unknown
+            if name not in project.views and not any(view.names_state(name) for view in unknown)
         )
 
 

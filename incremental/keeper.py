@@ -344,7 +344,9 @@ class Keeper:
         names = self.world.graph.views
         if views is not None:
             named = tuple(self._definitions.view(one).view.name for one in views)
-            names = tuple(dict.fromkeys((*sorted(self._states_of(named)), *named)))
+            # A version is one of the view's target, and says nothing of those of its states.
+            states = () if version is not None else sorted(self._states_of(named))
+            names = tuple(dict.fromkeys((*states, *named)))
         reports: list[AuditReport] = []
         for name in names:
             compiled, memory = self._definitions.compiled.views[name], self._shelf.get(name)

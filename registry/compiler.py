@@ -301,8 +301,10 @@ def _compile_view(
 
 def _has_states(project: Project, view: View, state: View) -> bool:
     """Whether a view has a state wherever one helps; not if the name that one would have is taken."""
-    names = (*project.datasets, *project.declared)
-    return view.state_table is StateTable.ALWAYS and not any(name.startswith(state.state_name) for name in names)
+    if view.state_table is not StateTable.ALWAYS:
+        return False
+    declared = (name for name, one in project.views.items() if one.state_of is None)
+    return not any(state.names_state(name) for name in (*project.datasets, *declared))
 
 
 def _states(

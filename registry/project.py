@@ -120,7 +120,8 @@ class Project:
     def state_of(self, view: View) -> View | None:
         """Give the state that a view, or a state, may have; None where it may have none."""
         name = view.state_name
-        taken = name in self.datasets or name in self.declared
+        namesake = self.views.get(name)
+        taken = name in self.datasets or (namesake is not None and namesake.state_of is None)
         if taken or view.state_table is StateTable.NEVER or view.refresh is RefreshPolicy.RECOMPUTE:
             return None
         target = TableRef(uri=join_uri(self.store, name), options=self.store_table.options)

@@ -130,6 +130,11 @@ class View:
         """Give the name of the view's first state, or of the one behind this state, if there is one."""
         return ViewName(f"{self.name}__state")
 
+    def names_state(self, name: str) -> bool:
+        """Whether a state of this view, or one behind this state, has this name."""
+        suffixes = name.removeprefix(self.name)
+        return name.startswith(self.name) and bool(suffixes) and not suffixes.replace("__state", "")
+
     def state(self, target: TableRef, state_id: str) -> View:
         """Give the view's state: a view of its own, kept by the changes of what the view would otherwise read."""
         return replace(

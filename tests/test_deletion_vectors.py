@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +166,48 @@ def test_a_state_hides_the_rows_of_its_groups(tmp_path: Path) -> None:
     [state] = [one for one in tmp_path.rglob("totals__state") if one.is_dir()]
     assert hidden(state, DeltaTable(state).version())
     workspace.assert_right()
+
+
+def test_a_feed_that_is_switched_off_for_the_view_stays_right_for_the_table(workspace: Workspace) -> None:
+    keeper, facts, target = workspace.open(), workspace.datasets["facts"], workspace.target("kept")
+    workspace.cycle(keeper)
+    workspace.view("kept", KEPT, f"{VECTORS}\nchange_data_feed = false")
+    keeper.reload()
+    facts.delete("id < 20")
+    record = workspace.cycle(keeper)["kept"]
+    assert (record.strategy, record.error) == ("incremental", None)
+    version = DeltaTable(target).version()
+    assert hidden(target, version)
+    assert feed_of(target, version) == change_of(target, version)
+    workspace.assert_right()
+
+
+def test_a_lost_vector_is_made_good_by_a_recompute(workspace: Workspace) -> None:
+    facts, target = workspace.datasets["facts"], workspace.target("kept")
+    daemonctl = str(Path(sys.executable).with_name("daemonctl"))
+    run = [daemonctl, "-C", str(workspace.root), "-q", "run", "--once"]
+    # In processes of their own, which keep vectors in memory.
+    subprocess.run(run, check=True, capture_output=True)
+    facts.delete("id < 20")
+    subprocess.run(run, check=True, capture_output=True)
+    vectors = list(target.glob("deletion_vector_*.bin"))
+    assert vectors
+    for vector in vectors:
+        vector.unlink()
+    facts.delete("id < 40")
+    keeper = workspace.open()
+    records = [workspace.cycle(keeper)["kept"] for _ in range(3)]
+    assert [(one.strategy, one.error) for one in records if one.outcome == "committed"] == [("recompute", None)]
+    workspace.assert_right()
+
+
+def test_commits_keep_the_order_of_their_times(workspace: Workspace) -> None:
+    keeper, facts, target = workspace.open(), workspace.datasets["facts"], workspace.target("kept")
+    workspace.cycle(keeper)
+    facts.delete("id < 30")
+    workspace.cycle(keeper)
+    workspace.clock.step()
+    keeper.run_cycle(["kept"], cause="test", force="recompute")
+    times = [one["timestamp"] for one in DeltaTable(target).history()]
+    assert len(times) == 4
+    assert times == sorted(times, reverse=True)

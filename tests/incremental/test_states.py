@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import pytest
 from incremental.keeper import Keeper
 from incremental.preview import PreviewRequest
 from registry.names import ViewName
+from registry.project import load_project
 from tests.lake import Rows
 from tests.workspace import Workspace
 
@@ -19,6 +21,8 @@ SALES: Final = pa.schema([("shop", pa.string()), ("day", pa.int64()), ("items", 
 LARGE: Final = """SELECT count(*) AS n, sum(s.items) AS items
 FROM sales s JOIN (SELECT shop, sum(items) AS items, count(*) AS n FROM sales GROUP BY shop) g ON s.shop = g.shop
 WHERE s.items * g.n > g.items"""
+RATED: Final = """SELECT s.shop, s.day, g.n
+FROM sales s JOIN (SELECT shop, count(*) AS n FROM sales GROUP BY shop) g ON s.shop = g.shop"""
 ALWAYS: Final = 'state_table = "always"'
 CHAIN: Final = ("large__state__state", "large__state", "large")
 
@@ -107,3 +111,33 @@ def test_preview_tells_of_all_states(workspace: Workspace, opened: Callable[[], 
     workspace.datasets["sales"].append(sales(40, 3))
     told = {one.view for one in keeper.preview(PreviewRequest(views=(ViewName("large"),))).views}
     assert told >= {*CHAIN}
+
+
+def test_states_of_a_view_that_has_no_plan_are_no_orphans(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    keeper.close()
+    workspace.view("large", "SELECT nothing FROM sales", ALWAYS)
+    keeper = opened()
+    assert not [notice for notice in keeper.run_cycle(cause="test").notices if "__state" in notice.subject]
+
+
+def test_a_version_of_the_past_is_one_of_the_view(workspace: Workspace, opened: Callable[[], Keeper]) -> None:
+    # The view reads rows beside its state, so they have versions of their own.
+    workspace.view("compared", RATED, ALWAYS)
+    keeper = opened()
+    workspace.cycle(keeper)
+    for day in (50, 51):
+        workspace.datasets["sales"].append([{"shop": None, "day": day, "items": day}])
+        workspace.cycle(keeper)
+    [report] = keeper.verify(["compared"], version=0)
+    assert (report.view, report.checked, report.equal) == ("compared", True, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("a__state", True), ("a__state__state", True), ("a", False), ("a__states", False), ("ab__state", False)],
+)
+def test_states_have_the_names_of_their_view(workspace: Workspace, name: str, found: bool) -> None:  # noqa: FBT001
+    view = replace(load_project(workspace.root).views["large"], name=ViewName("a"))
+    assert view.names_state(name) is found

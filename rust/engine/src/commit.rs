@@ -25,6 +25,8 @@ pub(crate) struct Commitment {
     pub(crate) change_files: Vec<WrittenFile>,
     /// Whether everything that is in the target goes, whatever its files are called.
     pub(crate) replaces_all: bool,
+    /// Whether what the removed files hid can no longer be read.
+    pub(crate) vectors_lost: bool,
 }
 
 /// What a commit says of the rows of the target.
@@ -89,6 +91,7 @@ pub(crate) async fn commit(
             add: work.add.clone(),
             remove: remove.clone(),
             change_files: work.change_files.clone(),
+            vectors_lost: work.vectors_lost,
             data_change: true,
             transactions: transactions(request, own_version)?,
             metadata_update: request.replace_definition && base.is_some(),

@@ -259,14 +259,17 @@ impl Compiling<'_> {
         let Some(stages) = maintenance::stages(optimized, state.always, name_of, source).map_err(failed)? else {
             return Ok(None);
         };
-        let mut inputs = inputs.to_vec();
+        let given = inputs;
+        let mut inputs = given.to_vec();
         let mut behind: Option<PlanBundle> = None;
         for (number, plan) in stages.states.iter().enumerate().rev() {
             let relation = name_of(number);
             let key = behind.as_ref().map(|bundle| bundle.content_key.clone());
             let mut bundle = self.bundle(&relation, plan, &inputs, &Stage::State(number, key))?;
             if !bundle.maintenance.incremental {
-                return Ok(None);
+                // What is stored is judged, and it may read otherwise than what was cut: then one state has to do.
+                let one = StateOption { name: state.name.clone(), always: false };
+                return if state.always { self.in_stages(name, &one, optimized, given) } else { Ok(None) };
             }
             bundle.state = behind.map(Box::new);
             inputs.push(InputSchema { relation, schema: target_schema(&subject, plan)? });

@@ -67,6 +67,7 @@ pub async fn append(
             add: files.clone(),
             remove: vec![],
             change_files: vec![],
+            vectors_lost: false,
             data_change: true,
             transactions: vec![],
             metadata_update: false,

@@ -67,13 +67,16 @@ struct Run<'a> {
     /// Count the changed rows and stop.
     dry: bool,
     digest: TargetDigest,
+    /// Whether the target has lost a deletion vector, or a file that has one.
+    vectors_lost: bool,
     progress: Progress,
 }
 
 impl<'a> Run<'a> {
     fn new(session: &'a EngineSession, request: &'a RefreshRequest, observer: Observer<'a>) -> Self {
         let digest = TargetDigest::upon(request.target.content_digest.as_deref());
-        Self { session, request, observer, opened: None, dry: false, digest, progress: Progress::default() }
+        let (dry, vectors_lost) = (false, false);
+        Self { session, request, observer, opened: None, dry, digest, vectors_lost, progress: Progress::default() }
     }
 
     async fn finish(mut self) -> Result<RefreshResult, EngineError> {
@@ -139,7 +142,13 @@ impl<'a> Run<'a> {
         self.progress.timed("compute", started);
         self.progress.rows =
             RowCount { inserted: rows_of(&added), deleted: removed.iter().filter_map(DataFile::live_rows).sum() };
-        let commitment = Commitment { add: added, remove: removed, change_files: vec![], replaces_all: true };
+        let commitment = Commitment {
+            add: added,
+            remove: removed,
+            replaces_all: true,
+            vectors_lost: self.vectors_lost,
+            ..Commitment::default()
+        };
         self.commit(&inputs, target.as_ref(), commitment).await
     }
 
@@ -350,7 +359,8 @@ impl<'a> Run<'a> {
         self.progress.read = self.progress.read.plus(scanned(&physical));
         self.progress.timed("compute", started);
         let started = Instant::now();
-        let among = Among::equal_to(&bag.negative()?, &target.snapshot)?;
+        let mut held = execution.reserve("values of rows to take from the target");
+        let among = Among::equal_to(&bag.negative()?, &target.snapshot, &mut held, budget)?;
         self.progress.timed("match", started);
         self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
     }
@@ -397,7 +407,9 @@ impl<'a> Run<'a> {
         }
         self.progress.read = self.progress.read.plus(remaining.plan.as_ref().map_or_else(FileWork::default, scanned));
         let mut change_files = Vec::new();
-        if self.request.write.change_data_feed && !removed.is_empty() {
+        // Somebody may have changed the table's property since it was made.
+        let told = self.request.write.change_data_feed || target.snapshot.change_data_feed();
+        if told && !removed.is_empty() {
             let (schema, records) = change_records(&target.schema(), &inserts, &deletions.rows)?;
             let stream = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(records.into_iter().map(Ok)));
             let spec = commit::write_spec(self.request);
@@ -408,7 +420,7 @@ impl<'a> Run<'a> {
         }
         self.digest.exchange(&inserts, &deletions.rows)?;
         self.progress.timed("write", started);
-        let commitment = Commitment { add: added, remove: removed, change_files, replaces_all: false };
+        let commitment = Commitment { add: added, remove: removed, change_files, ..Commitment::default() };
         self.commit(inputs, Some(target), commitment).await
     }
 
@@ -449,14 +461,22 @@ impl<'a> Run<'a> {
     }
 
     /// The target without deletion vectors, for a commit that takes its files away and says nothing of their rows.
-    async fn purged(&self, target: Target) -> Result<Target> {
+    ///
+    /// Where a vector is lost nobody can tell any more which rows went, and the commit stands without.
+    async fn purged(&mut self, target: Target) -> Result<Target> {
         let snapshot = &target.snapshot;
         let hidden = snapshot.files.iter().any(|file| file.deletion_vector.is_some());
         if !hidden || !snapshot.change_data_feed() {
             return Ok(target);
         }
         let size = self.request.write.target_file_size;
-        let version = lake::purge(&target.lake, Arc::clone(snapshot), size).await.map_err(lake_error)?;
+        let version = match lake::purge(&target.lake, Arc::clone(snapshot), size, self.request.clock_ms).await {
+            Err(LakeError::MissingFile { .. }) => {
+                self.vectors_lost = true;
+                return Ok(target);
+            }
+            purged => purged.map_err(lake_error)?,
+        };
         if version != Some(snapshot.version + 1) {
             // What came between was not looked at.
             return Err(lake_error(LakeError::CommitConflict {

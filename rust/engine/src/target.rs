@@ -15,6 +15,7 @@ use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::ExecutionPlan;
@@ -24,7 +25,7 @@ use lake::{DataFile, Lake, PinnedTable, TableSnapshot};
 
 use crate::difference::{Deletions, Matching, RowCounts};
 use crate::error::EngineError;
-use crate::execution::{Execution, scanned};
+use crate::execution::{Execution, grow, scanned};
 use crate::request::FileWork;
 
 const FILE: &str = "__file";
@@ -206,15 +207,25 @@ impl Among {
     /// Those that can be equal to given rows: each column lies in the range that these have in it, so that files and
     /// row groups outside are not read, and the column that tells most of them apart has one of their values, so that
     /// the other columns are read for few rows.
-    pub fn equal_to(rows: &[RecordBatch], target: &TableSnapshot) -> Result<Self> {
+    ///
+    /// What it looks at is charged to `held`: fails with `budget_exceeded` when that is too much.
+    pub fn equal_to(
+        rows: &[RecordBatch],
+        target: &TableSnapshot,
+        held: &mut MemoryReservation,
+        budget: u64,
+    ) -> Result<Self> {
         let Some(schema) = rows.first().map(RecordBatch::schema) else { return Ok(Self::default()) };
-        let rows = concat_batches(&schema, rows)?;
+        let ranged = schema.fields().iter().enumerate().filter(|(_, field)| has_range(field.data_type()));
+        let ranged: Vec<usize> = ranged.map(|(position, _)| position).collect();
+        let parts = rows.iter().map(|batch| batch.project(&ranged)).collect::<Result<Vec<_>, _>>()?;
+        let schema = Arc::new(schema.project(&ranged)?);
+        // Once joined, and once more as the rows of one column after the other.
+        grow(held, 2 * parts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>(), budget)?;
+        let rows = concat_batches(&schema, &parts)?;
         let mut predicates = Vec::new();
         let mut telling: Option<(usize, &Field)> = None;
         for (field, column) in schema.fields().iter().zip(rows.columns()) {
-            if !has_range(field.data_type()) {
-                continue;
-            }
             let spread = Spread::of(column)?;
             if telling.is_none_or(|(most, _)| spread.distinct > most) {
                 telling = Some((spread.distinct, field));

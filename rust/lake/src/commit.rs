@@ -81,6 +81,8 @@ pub struct CommitRequest {
     pub remove: Vec<DataFile>,
     /// Files with the rows that changed.
     pub change_files: Vec<WrittenFile>,
+    /// Whether what the deletion vectors of removed files hid can no longer be read, so that no change files can tell.
+    pub vectors_lost: bool,
     /// Whether rows change; `false` promises that the added files hold what the removed ones did.
     pub data_change: bool,
     /// Application ids and the versions that they record.

@@ -76,7 +76,7 @@ fn commit_info(request: &CommitRequest, commit_id: &str) -> Map<String, Value> {
         "operationMetrics".to_owned(),
         // As Spark has them: text.
         json!({
-            "numFiles": request.add.len().to_string(),
+            "numFiles": written.len().to_string(),
             "numRemovedFiles": request.remove.len().to_string(),
             "numOutputRows": rows.to_string(),
             "numOutputBytes": bytes.to_string(),
@@ -152,7 +152,8 @@ fn check_against(request: &CommitRequest, base: &TableSnapshot) -> Result<()> {
     }
     let vectors = request.remove.iter().any(|file| file.deletion_vector.is_some())
         || request.add.iter().any(|file| file.deletion_vector.is_some());
-    if vectors && request.data_change && base.change_data_feed() && request.change_files.is_empty() {
+    let derived = request.data_change && base.change_data_feed() && request.change_files.is_empty();
+    if vectors && derived && !request.vectors_lost {
         return Err(LakeError::invalid(format!(
             "the commit changes files of table '{uri}' that have deletion vectors; write change files, because other \
              readers of its change data feed cannot derive the change"

@@ -32,7 +32,7 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
     let size = target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1);
     let base = lake.snapshot(location, None).await?;
     let chosen = choose(&base, size);
-    rewrite(lake, base, chosen, size).await
+    rewrite(lake, base, chosen, size, now_ms()).await
 }
 
 /// Rewrites the files of `base` that have deletion vectors, in one commit with `dataChange = false`.
@@ -41,10 +41,15 @@ pub async fn compact(lake: &Lake, location: &TableLocation, target_file_size: Op
 /// commit changes that takes such a file out of the table.
 ///
 /// # Errors
-/// `commit_conflict` if a winner touched the same files.
-pub async fn purge(lake: &Lake, base: Arc<TableSnapshot>, target_file_size: Option<u64>) -> Result<Option<Version>> {
+/// `missing_file` if a file or a vector is gone, `commit_conflict` if a winner touched the same files.
+pub async fn purge(
+    lake: &Lake,
+    base: Arc<TableSnapshot>,
+    target_file_size: Option<u64>,
+    timestamp_ms: i64,
+) -> Result<Option<Version>> {
     let chosen = base.files.iter().filter(|file| file.deletion_vector.is_some()).cloned().collect();
-    rewrite(lake, base, chosen, target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1)).await
+    rewrite(lake, base, chosen, target_file_size.unwrap_or(DEFAULT_FILE_SIZE).max(1), timestamp_ms).await
 }
 
 async fn rewrite(
@@ -52,6 +57,7 @@ async fn rewrite(
     mut base: Arc<TableSnapshot>,
     chosen: Vec<DataFile>,
     size: u64,
+    timestamp_ms: i64,
 ) -> Result<Option<Version>> {
     if chosen.is_empty() {
         return Ok(None);
@@ -79,12 +85,13 @@ async fn rewrite(
             add: written.clone(),
             remove: chosen.clone(),
             change_files: Vec::new(),
+            vectors_lost: false,
             data_change: false,
             transactions: Vec::new(),
             metadata_update: false,
             operation: "OPTIMIZE".to_owned(),
             info: newest_info(lake, &base).await?,
-            timestamp_ms: now_ms(),
+            timestamp_ms,
         };
         match commit(lake, request, &|_| {}).await? {
             CommitOutcome::Committed { version, .. } => return Ok(Some(version)),

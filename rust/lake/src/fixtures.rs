@@ -96,6 +96,7 @@ impl Fixture {
             add,
             remove: Vec::new(),
             change_files: Vec::new(),
+            vectors_lost: false,
             data_change: true,
             transactions: vec![("deltakeep/v/t".to_owned(), base.map_or(0, |base| i64::try_from(base + 1).unwrap()))],
             metadata_update: false,
