@@ -431,36 +431,37 @@ const SHORT_VIEW: u128 = 12;
 
 /// [`normalize_ascii`] of views.
 fn normalize_ascii_views(array: &StringViewArray, casefold: bool) -> Result<Option<ArrayRef>> {
-    let mut upper = 0;
-    for (row, view) in array.views().iter().enumerate() {
-        if *view & u128::from(u32::MAX) <= SHORT_VIEW {
+    let is_short = |view: u128| view & u128::from(u32::MAX) <= SHORT_VIEW;
+    let is_normal = |(row, view): (usize, &u128)| {
+        if is_short(*view) {
             let text = *view >> 32;
-            if text & HIGH_BITS != 0 {
-                return Ok(None);
-            }
-            upper |= upper_case(text);
-        } else {
-            let text = array.value(row).as_bytes();
-            if !text.is_ascii() {
-                return Ok(None);
-            }
-            upper |= u128::from(casefold && text.iter().any(u8::is_ascii_uppercase));
+            return (text | if casefold { upper_case(text) } else { 0 }) & HIGH_BITS == 0;
         }
-    }
-    if !casefold || upper == 0 {
+        let text = array.value(row).as_bytes();
+        text.is_ascii() && !(casefold && text.iter().any(u8::is_ascii_uppercase))
+    };
+    if array.views().iter().enumerate().all(is_normal) {
         return Ok(Some(Arc::new(array.clone())));
     }
     // Longer texts are copied, all into one buffer; more than one can hold are left to the other way.
     let mut lower: Vec<u8> = Vec::new();
     let mut views = Vec::with_capacity(array.len());
     for (row, view) in array.views().iter().enumerate() {
-        if *view & u128::from(u32::MAX) <= SHORT_VIEW {
+        if is_short(*view) {
+            let text = *view >> 32;
+            if text & HIGH_BITS != 0 {
+                return Ok(None);
+            }
             // The letter a is A with one bit more, two below the one that tells it.
-            views.push(*view | upper_case(*view >> 32) >> 2 << 32);
+            views.push(*view | upper_case(text) >> 2 << 32);
             continue;
         }
         let (start, text) = (lower.len(), array.value(row).as_bytes());
-        lower.extend(text.iter().map(u8::to_ascii_lowercase));
+        lower.extend_from_slice(text);
+        if !lower[start..].is_ascii() {
+            return Ok(None);
+        }
+        lower[start..].make_ascii_lowercase();
         let Ok(offset) = i32::try_from(start) else { return Ok(None) };
         views.push(make_view(&lower[start..], 0, offset.cast_unsigned()));
     }
