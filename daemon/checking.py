@@ -8,6 +8,7 @@ from pathlib import Path
 from daemon.port import JsonValue
 from registry.compiler import Compiled, CompileOptions, compile_project, define_functions
 from registry.errors import DefinitionError, DeltakeepError, Problem
+from registry.native import TableState
 from registry.project import Project, load_project
 from registry.reasons import ReasonCode
 from registry.session import RuntimeProfile, SessionRuntime, build_session_runtime
@@ -40,9 +41,11 @@ def check_project(root: Path) -> CheckReport:
     """Load, open the datasets, and plan every view; raises `DefinitionError` with every problem that was found."""
     project = load_project(root)
     runtime = build_session_runtime(RuntimeProfile.of(project.engine))
-    datasets, schemas, problems = _open_datasets(runtime, project)
+    datasets, states, problems = _open_datasets(runtime, project)
+    schemas = {name: state.schema_text for name, state in states.items()}
+    sizes = {name: state.bytes for name, state in states.items()}
     try:
-        compiled = compile_project(runtime, project, None, schemas, CompileOptions(record=False))
+        compiled = compile_project(runtime, project, None, schemas, CompileOptions(sizes=sizes, record=False))
     except DefinitionError as error:
         raise DefinitionError([*problems, *error.problems]) from error
     problems += _view_problems(compiled)
@@ -80,9 +83,11 @@ def _functions(runtime: SessionRuntime, project: Project, compiled: Compiled) ->
     )
 
 
-def _open_datasets(runtime: SessionRuntime, project: Project) -> tuple[list[JsonValue], dict[str, str], list[Problem]]:
+def _open_datasets(
+    runtime: SessionRuntime, project: Project
+) -> tuple[list[JsonValue], dict[str, TableState], list[Problem]]:
     found: list[JsonValue] = []
-    schemas: dict[str, str] = {}
+    states: dict[str, TableState] = {}
     problems: list[Problem] = []
     for dataset in project.datasets.values():
         try:
@@ -92,9 +97,9 @@ def _open_datasets(runtime: SessionRuntime, project: Project) -> tuple[list[Json
             what = f'dataset "{dataset.name}" cannot be read: {error.message}'
             problems.append(Problem(place.file, place.line, what, "a Delta table that can be read", error.hint))
             continue
-        schemas[dataset.name] = state.schema_text
+        states[dataset.name] = state
         found.append({"name": dataset.name, "version": state.version, "columns": len(state.columns)})
-    return found, schemas, problems
+    return found, states, problems
 
 
 def _view_problems(compiled: Compiled) -> list[Problem]:

@@ -96,3 +96,33 @@ def regr_syy_exact(y: Argument, x: Argument) -> Expr:
 def regr_sxy_exact(y: Argument, x: Argument) -> Expr:
     """The sum of the products of the distances of x and y from their means, exact and rounded once."""
     return call("regr_sxy_exact", y, x)
+
+
+def exact_sum_state(x: Argument, weight: Argument) -> Expr:
+    """The state that `sum` and `avg` of floats are asked from; a row counts as often as its weight says."""
+    return call("exact_sum_state", x, weight)
+
+
+def exact_var_state(x: Argument, weight: Argument) -> Expr:
+    """The state that variances and standard deviations are asked from; a row counts as often as its weight says."""
+    return call("exact_var_state", x, weight)
+
+
+def exact_covar_state(y: Argument, x: Argument, weight: Argument) -> Expr:
+    """The state that covariances, sums and means of pairs are asked from; a pair counts as often as its weight says."""
+    return call("exact_covar_state", y, x, weight)
+
+
+def exact_regr_state(y: Argument, x: Argument, weight: Argument) -> Expr:
+    """The state that correlation and regression are asked from; a pair counts as often as its weight says."""
+    return call("exact_regr_state", y, x, weight)
+
+
+def exact_state_merge(state: Argument) -> Expr:
+    """The state of all rows of states of one kind."""
+    return call("exact_state_merge", state)
+
+
+def exact_state_value(state: Argument, statistic: Argument) -> Expr:
+    """The number that an exact function gives for the rows of a state."""
+    return call("exact_state_value", state, statistic)

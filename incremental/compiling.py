@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from incremental.clock import Clock
 from incremental.definitions import Definitions, compile_definitions, edited_project
 from incremental.figures import Compilation
-from incremental.observation import Datasets, Observation, Observed, unreadable
+from incremental.observation import Datasets, Observation, Observed, sizes, unreadable
 from incremental.preview import PreviewRequest
 from registry.artifacts import ArtifactStore
 from registry.compiler import CompileOptions
@@ -33,6 +34,7 @@ class Compiling:
         self._artifacts = artifacts
         self._datasets = datasets
         self._known_schemas: Mapping[str, str] = {}
+        self._known_sizes: Mapping[str, int] = {}
         self._compilations: deque[Compilation] = deque(maxlen=COMPILATIONS_MAX)
         self.distrust = False
         """Whether nothing that is remembered of the datasets is taken for granted."""
@@ -46,7 +48,9 @@ class Compiling:
         self, project: Project, observations: Mapping[DatasetName, Observation], cycle_id: str = ""
     ) -> Definitions:
         """Compile with the schemas that were seen, and remember those."""
-        options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations))
+        self._known_sizes = {**self._known_sizes, **sizes(observations)}
+        known = self._known_sizes
+        options = CompileOptions(self._clock.now_ms(), cycle_id, unreadable=unreadable(observations), sizes=known)
         schemas = self._schemas(project, observations)
         definitions = self._compiled(project, schemas, options)
         self._known_schemas = {**self._known_schemas, **schemas}
@@ -58,6 +62,7 @@ class Compiling:
 
     def again(self, definitions: Definitions, options: CompileOptions) -> Definitions:
         """Compile once more with the same schemas."""
+        options = replace(options, sizes=self._known_sizes)
         return self._compiled(definitions.project, definitions.schemas, options)
 
     def edited(
@@ -69,7 +74,7 @@ class Compiling:
         project = edited_project(definitions.project, request.definitions, request.edited)
         new = [one for name, one in project.datasets.items() if DatasetName(name) not in observations]
         observed = {**observations, **self._datasets.observe(new, self._clock.now_ms())}
-        options = CompileOptions(now_ms=self._clock.now_ms(), record=False)
+        options = CompileOptions(now_ms=self._clock.now_ms(), sizes=sizes(observed), record=False)
         schemas = self._schemas(project, observed)
         edited = compile_definitions(self._runtime, project, self._artifacts, schemas, options)
         edited.compiled.require_all()

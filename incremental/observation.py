@@ -152,6 +152,11 @@ def unreadable(observations: Mapping[DatasetName, Observation]) -> dict[str, Del
     return {name: one.error for name, one in observations.items() if isinstance(one, Unreadable)}
 
 
+def sizes(observations: Mapping[DatasetName, Observation]) -> dict[str, int]:
+    """The bytes of the datasets that could be observed."""
+    return {name: one.bytes for name, one in observations.items() if isinstance(one, Observed)}
+
+
 def same_identity(left: TableIdentity, right: TableIdentity) -> bool:
     """Whether two identities may be of the same version: hashes decide where both are known."""
     if left.table_id != right.table_id:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from registry.artifact_rows import PlanRecord
 from registry.artifacts import ArtifactStore
@@ -25,6 +26,12 @@ from registry.reasons import ReasonCode
 from registry.session import SessionRuntime, TableSpec, register_table_spec
 from registry.view import PythonDefinition, RefreshPolicy, SqlDefinition, StateTable, View
 from registry.view_graph import ViewGraph, order_views
+
+STATE_WORTH: Final = 128 * 1024 * 1024
+"""Bytes of the largest input from which on groups that can be added up are states where nothing is said of them.
+
+A state is one more table and one more commit; below this, reading the affected groups again costs about as much.
+"""
 
 
 class CompileOutcome(StrEnum):
@@ -104,13 +111,15 @@ class Compiled:
 class CompileOptions:
     """How to compile: the time to record, views to plan even if they are stored, and limits of Python views.
 
-    `unreadable` says of datasets without a schema what is in the way; one that is not in it has no table.
+    `unreadable` says of datasets without a schema what is in the way; one that is not in it has no table. `sizes` has
+    the bytes of datasets as far as they are known, by which a new plan decides whether states are worth it.
     """
 
     now_ms: int = 0
     cycle_id: str = ""
     replan: frozenset[ViewName] = frozenset()
     unreadable: Mapping[str, DeltakeepError] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     record: bool = True
     worker_limits: WorkerLimits = field(default_factory=WorkerLimits)
 
@@ -184,6 +193,7 @@ def compile_project(
     stored = _stored_bundles(artifacts)
     latest = {ViewName(bundle.name): bundle for bundle in stored.values()}
     schemas: dict[str, str] = dict(input_schemas)
+    sizes: dict[str, int] = dict(options.sizes)
     done: dict[ViewName, CompiledView] = {}
     read: set[RelationName] = set()
     for name in graph.order:
@@ -195,7 +205,9 @@ def compile_project(
         wanted: dict[str, str] = {relation: schemas[relation] for relation in inputs}
         try:
             usable = {} if name in options.replan else stored
-            compiled = _compile_view(runtime, project, view, wanted, usable, options)
+            sources = _Sources(wanted, max((sizes.get(relation, 0) for relation in inputs), default=0))
+            plans = _Plans(usable, latest.get(name))
+            compiled = _compile_view(_OneView(runtime, view, sources, plans, options.worker_limits), project)
             compiled = _compare(compiled, stored.get(compiled.compile_key), latest.get(name))
             stages = (*_states(project, compiled, stored, latest), compiled)
         except DefinitionError as error:
@@ -211,6 +223,7 @@ def compile_project(
                 _record(runtime, artifacts, stage, options)
                 read.update(inputs)
         schemas[name] = compiled.bundle.table_schema or ""
+        sizes[name] = 0 if _reduces(compiled.bundle) else sources.largest
     if artifacts is not None:
         _register(runtime, artifacts, project, read, options)
     return Compiled(tuple(done), done, failed)
@@ -256,55 +269,128 @@ def _stored_bundles(artifacts: ArtifactStore | None) -> dict[CompileKey, PlanBun
         return {}
 
 
-def _compile_view(
-    runtime: SessionRuntime,
-    project: Project,
-    view: View,
-    schemas: Mapping[str, str],
-    stored: Mapping[CompileKey, PlanBundle],
-    options: CompileOptions,
-) -> CompiledView:
-    inputs = tuple(RelationName(relation) for relation in schemas)
-    definition = view.definition
-    sql = definition.text if isinstance(definition, SqlDefinition) else None
-    state = project.state_of(view)
-    request = CompileRequest(
-        name=view.name,
-        sql=sql,
-        inputs=tuple(InputSchema(relation=relation, schema_text=schema) for relation, schema in schemas.items()),
-        # A DataFrame is planned by another DataFusion, which knows no macros.
-        functions=functions_in_order(project.functions) if sql is not None else (),
-        exact_sums=view.exact_sums,
-        state=None if state is None else StateOption(name=state.name, always=_has_states(project, view, state)),
-    )
-    try:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a view reads: schemas by relation, and the bytes of the largest of them as far as they are known."""
+
+    schemas: Mapping[str, str]
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """The plans that are stored by their keys, and the one of them that is in force for a view."""
+
+    stored: Mapping[CompileKey, PlanBundle]
+    latest: PlanBundle | None
+
+
+@dataclass(frozen=True, slots=True)
+class _OneView:
+    """A view that is compiled.
+
+    Where nothing says whether it has states, it is compiled as it is planned already, and else by the size of its
+    inputs: so neither a restart nor inputs that grow nor an upgrade discard content.
+    """
+
+    runtime: SessionRuntime
+    view: View
+    sources: _Sources
+    plans: _Plans
+    limits: WorkerLimits
+
+    def compiled(self, requests: list[CompileRequest]) -> CompiledView:
+        """Compile it in the first of some ways, unless it is planned in another one of them already."""
+        keys = [self._key(request) for request in requests]
+        in_force = (key for key in keys if key in self.plans.stored and self.plans.stored[key] is self.plans.latest)
+        known = next(filter(None, map(self._reused, in_force)), None)
+        if known is not None:
+            return known
+        known = self._reused(keys[0])
+        if known is not None:
+            return known
+        planned, latest = self._planned(requests[0], keys[0]), self.plans.latest
+        if requests[1:] and latest is not None and (latest.state is None) != (planned.bundle.state is None):
+            other = self._planned(requests[1], keys[1])
+            return other if other.bundle.content_key == latest.content_key else planned
+        return planned
+
+    def _key(self, request: CompileRequest) -> CompileKey:
+        definition = self.view.definition
         if isinstance(definition, PythonDefinition):
-            key = python_compile_key(view, definition, schemas, runtime.functions, runtime.settings, request.state)
-        else:
-            key = CompileKey(runtime.compile_key(request))
-        found = stored.get(key)
-        if found is not None and not incompatibilities(found, runtime.functions):
-            _require_repeatable(view, found)
-            return CompiledView(view, found, key, inputs, CompileOutcome.REUSED)
-        plan = plan_python_view(view, schemas, options.worker_limits) if sql is None else None
-        bundle = runtime.compile(request, plan)
+            functions, settings = self.runtime.functions, self.runtime.settings
+            return python_compile_key(self.view, definition, self.sources.schemas, functions, settings, request.state)
+        return CompileKey(self.runtime.compile_key(request))
+
+    def _reused(self, key: CompileKey) -> CompiledView | None:
+        found = self.plans.stored.get(key)
+        if found is None or incompatibilities(found, self.runtime.functions):
+            return None
+        return self._of(found, key, CompileOutcome.REUSED)
+
+    def _planned(self, request: CompileRequest, key: CompileKey) -> CompiledView:
+        plan = plan_python_view(self.view, self.sources.schemas, self.limits) if request.sql is None else None
+        return self._of(self.runtime.compile(request, plan), key, CompileOutcome.PLANNED)
+
+    def _of(self, bundle: PlanBundle, key: CompileKey, outcome: CompileOutcome) -> CompiledView:
+        inputs = tuple(RelationName(relation) for relation in self.sources.schemas)
+        return CompiledView(self.view, bundle, key, inputs, outcome)
+
+
+def _compile_view(one: _OneView, project: Project) -> CompiledView:
+    view = one.view
+    try:
+        compiled = one.compiled(_requests(project, view, one.sources))
     except (DefinitionError, RetryLater):
         raise
     except DeltakeepError as error:
         raise DefinitionError([_problem(view, error)]) from error
-    _require_repeatable(view, bundle)
-    problems = _check_columns(view, bundle)
-    if problems:
-        raise DefinitionError(problems)
-    return CompiledView(view, bundle, key, inputs, CompileOutcome.PLANNED)
+    _require_repeatable(view, compiled.bundle)
+    if compiled.outcome is CompileOutcome.PLANNED:
+        problems = _check_columns(view, compiled.bundle)
+        if problems:
+            raise DefinitionError(problems)
+    return compiled
 
 
-def _has_states(project: Project, view: View, state: View) -> bool:
-    """Whether a view has a state wherever one helps; not if the name that one would have is taken."""
-    if view.state_table is not StateTable.ALWAYS:
-        return False
+def _requests(project: Project, view: View, sources: _Sources) -> list[CompileRequest]:
+    """Give the ways in which a view may be compiled, the preferred one first."""
+    sql = view.definition.text if isinstance(view.definition, SqlDefinition) else None
+    request = CompileRequest(
+        name=view.name,
+        sql=sql,
+        inputs=tuple(InputSchema(relation=name, schema_text=schema) for name, schema in sources.schemas.items()),
+        # A DataFrame is planned by another DataFusion, which knows no macros.
+        functions=functions_in_order(project.functions) if sql is not None else (),
+        exact_sums=view.exact_sums,
+    )
+    state = project.state_of(view)
+    if state is None:
+        return [request]
+    least, most = (
+        request.model_copy(update={"state": StateOption(name=state.name, always=always)}) for always in (False, True)
+    )
+    if not _may_have_more(project, state):
+        return [least]
+    match view.state_table:
+        case StateTable.ALWAYS:
+            return [most]
+        case _ if sources.largest >= STATE_WORTH:
+            return [most, least]
+        case _:
+            return [least, most]
+
+
+def _may_have_more(project: Project, state: View) -> bool:
+    """Whether states may come behind the first one: not if a name that one would have is taken."""
     declared = (name for name, one in project.views.items() if one.state_of is None)
     return not any(state.names_state(name) for name in (*project.datasets, *declared))
+
+
+def _reduces(bundle: PlanBundle) -> bool:
+    """Whether a view may be much smaller than what it reads."""
+    reducing = ("Aggregate", "Limit", "Distinct")
+    return bundle.state is not None or any(one.operator.startswith(reducing) for one in bundle.maintenance.operators)
 
 
 def _states(

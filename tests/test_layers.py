@@ -14,7 +14,7 @@ LAYERS = ("datafusion_ext", "registry", "incremental", "daemon")
 CRATES_BELOW = {
     "functions": set(),
     "lake": set(),
-    "maintenance": set(),
+    "maintenance": {"functions"},
     "engine": {"functions", "lake", "maintenance"},
     "datafusion_ext": {"functions", "lake", "maintenance", "engine"},
 }

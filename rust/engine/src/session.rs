@@ -458,6 +458,7 @@ mod tests {
         };
         let error = EngineSession::new(options).unwrap_err();
         assert_eq!(error.code(), "platform_missing");
+        assert!(error.to_string().contains("was not installed"), "{error}");
     }
 
     #[test]

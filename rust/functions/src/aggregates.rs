@@ -21,7 +21,7 @@ mod count;
 mod distinct_bytes;
 mod frame;
 mod set;
-mod single_group;
+pub(crate) mod single_group;
 
 #[cfg(test)]
 mod memory_tests;

@@ -35,6 +35,7 @@ use datafusion::logical_expr::{
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass, Volatility,
 };
 
+use crate::arguments::place;
 use crate::tags::{CDF, DELTA, INCREMENTAL};
 use crate::{Function, NullBehaviour, PlatformFunction};
 
@@ -94,7 +95,7 @@ impl Meaning {
             return self.scalar(None);
         }
         let Some(change_type) = value.try_as_str() else {
-            return exec_err!("{} takes a string, not {}", self.name(), value.data_type());
+            return exec_err!("{}: argument \"change_type\" is a string, not {}", self.name(), value.data_type());
         };
         self.scalar(change_type)
     }
@@ -102,7 +103,7 @@ impl Meaning {
     fn scalar(self, change_type: Option<&str>) -> Result<ScalarValue> {
         let rank = change_type.map(|word| rank_of(word.as_bytes()));
         if let Some((UNKNOWN, word)) = rank.zip(change_type) {
-            return self.unknown(word);
+            return self.unknown(word, "");
         }
         Ok(match self {
             Self::Rank => ScalarValue::Int32(rank.map(i32::from)),
@@ -118,7 +119,7 @@ impl Meaning {
         if ranks.contains(&UNKNOWN)
             && let Some(row) = (0..ranks.len()).filter(|row| ranks[*row] == UNKNOWN).find(is_used)
         {
-            return self.unknown(word(row));
+            return self.unknown(word(row), &place(row, false));
         }
         let answers = |answer: fn(u8) -> bool| BooleanBuffer::collect_bool(ranks.len(), |row| answer(ranks[row]));
         Ok(match self {
@@ -128,9 +129,10 @@ impl Meaning {
         })
     }
 
-    fn unknown<T>(self, word: &str) -> Result<T> {
+    fn unknown<T>(self, word: &str, place: &str) -> Result<T> {
         exec_err!(
-            "{}: \"{word}\" is not a change type; there are update_preimage, delete, insert and update_postimage",
+            "{}: argument \"change_type\" is \"{word}\"{place}; the change types are update_preimage, delete, insert and \
+             update_postimage",
             self.name()
         )
     }
@@ -302,7 +304,7 @@ fn invoke_array(meaning: Meaning, array: &ArrayRef) -> Result<ArrayRef> {
         DataType::Null => Ok(new_null_array(&meaning.data_type(), array.len())),
         // Dictionaries may hold words that no row uses; only words of rows can be errors.
         DataType::Dictionary(_, values) => invoke_array(meaning, &cast(array, values)?),
-        other => exec_err!("{} takes a string, not {other}", meaning.name()),
+        other => exec_err!("{}: argument \"change_type\" is a string, not {other}", meaning.name()),
     }
 }
 
@@ -410,7 +412,8 @@ mod tests {
         for name in ["cdf_change_rank", "cdf_is_upsert", "cdf_is_delete"] {
             let array: ArrayRef = Arc::new(StringArray::from(vec!["insert", "upsert"]));
             let message = invoke(name, ColumnarValue::Array(array)).unwrap_err().to_string();
-            assert!(message.contains(name) && message.contains("\"upsert\""), "{message}");
+            let expected = format!("{name}: argument \"change_type\" is \"upsert\" in row 2 of the batch;");
+            assert!(message.contains(&expected), "{message}");
         }
     }
 

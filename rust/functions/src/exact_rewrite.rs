@@ -241,7 +241,8 @@ mod tests {
              regr_syy(y, x), regr_sxy(y, x), regr_count(y, x) FROM t",
         )
         .await;
-        for name in crate::exact_sums::functions().iter().map(|function| function.function.name()) {
+        let functions = crate::exact_sums::functions();
+        for name in functions.iter().map(|function| function.function.name()).filter(|name| name.ends_with("_exact")) {
             assert!(plan.contains(&format!("{name}(")), "{name} is not in {plan}");
         }
         assert!(plan.contains("regr_count("), "{plan}");

@@ -17,6 +17,7 @@ mod groups;
 mod moments;
 #[cfg(test)]
 mod speed;
+pub mod states;
 mod statistic;
 #[cfg(test)]
 mod tests;
@@ -32,16 +33,14 @@ use crate::{Function, NullBehaviour, PlatformFunction};
 
 /// The functions of this family.
 pub fn functions() -> Vec<PlatformFunction> {
-    Statistic::ALL
-        .into_iter()
-        .map(|statistic| PlatformFunction {
-            function: Function::Aggregate(Arc::new(AggregateUDF::new_from_impl(ExactFunction::new(statistic)))),
-            tags: &[AGGREGATE, DETERMINISTIC],
-            null_behaviour: NullBehaviour::Skips,
-            return_rule: "Float64, nullable",
-            version: 1,
-        })
-        .collect()
+    let statistics = Statistic::ALL.into_iter().map(|statistic| PlatformFunction {
+        function: Function::Aggregate(Arc::new(AggregateUDF::new_from_impl(ExactFunction::new(statistic)))),
+        tags: &[AGGREGATE, DETERMINISTIC],
+        null_behaviour: NullBehaviour::Skips,
+        return_rule: "Float64, nullable",
+        version: 1,
+    });
+    statistics.chain(states::functions()).collect()
 }
 
 /// The exact function that stands in for a function of DataFusion's over floats.

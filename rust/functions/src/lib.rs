@@ -282,6 +282,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_incomplete_is_refused_with_its_name() {
+        let complete = families().into_iter().find(|function| function.function.name() == "span_len").unwrap();
+        require_complete(&complete).unwrap();
+        let without_tags = PlatformFunction { tags: &[], ..complete.clone() };
+        let bare = PlatformFunction {
+            function: Function::Scalar(Arc::new(datafusion::logical_expr::create_udf(
+                "bare",
+                vec![],
+                datafusion::arrow::datatypes::DataType::Utf8,
+                datafusion::logical_expr::Volatility::Immutable,
+                Arc::new(|arguments: &[datafusion::logical_expr::ColumnarValue]| Ok(arguments[0].clone())),
+            ))),
+            ..complete.clone()
+        };
+        for (function, what) in [(without_tags, "\"span_len\" has no rewrite tags"), (bare, "\"bare\" does not name")] {
+            let message = require_complete(&function).unwrap_err().to_string();
+            assert!(message.contains(what), "{message}");
+        }
+        assert!(is_user_defined(&TypeSignature::OneOf(vec![TypeSignature::Any(1), TypeSignature::UserDefined])));
+    }
+
+    #[tokio::test]
+    async fn a_session_without_the_function_factory_makes_no_macros() {
+        let create = "CREATE FUNCTION twice(x BIGINT) RETURNS BIGINT RETURN 2 * x";
+        for enable_function_factory in [true, false] {
+            let mut state = state();
+            install(&mut state, &PlatformOptions { enable_function_factory, ..PlatformOptions::default() }).unwrap();
+            let context = datafusion::prelude::SessionContext::new_with_state(state);
+            assert_eq!(context.sql(create).await.is_ok(), enable_function_factory);
+        }
+    }
+
+    #[test]
     fn installing_twice_gives_the_same_hashes() {
         let first = install(&mut state(), &PlatformOptions::default()).unwrap();
         let second = install(&mut state(), &PlatformOptions::default()).unwrap();

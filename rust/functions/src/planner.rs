@@ -3,11 +3,11 @@
 //! | operator | over spans | means |
 //! |---|---|---|
 //! | `a && b` | both sides | `span_overlaps(a, b)` |
-//! | `a @> b` | both sides | `span_contains(a, b)` |
-//! | `a <@ b` | both sides | `span_contains(b, a)` |
+//! | `a @> b` | both sides, or the left one and a position | `span_contains(a, b)` |
+//! | `a <@ b` | both sides, or the right one and a position | `span_contains(b, a)` |
 //!
-//! PostgreSQL has the same operators for its ranges.  Invariant: an expression is ours only if both sides are structs
-//! with the fields that `span_make` returns; every other one is left to DataFusion's own planners, which give the same
+//! PostgreSQL has the same operators for its ranges.  Invariant: an expression is ours only if a side is a struct with
+//! the fields that `span_make` returns, and the other one too or a whole number; every other one is left to DataFusion's own planners, which give the same
 //! operators their meaning over arrays.
 
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use crate::arguments::is_integer;
 use crate::nested::FieldOfPicked;
 use crate::tags::DomainPlanner;
 use crate::{Function, PlatformFunction};
@@ -94,11 +95,15 @@ fn is_alike(expected: &DataType, found: &DataType) -> bool {
 
 impl ExprPlanner for SpanOperators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let ours = matches!(expr.op, BinaryOperator::PGOverlap | BinaryOperator::AtArrow | BinaryOperator::ArrowAt)
-            && [&expr.left, &expr.right]
-                .into_iter()
-                // An expression without a type (a parameter, an unknown column) is none of ours.
-                .all(|side| side.get_type(schema).is_ok_and(|data_type| self.is_span(&data_type)));
+        // An expression without a type (a parameter, an unknown column) is none of ours.
+        let span = |side: &Expr| side.get_type(schema).is_ok_and(|found| self.is_span(&found));
+        let position = |side: &Expr| side.get_type(schema).is_ok_and(|found| is_integer(&found) && !found.is_null());
+        let ours = match expr.op {
+            BinaryOperator::PGOverlap => span(&expr.left) && span(&expr.right),
+            BinaryOperator::AtArrow => span(&expr.left) && (span(&expr.right) || position(&expr.right)),
+            BinaryOperator::ArrowAt => span(&expr.right) && (span(&expr.left) || position(&expr.left)),
+            _ => false,
+        };
         if !ours {
             return Ok(PlannerResult::Original(expr));
         }
@@ -160,6 +165,8 @@ mod tests {
             ("a && b", "span_overlaps(t.a, t.b)", "false,false,false"),
             ("a @> b", "span_contains(t.a, t.b)", "false,true,false"),
             ("a <@ b", "span_contains(t.b, t.a)", "false,false,true"),
+            ("a @> 3", "span_contains(t.a, Int64(3))", "true,true,false"),
+            ("a['start'] <@ b", "span_contains(t.b, get_field(t.a, Utf8(\"start\")))", "false,false,true"),
         ] {
             let query = format!("SELECT {operation} AS o FROM t");
             let plan = optimized(&context, &query).await;

@@ -350,6 +350,9 @@ mod tests {
         let newer = FunctionSnapshot::new(&PlatformFunction { version: function.version + 1, ..function.clone() });
         assert_ne!(first.hash, newer.hash);
         assert!(first.documentation.is_some());
+        let hashed =
+            |documentation| hash_json(&FunctionSnapshot { hash: String::new(), documentation, ..first.clone() });
+        assert_eq!(hashed(None), first.hash);
     }
 
     #[test]

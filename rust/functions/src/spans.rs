@@ -36,7 +36,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::exec_err;
+use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -402,7 +402,7 @@ impl ScalarUDFImpl for SpanFunction {
         }
         // Spans that are only made to be measured or compared.  It stays a call: a malformed span must stay an error.
         let unmade = match (self.kind, args.as_slice()) {
-            (SpanKind::Length, [span]) => made(span).map(<[Expr]>::to_vec),
+            (SpanKind::Length, [span]) => made(span),
             (SpanKind::Contains, [a, b]) if info.get_data_type(b).is_ok_and(|b| is_integer(&b)) => {
                 let made = made(a).filter(|made| unit_of(made).is_some());
                 made.map(|made| [&made[..2], slice::from_ref(b)].concat())
@@ -430,11 +430,22 @@ fn lengths(spans: &Spans<'_>, rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::try_new((0..rows).map(length).collect(), nulls)?))
 }
 
-/// The arguments of `span_make`, if this is a call of it.
-fn made(span: &Expr) -> Option<&[Expr]> {
-    let Expr::ScalarFunction(call) = span else { return None };
-    let function = call.func.inner().downcast_ref::<SpanFunction>()?;
-    (function.kind == SpanKind::Make).then_some(&call.args)
+/// The arguments of `span_make`, if this is a call of it or a constant that it gave.
+fn made(span: &Expr) -> Option<Vec<Expr>> {
+    match span {
+        Expr::ScalarFunction(call) => {
+            let function = call.func.inner().downcast_ref::<SpanFunction>()?;
+            (function.kind == SpanKind::Make).then(|| call.args.clone())
+        }
+        Expr::Literal(ScalarValue::Struct(span), _) if span.is_valid(0) => {
+            let part = |name| {
+                let value = ScalarValue::try_from_array(span.column_by_name(name)?, 0).ok()?;
+                (!value.is_null()).then(|| Expr::Literal(value, None))
+            };
+            ["start", "end", "unit"].into_iter().map(part).collect()
+        }
+        _ => None,
+    }
 }
 
 /// The unit of a call of `span_make`, if it is one for all rows.
@@ -449,7 +460,7 @@ fn unit_of(made: &[Expr]) -> Option<&str> {
 /// The starts and ends of two calls of `span_make` in one unit.
 fn unmade_pair(a: &Expr, b: &Expr) -> Option<Vec<Expr>> {
     let (a, b) = (made(a)?, made(b)?);
-    (unit_of(a)? == unit_of(b)?).then(|| [&a[..2], &b[..2]].concat())
+    (unit_of(&a)? == unit_of(&b)?).then(|| [&a[..2], &b[..2]].concat())
 }
 
 /// Refuses spans that are malformed or in different units, and gives the NULLs of both.

@@ -10,7 +10,10 @@
 //!
 //! An aggregate whose measures can be added up gets a state with all that [merged groups](crate::merged_groups) have to
 //! know; then no input is read again, where groups that are computed anew read all of their rows.  An average of decimals is
-//! a sum and a count there.
+//! a sum and a count there, and what is made of exact sums of floats is asked from their states.
+//!
+//! Grouping sets have one state, of the groups by all their keys: `ROLLUP`, `CUBE` and `GROUPING SETS` of the rest put its
+//! groups together.
 //!
 //! Where states are asked for always, such aggregates below joins, conditions and other groups are states too, each read
 //! by the view or by the states before it: what compares groups with each other or with rows then reads the changes of
@@ -21,10 +24,12 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::functions_aggregate::expr_fn::{count, max, sum};
+use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
+    Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
 };
+use functions::exact_sums::states::{kept_as, value};
 
 use crate::analyze::analyze;
 use crate::columns::{all_columns, column_at, named_as, project};
@@ -66,7 +71,7 @@ pub fn stages(
         && (!incremental || state.added_up)
         && let Some(scan) = cut.scan_of(&state.plan, 0)?
     {
-        rest = with_state(view, depth, &state.shown, &scan)?;
+        rest = with_state(view, depth, &state, &scan)?;
     }
     if always {
         rest = cut.below(rest, 0)?;
@@ -128,7 +133,7 @@ where
                 found = true;
                 let Some(scan) = self.scan_of(&state.plan, first)? else { return Ok(Transformed::no(node)) };
                 let scan = if aggregate.group_expr.is_empty() { one_row(scan)? } else { scan };
-                let read = with_state(&node, 0, &state.shown, &scan)?;
+                let read = with_state(&node, 0, &state, &scan)?;
                 Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
             })?;
             if !found {
@@ -156,10 +161,59 @@ fn one_row(scan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
 /// What is kept of an operator.
 struct State {
     plan: LogicalPlan,
+    /// How the state's groups are put together, where the operator has grouping sets.
+    sets: Option<Sets>,
     /// Where each column of the operator comes from.
     shown: Vec<Shown>,
     /// Whether it is kept from its own rows.
     added_up: bool,
+}
+
+/// Groupings of the groups of a state by fewer keys.
+struct Sets {
+    groupings: GroupingSet,
+    /// The keys of the state, as the groupings name them.
+    keys: Vec<Expr>,
+    /// The measures of the state, which come after its keys.
+    measures: Vec<Measure>,
+}
+
+impl Sets {
+    /// The groups of all groupings: the keys, DataFusion's number of the grouping, and the measures.
+    fn over(&self, scan: &LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+        let key = |key: &Expr| {
+            let position = self.keys.iter().position(|known| known == key);
+            position
+                .map(|position| column_at(scan.schema(), position))
+                .ok_or_else(|| DataFusionError::Plan(format!("\"{key}\" is no key of the groups that a state keeps")))
+        };
+        let keys = |keys: &[Expr]| keys.iter().map(key).collect::<Result<Vec<_>, _>>();
+        let groupings = match &self.groupings {
+            GroupingSet::Rollup(of) => GroupingSet::Rollup(keys(of)?),
+            GroupingSet::Cube(of) => GroupingSet::Cube(keys(of)?),
+            GroupingSet::GroupingSets(sets) => {
+                GroupingSet::GroupingSets(sets.iter().map(|of| keys(of)).collect::<Result<_, _>>()?)
+            }
+        };
+        let first = self.keys.len();
+        let parts = self.measures.iter().enumerate();
+        let parts = parts.map(|(number, measure)| measure.of_parts(column_at(scan.schema(), first + number)));
+        let groups = Aggregate::try_new(Arc::new(scan.clone()), vec![Expr::GroupingSet(groupings)], parts.collect())?;
+        let groups = LogicalPlan::Aggregate(groups);
+        // A count of no rows is zero, and a sum of no counts is none.
+        let columns = all_columns(groups.schema()).into_iter().enumerate().map(|(position, column)| {
+            match position.checked_sub(first + 1).and_then(|number| self.measures.get(number)) {
+                Some(Measure::Rows | Measure::Count(_)) => {
+                    let name = column.qualified_name();
+                    let counted = when(column.clone().is_not_null(), column).otherwise(lit(0_i64))?;
+                    Ok(counted.alias_qualified(name.0, name.1))
+                }
+                _ => Ok(column),
+            }
+        });
+        let columns = columns.collect::<Result<Vec<Expr>, DataFusionError>>()?;
+        project(columns, groups)
+    }
 }
 
 /// A column of an operator, over the columns of its state.
@@ -170,6 +224,11 @@ enum Shown {
     Mean {
         sum: usize,
         count: usize,
+    },
+    /// A statistic of exact sums.
+    Value {
+        state: usize,
+        word: &'static str,
     },
 }
 
@@ -217,27 +276,37 @@ fn state_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Option<State>, 
 fn kept(plan: &LogicalPlan, keys: usize) -> Result<Option<State>, DataFusionError> {
     let shown = (0..plan.schema().fields().len()).map(Shown::Column).collect();
     let plan = named_by_position(plan, keys)?;
-    Ok(analyze(&plan).incremental.then_some(State { plan, shown, added_up: false }))
+    Ok(analyze(&plan).incremental.then_some(State { plan, sets: None, shown, added_up: false }))
 }
 
 /// An aggregate that is kept from its own rows, with the counts for that; `None` if not all of it can be added up.
 fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
-    let (input, keys) = (&aggregate.input, aggregate.group_expr.len());
+    let input = &aggregate.input;
+    let keys: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+    let groupings = match aggregate.group_expr.as_slice() {
+        [Expr::GroupingSet(groupings)] => Some(groupings.clone()),
+        _ => None,
+    };
+    // The number of the grouping comes between keys and measures.
+    let first = keys.len() + usize::from(groupings.is_some());
     let mut measures: Vec<Measure> = Vec::new();
     let mut place = |measure: Measure| {
         let known = measures.iter().position(|one| *one == measure);
-        keys + known.unwrap_or_else(|| {
-            measures.push(measure);
-            measures.len() - 1
-        })
+        first
+            + known.unwrap_or_else(|| {
+                measures.push(measure);
+                measures.len() - 1
+            })
     };
-    let mut shown: Vec<Shown> = (0..keys).map(Shown::Column).collect();
+    let mut shown: Vec<Shown> = (0..first).map(Shown::Column).collect();
     for expression in &aggregate.aggr_expr {
         shown.push(if let Some(measure) = Measure::of(expression, input) {
             let counted = measure.counted_by(input);
             let position = place(measure);
             counted.map(&mut place);
             Shown::Column(position)
+        } else if let Some((state, word)) = asked_of_state(expression) {
+            Shown::Value { state: place(state), word }
         } else if let Some(argument) = averaged_decimal(expression, input) {
             let summed = Measure::Sum(argument);
             let Some(count) = summed.counted_by(input) else { return Ok(None) };
@@ -246,24 +315,29 @@ fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
             return Ok(None);
         });
     }
-    if keys > 0 {
+    if !keys.is_empty() {
         place(Measure::Rows);
     }
-    let expressions = measures.iter().map(|measure| match measure {
-        Measure::Rows => count(lit(1_i64)),
-        Measure::Count(argument) => count(argument.clone()),
-        Measure::Sum(argument) => sum(argument.clone()),
-    });
+    let expressions = measures.iter().map(Measure::of_rows);
     let expressions = expressions.enumerate().map(|(number, one)| one.alias(format!("__{number}"))).collect();
-    let counted = Aggregate::try_new(Arc::clone(input), aggregate.group_expr.clone(), expressions)?;
-    let plan = named_by_position(&LogicalPlan::Aggregate(counted), keys)?;
+    let counted = Aggregate::try_new(Arc::clone(input), keys.clone(), expressions)?;
+    let plan = named_by_position(&LogicalPlan::Aggregate(counted), keys.len())?;
+    let sets = groupings.map(|groupings| Sets { groupings, keys, measures });
     let keeps = merged(&plan).is_some() && analyze(&plan).incremental;
-    Ok(keeps.then_some(State { plan, shown, added_up: true }))
+    Ok(keeps.then_some(State { plan, sets, shown, added_up: true }))
+}
+
+/// The state that an exact aggregate is made of, and what it is asked for.
+fn asked_of_state(expression: &Expr) -> Option<(Measure, &'static str)> {
+    let (function, arguments) = plain_aggregate(expression)?;
+    let (state, word) = kept_as(function.name())?;
+    Some((Measure::State(state, arguments), word))
 }
 
 /// The argument of an average of decimals that DataFusion adds up in 128 bits, and whose result has four digits more.
 fn averaged_decimal(expression: &Expr, input: &LogicalPlan) -> Option<Expr> {
-    let (function, argument) = plain_aggregate(expression)?;
+    let (function, arguments) = plain_aggregate(expression)?;
+    let [argument] = <[Expr; 1]>::try_from(arguments).ok()?;
     let DataType::Decimal128(precision, scale) = argument.get_type(input.schema()).ok()? else { return None };
     let roomy = precision <= MOST_DIGITS && (0..=MOST_SCALE).contains(&scale);
     (function.name() == "avg" && roomy).then_some(argument)
@@ -288,26 +362,31 @@ fn named_by_position(plan: &LogicalPlan, keys: usize) -> Result<LogicalPlan, Dat
 fn with_state(
     plan: &LogicalPlan,
     depth: usize,
-    shown: &[Shown],
+    state: &State,
     scan: &LogicalPlan,
 ) -> Result<LogicalPlan, DataFusionError> {
     if depth > 0 {
         let inputs = plan.inputs();
         let input = inputs.first().ok_or_else(|| DataFusionError::Plan("an operator has no input".to_owned()))?;
-        return with_input(plan, with_state(input, depth - 1, shown, scan)?);
+        return with_input(plan, with_state(input, depth - 1, state, scan)?);
     }
-    let mut columns = Vec::with_capacity(shown.len());
-    for (shown, field) in shown.iter().zip(plan.schema().fields()) {
+    let read = match &state.sets {
+        Some(sets) => &sets.over(scan)?,
+        None => scan,
+    };
+    let mut columns = Vec::with_capacity(state.shown.len());
+    for (shown, field) in state.shown.iter().zip(plan.schema().fields()) {
         let column = match shown {
-            Shown::Column(position) => column_at(scan.schema(), *position),
+            Shown::Column(position) => column_at(read.schema(), *position),
+            Shown::Value { state, word } => value().call(vec![column_at(read.schema(), *state), lit(*word)]),
             // Dividing a decimal adds four digits and cuts the rest off, as the average does.
             Shown::Mean { sum, count } => {
-                let (sum, count) = (column_at(scan.schema(), *sum), column_at(scan.schema(), *count));
+                let (sum, count) = (column_at(read.schema(), *sum), column_at(read.schema(), *count));
                 when(count.clone().gt(lit(0_i64)), sum / cast(count, DataType::Decimal128(20, 0))).end()?
             }
         };
-        let typed = column.get_type(scan.schema())? == *field.data_type();
+        let typed = column.get_type(read.schema())? == *field.data_type();
         columns.push(if typed { column } else { cast(column, field.data_type().clone()) });
     }
-    project(named_as(columns, plan.schema()), scan.clone())
+    project(named_as(columns, plan.schema()), read.clone())
 }

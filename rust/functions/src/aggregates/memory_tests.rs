@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -13,7 +13,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use super::tests::{collect, installed};
 
 fn groups_accumulator(name: &str, types: &[DataType]) -> Box<dyn GroupsAccumulator> {
-    let function = super::functions()
+    let function = crate::families()
         .into_iter()
         .find_map(|function| match function.function {
             crate::Function::Aggregate(aggregate) if aggregate.name() == name => Some(aggregate),
@@ -62,6 +62,33 @@ fn memory_is_reported_and_given_back() {
     let conditions: ArrayRef = Arc::new(BooleanArray::from(vec![true; 10_000]));
     counts.update_batch(&[conditions], &groups, None, 10_000).unwrap();
     assert!(counts.size() >= 80_000);
+}
+
+#[test]
+fn exact_sums_report_their_memory_and_give_it_back() {
+    let groups: Vec<usize> = (0..10_000).map(|row| row / 2).collect();
+    // So far apart that a sum of two takes more words than it has at hand.
+    let far = (0..10_000).map(|row| if row % 2 == 0 { 1e300 } else { 1e-300 });
+    let far: ArrayRef = Arc::new(far.collect::<Float64Array>());
+    let weights: ArrayRef = Arc::new(Int64Array::from(vec![1; 10_000]));
+    for (name, arguments) in [
+        ("sum_exact", vec![&far]),
+        ("var_pop_exact", vec![&far]),
+        ("exact_sum_state", vec![&far, &weights]),
+        ("exact_regr_state", vec![&far, &far, &weights]),
+    ] {
+        let types: Vec<DataType> = arguments.iter().map(|array| array.data_type().clone()).collect();
+        let arguments: Vec<ArrayRef> = arguments.into_iter().cloned().collect();
+        let mut accumulator = groups_accumulator(name, &types);
+        let empty = accumulator.size();
+        accumulator.update_batch(&arguments, &groups, None, 5_000).unwrap();
+        let full = accumulator.size();
+        assert!(full > 5_000 * 200, "{name} reports {full} bytes");
+        assert_eq!(accumulator.evaluate(EmitTo::First(2_500)).unwrap().len(), 2_500);
+        assert!(accumulator.size() < full * 3 / 4, "{name} keeps {} of {full} bytes", accumulator.size());
+        assert_eq!(accumulator.evaluate(EmitTo::All).unwrap().len(), 2_500);
+        assert!(accumulator.size() <= empty + 1024, "{name} keeps {} bytes", accumulator.size());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Accumulator, GroupsAccumulator};
 use crate::constant::constant_at;
 
 /// Groups that can be looked at without giving them up.
-pub(super) trait Peek: GroupsAccumulator + Debug + Sync {
+pub(crate) trait Peek: GroupsAccumulator + Debug + Sync {
     /// The result of the first group.
     fn peek(&mut self) -> Result<ArrayRef>;
     /// The state of the first group.
@@ -19,14 +19,14 @@ pub(super) trait Peek: GroupsAccumulator + Debug + Sync {
 
 /// The accumulator of the first group of a groups accumulator.
 #[derive(Debug)]
-pub(super) struct SingleGroup<G> {
+pub(crate) struct SingleGroup<G> {
     groups: G,
     /// As many zeros as the largest batch had rows.
     group_indices: Vec<usize>,
 }
 
 impl<G: Peek> SingleGroup<G> {
-    pub(super) fn new(groups: G) -> Self {
+    pub(crate) fn new(groups: G) -> Self {
         Self { groups, group_indices: Vec::new() }
     }
 

@@ -44,7 +44,7 @@ impl<M: Moments> ExactGroups<M> {
 }
 
 /// Hands over the rows that count, by the columns and the filter.
-fn for_each_row<R: Row>(values: &[ArrayRef], filter: Option<&BooleanArray>, mut each: impl FnMut(usize, R)) {
+pub(super) fn for_each_row<R: Row>(values: &[ArrayRef], filter: Option<&BooleanArray>, mut each: impl FnMut(usize, R)) {
     let arrays: Vec<&Float64Array> = values.iter().map(AsArray::as_primitive::<Float64Type>).collect();
     let columns: Vec<&[f64]> = arrays.iter().map(|column| column.values().as_ref()).collect();
     let mut valid = valid_rows(&arrays);

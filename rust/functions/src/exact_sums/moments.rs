@@ -63,6 +63,32 @@ pub(super) trait Moments: Clone + Debug + Default + Send + Sync + 'static {
         }
     }
 
+    /// Adds moments or takes them away; the bytes by which the heap grew.
+    fn merge_moments(&mut self, other: &Self, sign: Sign) -> usize;
+
+    /// Adds a row so many times, or takes it away where that is negative; the bytes by which the heap grew.
+    fn add_weighted(&mut self, row: Self::Row, weight: i64) -> usize {
+        let sign = if weight < 0 { Sign::Minus } else { Sign::Plus };
+        if weight.unsigned_abs() == 1 {
+            return self.add(row, sign);
+        }
+        // A sum of the rows for each bit of the weight: that many are few, however large it is.
+        let (mut rest, mut grown) = (weight.unsigned_abs(), 0);
+        let mut doubled = Self::default();
+        doubled.add(row, Sign::Plus);
+        while rest > 0 {
+            if rest & 1 == 1 {
+                grown += self.merge_moments(&doubled, sign);
+            }
+            rest >>= 1;
+            if rest > 0 {
+                let half = doubled.clone();
+                doubled.merge_moments(&half, Sign::Plus);
+            }
+        }
+        grown
+    }
+
     /// Appends the bytes of the state, which are canonical.
     fn encode(&self, bytes: &mut Vec<u8>);
 
@@ -91,6 +117,14 @@ macro_rules! state_of {
             let mut grown = 0;
             $(grown += self.$sum.merge_encoded(&mut rest, Sign::Plus)?;)*
             rest.is_empty().then_some(grown)
+        }
+
+        fn merge_moments(&mut self, other: &Self, sign: Sign) -> usize {
+            self.count += match sign {
+                Sign::Plus => other.count,
+                Sign::Minus => -other.count,
+            };
+            0 $(+ self.$sum.merge(&other.$sum, sign))*
         }
 
         fn heap_bytes(&self) -> usize {

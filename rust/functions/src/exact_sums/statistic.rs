@@ -2,7 +2,7 @@
 
 use datafusion::logical_expr::{DocSection, Documentation};
 
-const SECTION: DocSection = DocSection {
+pub(super) const SECTION: DocSection = DocSection {
     include: true,
     label: "Exact Aggregate Functions",
     description: Some("Sums of floats, and what is made of them, that do not depend on the order of rows."),
@@ -31,7 +31,7 @@ pub(super) enum Statistic {
 }
 
 /// Which sums a statistic needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Needs {
     /// Of the argument.
     Values,
@@ -41,6 +41,16 @@ pub(super) enum Needs {
     Products,
     /// Of both arguments, of their squares and of their products.
     Everything,
+}
+
+impl Needs {
+    /// The names of the arguments whose sums are kept.
+    pub fn argument_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Values | Self::Squares => &["x"],
+            Self::Products | Self::Everything => &["y", "x"],
+        }
+    }
 }
 
 impl Statistic {
@@ -92,8 +102,13 @@ impl Statistic {
             // Two of them have their other name, without the suffix, as their first.
             Self::VarSamp => "var",
             Self::StddevSamp => "stddev",
-            _ => self.name().trim_end_matches("_exact"),
+            _ => self.word(),
         }
+    }
+
+    /// What a state is asked for: the name without its suffix.
+    pub fn word(self) -> &'static str {
+        self.name().trim_end_matches("_exact")
     }
 
     pub fn needs(self) -> Needs {
@@ -106,10 +121,7 @@ impl Statistic {
     }
 
     pub fn argument_names(self) -> &'static [&'static str] {
-        match self.needs() {
-            Needs::Values | Needs::Squares => &["x"],
-            Needs::Products | Needs::Everything => &["y", "x"],
-        }
+        self.needs().argument_names()
     }
 
     /// The function, what it means and for which rows it is NULL.

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 
 use super::map_normalize::MapNormalize;
 use super::{SECTION, call_of};
+use crate::arguments::place;
 use crate::constant::constant_at;
 use crate::tags::{MAP, NESTED};
 use crate::total_order::{self, ASCENDING};
@@ -157,7 +158,7 @@ impl ScalarUDFImpl for MapGetDefault {
         let [map, key, default] = take_function_args(NAME, args.arg_fields)?;
         let data_type = result_type(map.data_type(), key.data_type(), default.data_type())?;
         if let Some(Some(literal)) = args.scalar_arguments.get(2) {
-            convert_default(&literal.to_array()?, &data_type)?;
+            convert_default(&literal.to_array()?, &data_type, true)?;
         }
         let metadata = entry_fields(map.data_type())
             .map_or_else(|_| default.metadata().clone(), |(_, value)| value.metadata().clone());
@@ -170,7 +171,8 @@ impl ScalarUDFImpl for MapGetDefault {
         let return_type = args.return_type().clone();
         let [map, key, default] = take_function_args(NAME, args.args)?;
         let map = map.to_array(rows)?;
-        let default = Column::new(&default, |array| convert_default(array, &return_type))?;
+        let is_constant = matches!(default, ColumnarValue::Scalar(_));
+        let default = Column::new(&default, |array| convert_default(array, &return_type, is_constant))?;
         let result = if map.data_type().is_null() {
             interleave(&[default.array.as_ref()], &(0..rows).map(|row| (0, default.at(row))).collect::<Vec<_>>())?
         } else {
@@ -231,11 +233,11 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Option<BooleanA
     Ok((converted, Some(changed).filter(|changed| changed.true_count() > 0)))
 }
 
-fn convert_default(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+fn convert_default(array: &ArrayRef, to: &DataType, constant: bool) -> Result<ArrayRef> {
     let (converted, changed) = convert(array, to)?;
     if let Some(row) = changed.and_then(|changed| changed.values().set_indices().next()) {
         let value = ScalarValue::try_from_array(array, row)?;
-        let place = if array.len() == 1 { String::new() } else { format!(" in row {row}") };
+        let place = place(row, constant);
         return exec_err!(
             "{NAME}: argument \"default\" is {value}{place}, which the map's values of type {to} cannot hold unchanged"
         );

@@ -290,6 +290,9 @@ fn keys_and_defaults_of_other_encodings_and_widths() {
     for wrong in [300.0, 0.5, f64::NAN] {
         let defaults: ArrayRef = Arc::new(Float64Array::from(vec![1.0, wrong, 0.0]));
         let message = look_up(Arc::clone(&keys), defaults).unwrap_err().to_string();
-        assert!(message.contains("map_get_default: argument \"default\"") && message.contains("row 1"), "{message}");
+        assert!(
+            message.contains("map_get_default: argument \"default\"") && message.contains("in row 2 of the batch"),
+            "{message}"
+        );
     }
 }

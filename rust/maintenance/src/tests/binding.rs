@@ -56,7 +56,9 @@ pub(super) async fn planned(sql: &str) -> LogicalPlan {
 }
 
 fn context() -> SessionContext {
-    SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2))
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    functions::install(&mut context.state_ref().write(), &functions::PlatformOptions::default()).unwrap();
+    context
 }
 
 /// The plan with its scans bound to tables.

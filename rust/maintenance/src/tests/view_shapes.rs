@@ -63,6 +63,16 @@ shapes! {
     merged_sums_over_an_outer_join: "SELECT r.s, sum(t.c) AS c, count(t.c) AS cs, count(*) AS n FROM r LEFT JOIN t ON r.a = t.a GROUP BY r.s";
     merged_sums_over_groups: "SELECT n, sum(b) AS b, count(b) AS bs, count(*) AS groups FROM (SELECT s, count(*) AS n, max(b) AS b FROM r GROUP BY s) q GROUP BY n";
     merged_sums_over_a_union: "SELECT k, count(*) AS n FROM (SELECT a AS k FROM r UNION ALL SELECT c FROM t) q GROUP BY k";
+    merged_extremes: "SELECT a, count(*) AS n, min(b) AS least, max(b) AS most, sum(b) AS b, count(b) AS bs FROM r GROUP BY a";
+    merged_extremes_of_texts_dates_and_decimals: "SELECT t.s, count(*) AS n, max(t.s) AS s2, min(u.d) AS d, max(u.m) AS m FROM t JOIN u ON t.c = u.c GROUP BY t.s";
+    merged_extremes_of_floats: "SELECT a, max(y) AS most, min(y) AS least, count(*) AS n FROM (SELECT a, CASE WHEN x BETWEEN -3 AND -1 OR x BETWEEN 1 AND 2 THEN x * b END AS y FROM r) q GROUP BY a";
+    merged_extremes_of_truth: "SELECT a, count(*) AS n, bool_or(b > 1) AS some, bool_and(b > 1) AS every FROM r GROUP BY a";
+    merged_extremes_over_an_outer_join: "SELECT r.s, max(t.c) AS c, min(r.b) AS b, count(*) AS n FROM r LEFT JOIN t ON r.a = t.a GROUP BY r.s";
+    merged_with_filters: "SELECT a, count(*) AS n, count(*) FILTER (WHERE b > 1) AS many, sum(b) FILTER (WHERE s = 'p') AS p, count(b) FILTER (WHERE s = 'p') AS ps, max(b) FILTER (WHERE s <> 'p') AS q, count_if(b = 2) AS twos FROM r GROUP BY a";
+    merged_states_of_sums: "SELECT a, count(*) AS n, exact_sum_state(x, 1) AS total, exact_var_state(x * 3, 1) FILTER (WHERE b > 0) AS spread FROM r GROUP BY a";
+    merged_states_of_pairs: "SELECT exact_covar_state(r.x, t.c, 1) AS both, exact_regr_state(t.c, r.x, 1) AS line, count(*) AS n, r.s FROM r JOIN t ON r.a = t.a GROUP BY r.s";
+    merged_states_of_everything: "SELECT exact_sum_state(x, 1) AS total, count(*) AS n FROM r WHERE a > 0";
+
     merged_by_an_expression_under_another_name: "SELECT n, parity FROM (SELECT a % 2 AS parity, count(*) AS n FROM r GROUP BY a % 2) q";
 
     // No minimum of floats: where NaN occurs DataFusion's own depends on the order of rows (docs/limits.md).
