@@ -1,0 +1,141 @@
+"""A function of ours hides nothing from the scan: a filter over it gets there, and only columns that it uses are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pytest
+
+from registry.dataset import TableRef
+from registry.functions import FunctionEntry, udf_docs
+from registry.native import AppendRequest
+from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
+
+SCALARS: Final = [function.name for function in udf_docs() if function.kind == "scalar"]
+AGGREGATES: Final = [function for function in udf_docs() if function.kind == "aggregate"]
+FILTERS: Final = {
+    "cdf_change_rank": "cdf_change_rank(word) > 1",
+    "cdf_is_delete": "cdf_is_delete(word)",
+    "cdf_is_upsert": "cdf_is_upsert(word)",
+    "prefixed_hash_parts64": "prefixed_hash_parts64('row', word, start) > 0",
+    "qname_normalize": "qname_normalize(word, 'm') = 'm.insert'",
+    "span_contains": "span_contains(span_make(start, stop), 3)",
+    "span_id": "span_id('span', word, start, stop) < 'span:8'",
+    "span_len": "span_len(span_make(start, stop, word)) > 4",
+    "span_make": "span_make(start, stop, word)['unit'] = 'byte'",
+    "span_overlaps": "span_overlaps(span_make(start, stop), span_make(stop, 9))",
+    "stable_hash_any": "stable_hash_any(word, start) > 0",
+    "stable_id_parts": "stable_id_parts('row', word, start) < 'row:8'",
+    "utf8_normalize": "utf8_normalize(word, 'NFKC', true) = 'insert'",
+    "utf8_null_if_blank": "utf8_null_if_blank(word) IS NOT NULL",
+}
+# DataFusion's scan of Parquet takes no filter over whole lists, maps and structs.
+OVER_NESTED: Final = {
+    "list_compact": ("cardinality(list_compact(words)) = 1", "cardinality(array_compact(words)) = 1"),
+    "list_unique_sorted": ("list_unique_sorted(words)[1] = 'a'", "array_sort(array_distinct(words))[1] = 'a'"),
+    "map_get_default": ("map_get_default(counts, word, 0) = 2", "map_extract(counts, word)[1] = 2"),
+    "map_normalize": ("cardinality(map_normalize(counts)) = 1", "cardinality(map_keys(counts)) = 1"),
+    "struct_pick": ("struct_pick(place, 'city') IS NOT NULL", "CASE WHEN place IS NOT NULL THEN place END IS NOT NULL"),
+}
+COLUMNS: Final = {"word", "words", "counts", "start", "stop", "place", "number", "note"}
+PLACE: Final = pa.struct([("city", pa.string()), ("zip", pa.int64())])
+
+
+@pytest.fixture(scope="module")
+def native() -> SessionRuntime:
+    return build_session_runtime(RuntimeProfile(durable=False))
+
+
+@pytest.fixture(scope="module")
+def tables(native: SessionRuntime, tmp_path_factory: pytest.TempPathFactory) -> tuple[TableSpec, ...]:
+    """Write a Delta table whose column `note` no filter uses."""
+    folder: Path = tmp_path_factory.mktemp("rows")
+    rows = pa.table(
+        {
+            "id": [1, 2],
+            "word": ["insert", "delete"],
+            "words": pa.array([["a"], ["b", None]], pa.list_(pa.string())),
+            "counts": pa.array([[("insert", 2)], []], pa.map_(pa.string(), pa.int64())),
+            "start": [0, 2],
+            "stop": [4, 8],
+            "place": pa.array([{"city": "Rome", "zip": 1}, None], PLACE),
+            "number": [0.1, 0.2],
+            "note": ["never", "read"],
+        }
+    )
+    table = TableRef(uri=str(folder / "rows"))
+    native.append(AppendRequest(table=table), rows)
+    return (TableSpec.delta("rows", table),)
+
+
+def scan_of(native: SessionRuntime, sql: str, tables: tuple[TableSpec, ...]) -> str:
+    """Return the scan in the physical plan of a query."""
+    plans = native.query(f"EXPLAIN {sql}", tables=tables).read_all().to_pydict()
+    lines = plans["plan"][plans["plan_type"].index("physical_plan")].splitlines()
+    (scan,) = (line.strip() for line in lines if "DataSourceExec" in line)
+    return str(scan)
+
+
+def test_every_scalar_function_has_a_filter() -> None:
+    assert sorted({*FILTERS, *OVER_NESTED}) == SCALARS
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_reaches_the_scan_and_only_its_columns_are_read(
+    native: SessionRuntime, tables: tuple[TableSpec, ...], name: str
+) -> None:
+    scan = scan_of(native, f"SELECT id FROM rows WHERE {FILTERS[name]}", tables)
+    assert f"{name}(" in predicate(scan), scan
+    assert projection(scan) == {"id", *used(FILTERS[name])}, scan
+
+
+@pytest.mark.parametrize("name", OVER_NESTED)
+def test_a_filter_over_nested_columns_is_taken_as_that_of_a_built_in_function(
+    native: SessionRuntime, tables: tuple[TableSpec, ...], name: str
+) -> None:
+    ours, built_in = (scan_of(native, f"SELECT id FROM rows WHERE {one}", tables) for one in OVER_NESTED[name])
+    assert bool(predicate(ours)) == bool(predicate(built_in)), (ours, built_in)
+    assert projection(ours) == projection(built_in) == {"id", *used(OVER_NESTED[name][0])}
+
+
+def test_a_field_that_is_picked_from_a_struct_is_read_alone(
+    native: SessionRuntime, tables: tuple[TableSpec, ...]
+) -> None:
+    scan = scan_of(native, "SELECT id FROM rows WHERE struct_pick(place, 'zip', 'city')['city'] = word", tables)
+    plain = scan_of(native, "SELECT id FROM rows WHERE place['city'] = word", tables)
+    assert scan == plain
+    assert "get_field" in predicate(scan)
+
+
+@pytest.mark.parametrize("function", AGGREGATES, ids=[function.name for function in AGGREGATES])
+def test_an_aggregate_reads_its_arguments_only(
+    native: SessionRuntime, tables: tuple[TableSpec, ...], function: FunctionEntry
+) -> None:
+    arguments = {
+        ("value",): "word",
+        ("value", "by"): "word, stop",
+        ("value", "order_by"): "word, stop",
+        ("condition",): "stop > 3",
+        ("x",): "number",
+        ("y", "x"): "number, stop",
+    }[function.argument_names]
+    call = f"{function.name}({arguments})"
+    scan = scan_of(native, f"SELECT start, {call} FROM rows WHERE cdf_is_upsert(word) GROUP BY start", tables)
+    assert "cdf_is_upsert(" in predicate(scan), scan
+    assert projection(scan) == {"start", "word", *used(arguments)}, scan
+
+
+def predicate(scan: str) -> str:
+    return scan.partition("predicate=")[2]
+
+
+def projection(scan: str) -> set[str]:
+    return set(scan.partition("projection=[")[2].partition("]")[0].split(", "))
+
+
+def used(expression: str) -> set[str]:
+    """Return the columns that an expression names outside of its texts."""
+    return COLUMNS & set(re.findall(r"\w+", re.sub(r"'[^']*'", "", expression)))
