@@ -1,4 +1,4 @@
-"""A function of ours hides nothing from the scan: a filter over it gets there, and only columns that it uses are read."""
+"""A function of ours hides nothing from the scan: filters over it get there, and only columns that it uses are read."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ and to Python's `unicodedata`.  Nobody has to trust one implementation about its
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from functools import cache
 from typing import Any, Final
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 from datafusion import SessionContext
 
+from registry.session import RuntimeProfile, TableSpec, build_session_runtime
 from tests.sources import ROOT
 from tests.value_bytes import CLASSES, encode
 
@@ -90,3 +92,23 @@ def test_normal_forms_are_those_of_unicodedata() -> None:
         for form in ("NFC", "NFD", "NFKC", "NFKD"):
             assert sample[form] == unicodedata.normalize(form, text), (form, text)
             assert sample[f"{form} casefold"] == caseless(text, form), (form, text)
+
+
+def test_every_character_is_normalized_and_folded_as_unicodedata_does() -> None:
+    """Characters that Python's Unicode does not know yet are left out; what is assigned never changes its forms."""
+    characters = [
+        character
+        for character in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(character) not in {"Cn", "Cs"}
+    ]
+    assert len(characters) > 250_000
+    table = TableSpec.memory("characters", pa.table({"n": range(len(characters)), "c": characters}))
+    runtime = build_session_runtime(RuntimeProfile(durable=False))
+    forms: tuple[Any, ...] = ("NFC", "NFD", "NFKC", "NFKD")
+    calls = ", ".join(
+        f"utf8_normalize(c, '{form}', {fold}) AS \"{form} {fold}\"" for form in forms for fold in ("false", "true")
+    )
+    found = runtime.query(f"SELECT {calls} FROM characters ORDER BY n", tables=(table,)).read_all()
+    for form in forms:
+        assert found[f"{form} false"].to_pylist() == [unicodedata.normalize(form, one) for one in characters]
+        assert found[f"{form} true"].to_pylist() == [caseless(one, form) for one in characters]
