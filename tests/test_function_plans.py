@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from registry.dataset import TableRef
-from registry.functions import FunctionEntry, udf_docs
+from registry.functions import FunctionEntry, rewrite_tag_index, udf_docs
 from registry.native import AppendRequest
 from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime
+from tests.workspace import Workspace
 
 SCALARS: Final = [function.name for function in udf_docs() if function.kind == "scalar"]
 AGGREGATES: Final = [function for function in udf_docs() if function.kind == "aggregate"]
@@ -126,6 +128,41 @@ def test_an_aggregate_reads_its_arguments_only(
     scan = scan_of(native, f"SELECT start, {call} FROM rows WHERE cdf_is_upsert(word) GROUP BY start", tables)
     assert "cdf_is_upsert(" in predicate(scan), scan
     assert projection(scan) == {"start", "word", *used(arguments)}, scan
+
+
+def test_planners_and_who_switched_them_on_are_in_explain_and_in_the_artifacts(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.dataset("flights", pa.schema([("id", pa.int64()), ("dest", pa.string())]), [{"id": 1, "dest": "Rome"}])
+    workspace.view(
+        "spans",
+        "SELECT id, span_id('span', dest, 0, id) AS place, span_len(span_make(0, id)) AS length, "
+        "utf8_normalize(dest) AS city FROM flights WHERE span_make(0, id) && span_make(2, 9)",
+    )
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    explained = {one["planner"]: one for one in keeper.explain("spans").to_json()["domain_planners"]}
+    tagged = rewrite_tag_index(keeper.runtime.functions)
+    assert {name.partition("@")[0] for name in explained} == set(keeper.runtime.domain_planner_names)
+    (spans,) = (one for name, one in explained.items() if name.startswith("spans@"))
+    assert spans["switched_on_by"] == list(tagged["span"])
+    assert {"span_id", "span_len", "span_overlaps"} <= set(spans["called"]) <= set(tagged["span"])
+    (nested,) = (one for name, one in explained.items() if name.startswith("nested@"))
+    assert (nested["switched_on_by"], nested["called"]) == (list(tagged["nested"]), [])
+
+    rows = keeper.query(
+        "SELECT domain_planner_names_json AS planners, required_rewrite_tags_json AS tags, "
+        "plan_details_json AS details, udf_snapshot_hash AS functions, function_registry_hash AS registry "
+        "FROM deltakeep.plan_artifacts WHERE view_name = 'spans'"
+    ).read_all()
+    assert rows.num_rows > 0
+    functions = keeper.runtime.functions
+    for row in rows.to_pylist():
+        assert json.loads(row["planners"]) == sorted(explained)
+        assert json.loads(row["tags"]) == ["hash", "id", "position_encoding", "span", "string_norm"]
+        switched = json.loads(row["details"])["domain_planner_functions"]
+        assert switched == {name: one["switched_on_by"] for name, one in explained.items()}
+        assert (row["functions"], row["registry"]) == (functions.snapshot_hash, functions.registry_hash)
+    keeper.close()
 
 
 def predicate(scan: str) -> str:

@@ -77,6 +77,47 @@ def test_the_samples_cover_every_class_of_values() -> None:
     assert covered == {*CLASSES, "null", "boolean", "number", "float", "string", "binary", "list", "map", "struct"}
 
 
+# docs/functions.md, "What identifiers stand for": equal within a group, different between groups.
+KINDS_OF_VALUES: Final = (
+    ("5", "arrow_cast(5, 'UInt8')", "arrow_cast('5.00', 'Decimal128(10, 2)')"),
+    ("arrow_cast(5, 'Float64')",),
+    ("'5'",),
+    ("arrow_cast(1.5, 'Float32')", "arrow_cast(1.5, 'Float64')"),
+    ("arrow_cast('-0.0', 'Float64')", "arrow_cast('0.0', 'Float64')"),
+    ("arrow_cast('NaN', 'Float64')", "-arrow_cast('NaN', 'Float64')", "arrow_cast('NaN', 'Float32')"),
+    ("arrow_cast('0.1', 'Float32')",),
+    ("arrow_cast('0.1', 'Float64')",),
+    ("'a'", *(f"arrow_cast('a', '{kind}')" for kind in ("LargeUtf8", "Utf8View", "Dictionary(Int32, Utf8)"))),
+    ("X'61'",),
+    ("[1, 2]", "arrow_cast([1, 2], 'LargeList(Int64)')", "arrow_cast([1, 2], 'FixedSizeList(2, Int64)')"),
+    ("[2, 1]",),
+    (
+        "arrow_cast('2024-01-02T03:04:05Z', 'Timestamp(Second, Some(\"UTC\"))')",
+        "arrow_cast('2024-01-02T05:04:05+02:00', 'Timestamp(Nanosecond, Some(\"+02:00\"))')",
+    ),
+    ("arrow_cast('2024-01-02T03:04:05', 'Timestamp(Second, None)')",),
+    ("MAP {'a': 1, 'b': 2}", "MAP {'b': 2, 'a': 1}"),
+    ("named_struct('x', 1, 'y', 2)", "named_struct('y', 2, 'x', 1)"),
+    ("named_struct('x', 1, 'z', 2)",),
+    ("NULL", "CAST(NULL AS INT)", "CAST(NULL AS VARCHAR)"),
+    ("''",),
+    ("arrow_cast(make_array(), 'List(Int64)')",),
+    ("named_struct('x', CAST(NULL AS INT))",),
+)
+
+
+@pytest.mark.parametrize("call", ["stable_id_parts('p', {})", "prefixed_hash_parts64('p', {})", "stable_hash_any({})"])
+def test_values_are_equal_and_different_as_the_page_says(call: str) -> None:
+    runtime = build_session_runtime(RuntimeProfile(durable=False))
+    found = []
+    for group in KINDS_OF_VALUES:
+        calls = ", ".join(f"{call.format(value)} AS c{place}" for place, value in enumerate(group))
+        (row,) = runtime.query(f"SELECT {calls}").read_all().to_pylist()
+        assert len(set(row.values())) == 1, group
+        found.append(row["c0"])
+    assert len(set(found)) == len(KINDS_OF_VALUES)
+
+
 def caseless(text: str, form: Any) -> str:
     """Return what definitions D145 and D146 of the Unicode Standard compare, in a form."""
     folded = unicodedata.normalize("NFD", text).casefold()
