@@ -188,6 +188,25 @@ def test_a_representation_changes_no_row_in_either_session(function: FunctionEnt
             assert values(session.frame(function, table, expressions(function))) == expected, about
 
 
+OF_TWO: Final = [(name, place) for name in ("any_value_det", "arg_max", "arg_min") for place in (0, 1)]
+
+
+@pytest.mark.parametrize(("name", "place"), [("collect_set", 0), *OF_TWO])
+def test_an_aggregate_over_lists_takes_every_representation(name: str, place: int, session: Session) -> None:
+    (function,) = (one for one in FUNCTIONS if one.name == name)
+    columns = samples(function)
+
+    def found(lists: pa.Array) -> list[Any]:
+        table = table_of((*columns[:place], lists, *columns[place + 1 :]))
+        here = values(session.sql(function, table, names(function)))
+        assert values(session.frame(function, table, expressions(function))) == here
+        return here
+
+    expected = found(LISTS)
+    assert all(found(other) == expected for other in representations(LISTS))
+    assert expected[0] is not None
+
+
 @every_function
 def test_slices_pieces_and_empty_batches_change_no_row(function: FunctionEntry, session: Session) -> None:
     whole = table_of(samples(function))
