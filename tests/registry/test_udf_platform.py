@@ -79,6 +79,9 @@ def test_planners_can_be_left_out_and_show_in_the_hash() -> None:
     assert domain_planner_names_from_snapshot(without.snapshot) == ()
     assert rust_udf_snapshot_hash(without.snapshot or {}) != rust_udf_snapshot_hash(whole.snapshot or {})
     assert without.native_only == ("function factory",)
+    no_factory = install_rust_udf_platform(session(), RustUdfPlatformOptions(enable_function_factory=False))
+    assert no_factory.native_only == ("expression planners",)
+    assert rust_udf_snapshot_hash(no_factory.snapshot or {}) == rust_udf_snapshot_hash(whole.snapshot or {})
 
 
 def test_without_functions_there_is_no_snapshot() -> None:
