@@ -96,6 +96,7 @@ there already.
 Over spans, `a && b` is `span_overlaps(a, b)`, `a @> b` is `span_contains(a, b)` and `a <@ b` is `span_contains(b, a)`.
 Over arrays the last two keep DataFusion's meaning.
 A field of a span is read as `s['start']`, or as `t.s.start` where `s` is a column.
+Spans have no literals of their own: `span_make(3, 8)` is one in the plan, as every call over literals.
 
 ## What identifiers stand for
 

@@ -162,7 +162,19 @@ def test_planners_and_who_switched_them_on_are_in_explain_and_in_the_artifacts(t
         switched = json.loads(row["details"])["domain_planner_functions"]
         assert switched == {name: one["switched_on_by"] for name, one in explained.items()}
         assert (row["functions"], row["registry"]) == (functions.snapshot_hash, functions.registry_hash)
+    planned = [entry for row in rows.to_pylist() for entry in json.loads(row["details"]).get("functions", ())]
+    installed = {one.name: one.model_dump(mode="json", exclude={"documentation"}) for one in functions.functions}
+    assert {one["name"] for one in planned} == {"span_id", "span_len", "span_make", "span_overlaps", "utf8_normalize"}
+    assert all(one == installed[one["name"]] for one in planned)
     keeper.close()
+
+
+def test_what_is_called_with_literals_is_a_literal_in_the_plan(
+    native: SessionRuntime, tables: tuple[TableSpec, ...]
+) -> None:
+    query = "EXPLAIN SELECT id FROM rows WHERE span_make(3, 8) && span_make(start, stop)"
+    (logical, *_) = native.query(query, tables=tables).read_all().to_pydict()["plan"]
+    assert "span_overlaps(Struct({start:3,end:8,unit:byte}), span_make(rows.start, rows.stop))" in logical
 
 
 def predicate(scan: str) -> str:
