@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -71,6 +73,27 @@ def test_snapshot_docs_and_native_session_say_the_same(native: SessionRuntime) -
     assert platform.snapshot.snapshot_hash == native.function_snapshot_hash
     assert platform.snapshot.domain_planner_functions == native.functions.domain_planner_functions
     assert rust_udf_snapshot(context) == platform.snapshot
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of canonical JSON: keys in the order in which they come, no white space."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+
+
+def test_the_hashes_cover_everything_that_the_snapshot_says(native: SessionRuntime) -> None:
+    snapshot = json.loads(native.engine.function_snapshot())
+    assert snapshot["snapshot_hash"] == json.loads(datafusion_ext.udf_snapshot())["snapshot_hash"]
+    for function in snapshot["functions"]:
+        # All but the documentation, which changes no row.
+        covered = {**function, "documentation": None, "hash": ""}
+        assert set(covered) == set(FunctionEntry.model_fields)
+        assert function["hash"] == digest(covered), function["name"]
+    parts = [snapshot["functions"], snapshot["rewrite_tags"], snapshot["domain_planners"]]
+    assert snapshot["snapshot_hash"] == digest(parts)
+    assert snapshot["registry_hash"] == digest(snapshot["registry"])
+    ours = {f"{function.kind}:{function.name}" for function in FUNCTIONS}
+    assert ours < set(snapshot["registry"])
+    assert list(snapshot["registry"]) == sorted(snapshot["registry"])
 
 
 def test_planners_can_be_left_out_and_show_in_the_hash() -> None:
