@@ -17,7 +17,7 @@ from registry.artifacts import ArtifactStore
 from registry.bundle import PlanBundle
 from registry.errors import DefinitionError, DeltakeepError, Problem, RetryLater
 from registry.function_files import SQL_PLACE, function_problem, functions_in_order
-from registry.functions import FunctionEntry, incompatibilities
+from registry.functions import FunctionEntry, functions_planned_with, incompatibilities
 from registry.names import CompileKey, RelationName, ViewName, did_you_mean
 from registry.native import CompileRequest, InputSchema, StateOption
 from registry.project import Project
@@ -462,6 +462,10 @@ def _record(runtime: SessionRuntime, artifacts: ArtifactStore, compiled: Compile
         "source": str(view.source),
         "inputs": list(compiled.inputs),
         "moved": compiled.moved,
+        "functions": [
+            function.model_dump(mode="json", exclude={"documentation"})
+            for function in functions_planned_with(compiled.bundle, runtime.functions)
+        ],
     }
     artifacts.record_plan(
         PlanRecord(

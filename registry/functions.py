@@ -115,6 +115,11 @@ def _snapshot(snapshot: Snapshot) -> UdfPlanningSnapshot:
     return UdfPlanningSnapshot.model_validate({"snapshot_hash": "", **snapshot})
 
 
+def functions_planned_with(bundle: PlanBundle, snapshot: UdfPlanningSnapshot) -> tuple[FunctionEntry, ...]:
+    """Give the functions of the platform that a plan uses, as they were when it was planned with this snapshot."""
+    return tuple(function for function in snapshot.functions if function.key in bundle.functions_used)
+
+
 def incompatibilities(bundle: PlanBundle, snapshot: UdfPlanningSnapshot) -> tuple[str, ...]:
     """Say in words, one text a function, tag or planner, why a bundle cannot run with these functions."""
     found = []

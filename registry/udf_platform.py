@@ -88,7 +88,9 @@ def platform_differences(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> 
 def rust_udf_snapshot(ctx: SessionContext) -> UdfPlanningSnapshot:
     """Give the snapshot of the functions that a session has.
 
-    Raises `MustStop` (`platform_missing`) where the platform was not installed there.
+    Raises `MustStop` (`platform_missing`) where the platform was not installed there. The PyPI package tells names and
+    kinds of functions and no more, so another function under the name of one of ours is not noticed here; it decides
+    nothing, because the native session plans every view again and compares signatures too.
     """
     snapshot = UdfPlanningSnapshot.from_text(datafusion_ext.udf_snapshot())
     _refuse(platform_differences(ctx, snapshot), "call install_rust_udf_platform before anything is planned")

@@ -96,6 +96,45 @@ there already.
 Over spans, `a && b` is `span_overlaps(a, b)`, `a @> b` is `span_contains(a, b)` and `a <@ b` is `span_contains(b, a)`.
 Over arrays the last two keep DataFusion's meaning.
 A field of a span is read as `s['start']`, or as `t.s.start` where `s` is a column.
+Spans have no literals of their own: `span_make(3, 8)` is one in the plan, as every call over literals.
+
+## What identifiers stand for
+
+`stable_id_parts`, `prefixed_hash_parts64`, `stable_hash_any` and `span_id` are made of values, whatever holds them, and
+are the same in every process, on every platform and in every release: an identifier that changed would be loss of data.
+
+| equal | different |
+|---|---|
+| Int32 5, UInt8 5 and Decimal 5.00 | 5 and the Float64 5.0, 5 and the text `5` |
+| Float32 1.5 and Float64 1.5; -0.0 and 0.0; every NaN | Float32 0.1 and Float64 0.1, which is another number |
+| a text as Utf8, LargeUtf8, Utf8View or in a dictionary | a text and the same bytes as binary |
+| a list as List, LargeList or FixedSizeList | lists of another order |
+| a timestamp in any unit and any zone | a timestamp with a zone and one without |
+| entries of a map in any order, fields of a struct in any order | a struct and one with a field of another name |
+| NULL of any type | NULL and the empty text, an empty list or a struct of NULLs |
+
+Parts do not run together, since there is no separator that a text could hold: `('ab', 'c')` is not `('a', 'bc')`.
+
+Among n rows with different parts the expected number of pairs that share an identifier of b bits is n(n-1)/2^(b+1):
+
+| rows | 64 bits: `prefixed_hash_parts64`, `stable_hash_any` | 128 bits: `stable_id_parts`, `span_id` |
+|---|---|---|
+| 10^6 | 2.7e-8 | 1.5e-27 |
+| 10^9 | 2.7e-2 | 1.5e-21 |
+| 10^12 | 2.7e4 | 1.5e-15 |
+
+So 64 bits are for buckets, and for joins of some million rows; keys take ids.
+Finding a collision on purpose takes about 2^32 or 2^64 hashes, so ids of what strangers wrote should not decide about
+access.
+
+## The order of values
+
+One order over all types decides ties of aggregates, the order of sets and lists, and which keys of a map are equal.
+NULL is greater than every value, at each level of a nested one.
+Numbers, dates, times, intervals and booleans go by value, texts and binaries by their bytes.
+NaN is greater than every other float and equal to every NaN, -0.0 equals 0.0; they come out as the one NaN and as 0.0.
+Structs go field by field, lists element by element and then by length, maps as the list of their entries.
+Representations do not count.
 
 ## Functions of the project
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from datafusion import SessionContext
 
+from datafusion_ext import register_functions
 from tests import oracle
 from tests.sources import ROOT
 
@@ -37,6 +39,16 @@ def test_a_week_of_flights_ends_with_every_view_proved(replay: ModuleType, tmp_p
     query = (tmp_path / "views" / "delays_in_weather.sql").read_text()
     found = oracle.read(tmp_path / "views_out" / "delays_in_weather")
     oracle.assert_equal(oracle.recompute(query, inputs), found, about="delays_in_weather")
+    # Nor is the PyPI DataFusion that plans `aircraft_days`, with our functions in its session.
+    context = SessionContext()
+    register_functions(context)
+    context.from_arrow(oracle.read(tmp_path / "views_out" / "clean_flights"), "clean_flights")
+    context.from_arrow(inputs["planes"], "planes")
+    query = (tmp_path / "views" / "aircraft_days.sql").read_text()
+    assert "is_late(f.arr_delay)" in query
+    expected = context.sql(query.replace("is_late(f.arr_delay)", "f.arr_delay > 15")).to_arrow_table()
+    found = oracle.read(tmp_path / "views_out" / "aircraft_days")
+    oracle.assert_equal(expected, found, about="aircraft_days")
 
 
 def test_a_directory_that_no_replay_made_is_refused(replay: ModuleType, tmp_path: Path) -> None:

@@ -73,6 +73,31 @@ def test_it_is_documented_with_arguments_examples_and_tags(function: FunctionEnt
     assert f"### `{function.name}`\n" in (ROOT / "docs" / "functions.md").read_text()
 
 
+FAMILIES = {
+    "aggregates": {"aggregate", "deterministic"},
+    "change_types": {"cdf", "delta", "incremental"},
+    "exact_sums": {"aggregate", "deterministic"},
+    "identifiers": {"hash", "id"},
+    "nested": {"nested"},
+    "spans": {"position_encoding", "span"},
+    "strings": {"string_norm"},
+}
+OWN_TAGS = {
+    **{name: {"list"} for name in ("list_compact", "list_unique_sorted")},
+    **{name: {"map"} for name in ("map_get_default", "map_normalize")},
+    "struct_pick": {"struct"},
+    "span_id": {"hash", "id"},
+    "qname_normalize": {"symbol"},
+}
+
+
+@every_function
+def test_it_carries_the_tags_of_its_family_and_its_own(function: FunctionEntry) -> None:
+    family = getattr(datafusion_ext, function.name).__module__.removeprefix("datafusion_ext.")
+    assert set(function.rewrite_tags) == FAMILIES[family] | OWN_TAGS.get(function.name, set())
+    assert list(function.rewrite_tags) == sorted(function.rewrite_tags)
+
+
 @every_function
 def test_a_rust_test_names_it_or_its_whole_family(function: FunctionEntry) -> None:
     if re.search(rf"\b{function.name}\b", "\n".join(rust_tests().values())):

@@ -380,6 +380,20 @@ def test_reading_verbs_speak_json(shell: Shell, arguments: tuple[str, ...]) -> N
     json.loads(out)
 
 
+def test_explain_names_the_functions_of_the_project_and_who_switched_planners_on(shell: Shell) -> None:
+    planners = [
+        {"planner": "nested@2", "switched_on_by": ["list_compact", "struct_pick"], "called": []},
+        {"planner": "spans@1", "switched_on_by": ["span_id", "span_len"], "called": ["span_len"]},
+    ]
+    report = {"view": "clean", "macros": {"late": "5f"}, "domain_planners": planners, "displays": {"optimized": "Scan"}}
+    shell.keeper.answers = {"explain": report}
+    code, out, _ = shell("-q", "explain", "clean")
+    assert code == 0
+    assert "functions of the project: late" in lines(out)
+    assert "domain planner spans@1: switched on by span_len" in lines(out)
+    assert "nested@2" not in out
+
+
 def test_reload_needs_a_daemon(shell: Shell) -> None:
     code, _, err = shell("reload")
     assert code == 7

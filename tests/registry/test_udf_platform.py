@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -73,12 +75,36 @@ def test_snapshot_docs_and_native_session_say_the_same(native: SessionRuntime) -
     assert rust_udf_snapshot(context) == platform.snapshot
 
 
+def digest(value: Any) -> str:
+    """Return the sha256 of canonical JSON: keys in the order in which they come, no white space."""
+    return hashlib.sha256(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+
+
+def test_the_hashes_cover_everything_that_the_snapshot_says(native: SessionRuntime) -> None:
+    snapshot = json.loads(native.engine.function_snapshot())
+    assert snapshot["snapshot_hash"] == json.loads(datafusion_ext.udf_snapshot())["snapshot_hash"]
+    for function in snapshot["functions"]:
+        # All but the documentation, which changes no row.
+        covered = {**function, "documentation": None, "hash": ""}
+        assert set(covered) == set(FunctionEntry.model_fields)
+        assert function["hash"] == digest(covered), function["name"]
+    parts = [snapshot["functions"], snapshot["rewrite_tags"], snapshot["domain_planners"]]
+    assert snapshot["snapshot_hash"] == digest(parts)
+    assert snapshot["registry_hash"] == digest(snapshot["registry"])
+    ours = {f"{function.kind}:{function.name}" for function in FUNCTIONS}
+    assert ours < set(snapshot["registry"])
+    assert list(snapshot["registry"]) == sorted(snapshot["registry"])
+
+
 def test_planners_can_be_left_out_and_show_in_the_hash() -> None:
     whole = install_rust_udf_platform(session())
     without = install_rust_udf_platform(session(), RustUdfPlatformOptions(enable_expr_planners=False))
     assert domain_planner_names_from_snapshot(without.snapshot) == ()
     assert rust_udf_snapshot_hash(without.snapshot or {}) != rust_udf_snapshot_hash(whole.snapshot or {})
     assert without.native_only == ("function factory",)
+    no_factory = install_rust_udf_platform(session(), RustUdfPlatformOptions(enable_function_factory=False))
+    assert no_factory.native_only == ("expression planners",)
+    assert rust_udf_snapshot_hash(no_factory.snapshot or {}) == rust_udf_snapshot_hash(whole.snapshot or {})
 
 
 def test_without_functions_there_is_no_snapshot() -> None:
@@ -143,6 +169,7 @@ def test_name_kind_and_volatility_cross(function: FunctionEntry) -> None:
 def test_coercion_return_fields_and_results_cross(function: FunctionEntry, native: SessionRuntime) -> None:
     context = session_with_all()
     asked = [query for query in example_queries(function) if not any(word in query for word in NATIVE_SYNTAX)]
+    assert asked
     for query in asked:
         here = context.sql(query).to_arrow_table()
         there = native.query(query).read_all()
@@ -150,6 +177,50 @@ def test_coercion_return_fields_and_results_cross(function: FunctionEntry, nativ
         assert [(field.name, text(field.type), field.nullable) for field in here.schema] == [
             (field.name, text(field.type), field.nullable) for field in there.schema
         ], query
+
+
+# DataFusion lists no parameters where the signature takes any type, of its own functions neither.
+OF_ANY_TYPE = {
+    *("any_value_det", "arg_max", "arg_min", "collect_set", "list_compact", "list_unique_sorted"),
+    *("map_get_default", "map_normalize", "struct_pick"),
+}
+BUILT_IN_OF_ANY_TYPE = ("array_agg", "array_sort", "first_value", "map_keys", "named_struct")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=names(FUNCTIONS))
+def test_information_schema_says_what_the_documentation_says(function: FunctionEntry, native: SessionRuntime) -> None:
+    assert function.documentation is not None
+    routines = native.query(
+        "SELECT DISTINCT function_type, is_deterministic, description, syntax_example FROM information_schema.routines "
+        f"WHERE routine_name = '{function.name}'"
+    ).read_all()
+    assert routines.to_pylist() == [
+        {
+            "function_type": function.kind.upper(),
+            "is_deterministic": function.volatility == "immutable",
+            "description": function.documentation.description,
+            "syntax_example": function.documentation.syntax,
+        }
+    ]
+    listed = listed_parameters(native, function.name)
+    assert listed == (() if function.name in OF_ANY_TYPE else function.argument_names)
+
+
+def test_built_in_functions_of_any_type_list_no_parameters_either(native: SessionRuntime) -> None:
+    assert [listed_parameters(native, name) for name in BUILT_IN_OF_ANY_TYPE] == [()] * len(BUILT_IN_OF_ANY_TYPE)
+    assert listed_parameters(native, "substr") != ()
+
+
+def listed_parameters(native: SessionRuntime, name: str) -> tuple[str, ...]:
+    """Return the names of the parameters that `information_schema` lists, in order; each has a type."""
+    rows = native.query(
+        "SELECT DISTINCT ordinal_position, parameter_name, data_type FROM information_schema.parameters "
+        f"WHERE specific_name = '{name}' AND parameter_mode = 'IN' ORDER BY ordinal_position"
+    ).read_all()
+    assert all(row["data_type"] for row in rows.to_pylist())
+    found = {row["ordinal_position"]: row["parameter_name"] for row in rows.to_pylist()}
+    assert sorted(found) == list(range(1, len(found) + 1))
+    return tuple(found.values())
 
 
 def plain(table: pa.Table) -> list[dict[str, Any]]:

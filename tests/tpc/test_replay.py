@@ -18,6 +18,8 @@ from registry.artifacts import ArtifactStore
 from registry.bundle import PinnedBundle, PlanBundle
 from registry.compiler import Compiled, compile_project
 from registry.dataset import TableRef
+from registry.errors import PlanAgain
+from registry.functions import udf_docs
 from registry.native import (
     CompileRequest,
     DeltaInputPin,
@@ -42,6 +44,7 @@ from tests.tpc.schemas import TPCDS, arrow_schema
 from tests.workspace import Workspace
 
 DAY: Final = dt.date(2024, 5, 1)
+FUNCTIONS: Final = {function.name for function in udf_docs()}
 ORDERS: Final = pa.schema([("day", pa.date32()), ("amount", pa.int64()), ("who", pa.string())])
 TREES: Final = 10
 BRANCHES: Final = 8
@@ -149,6 +152,24 @@ QUERIES: Final = {
     "with_a_clock": "SELECT id, price, now() AS seen_at FROM sales WHERE day > CAST(now() - interval '20' day AS date)",
     "stored_as_proto": "SELECT id FROM sales WHERE shop NOT IN (SELECT shop FROM sales WHERE id < 2)",
     "window": "SELECT id, lag(price) IGNORE NULLS OVER (PARTITION BY shop ORDER BY id) AS previous FROM sales",
+    "functions_of_a_row": (
+        "SELECT stable_id_parts('sale', id, shop) AS key, prefixed_hash_parts64('sale', id) AS hash, "
+        "stable_hash_any(price, weight, day) AS digest, span_id('span', shop, 0, id) AS place, "
+        "span_len(span_make(0, id)) AS length, utf8_normalize(upper(shop), 'NFKC', true) AS folded, "
+        "utf8_null_if_blank(substr(shop, 5)) AS rest, qname_normalize(shop, 'm', 'python') AS name, "
+        "list_unique_sorted(list_compact([price, NULL, price])) AS prices, "
+        "map_extract(map_normalize(MAP {shop: id, 'a': 1}), 'a')[1] AS one, "
+        "map_get_default(MAP {shop: id}, 'shop 1', -1) AS shop_1, "
+        "struct_pick({'id': id, 'shop': shop, 'day': day}, 'shop', 'id') AS picked, "
+        "cdf_change_rank(CASE WHEN id % 2 = 0 THEN 'insert' ELSE 'delete' END) AS rank FROM sales "
+        "WHERE span_make(id, id + 10) && span_make(5, 200) AND span_make(0, 1000) @> span_make(id, id + 1)"
+    ),
+    "functions_of_a_group": (
+        "SELECT shop, sum(weight) AS total, avg(weight) AS mean, stddev(weight) AS spread, corr(weight, id) AS r, "
+        "sum_exact(weight) AS again, arg_max(day, weight) AS heaviest, arg_min(day, weight) AS lightest, "
+        "any_value_det(day, id) AS first, collect_set(day) AS days, count_if(weight > 10) AS heavy "
+        "FROM sales GROUP BY shop"
+    ),
 }
 
 
@@ -232,6 +253,36 @@ def test_a_pinned_bundle_gives_the_same_rows_in_another_process_and_later(tmp_pa
     there = replayed_elsewhere(kept, tmp_path / "elsewhere")
     assert (there.outcome, there.rows) == ("committed", here.rows)
     assert oracle.bag(oracle.read(tmp_path / "elsewhere" / "there")) == expected
+
+
+@pytest.mark.parametrize("name", ["functions_of_a_row", "functions_of_a_group"])
+def test_a_bundle_whose_function_is_missing_or_another_one_writes_nothing_and_names_it(
+    tmp_path: Path, name: str
+) -> None:
+    SourceTable.create(tmp_path / "sales", SALES, rows(0, 300))
+    table = TableRef(uri=str(tmp_path / "sales"))
+    runtime = build_session_runtime(RuntimeProfile(target_partitions=2, durable=False))
+    kept = pinned(runtime, bundle_of(runtime, name, table), {"sales": table}).to_json()
+    ours = [key for key in kept["bundle"]["functions_used"] if key.partition(":")[2] in FUNCTIONS]
+    assert len(ours) >= 8
+    for key in ours:
+        changed = {**kept["bundle"]["functions_used"], key: "another"}
+        refused(runtime, with_functions(kept, changed), tmp_path / "changed", key.partition(":")[2])
+    missing = {**kept["bundle"]["functions_used"], "scalar:gone_by_now": "hash"}
+    refused(runtime, with_functions(kept, missing), tmp_path / "missing", "gone_by_now")
+    assert runtime.refresh(request_of(kept, tmp_path / "right")).outcome == "committed"
+
+
+def with_functions(kept: dict[str, Any], functions: dict[str, str]) -> dict[str, Any]:
+    """Change what a pinned bundle says of the functions that it was planned with."""
+    return {**kept, "bundle": {**kept["bundle"], "functions_used": functions}}
+
+
+def refused(runtime: SessionRuntime, kept: dict[str, Any], target: Path, function: str) -> None:
+    with pytest.raises(PlanAgain, match=f'"{function}"') as caught:
+        runtime.refresh(request_of(kept, target))
+    assert caught.value.code == "function_changed"
+    assert not target.exists()
 
 
 def replayed_elsewhere(kept: str, folder: Path) -> RefreshResult:
