@@ -18,7 +18,7 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{ExprSchemable, ReturnFieldArgs, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable, ReturnFieldArgs, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::arguments::is_integer;
