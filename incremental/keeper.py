@@ -330,8 +330,12 @@ class Keeper:
         return WhyReport(view, "look", why_decided(surveyed.plans[name], None))
 
     def explain(self, view: str) -> ExplainReport:
-        """Plan and maintenance of a view: what would fall back, and what to change."""
-        return explain_view(self._definitions.view(view))
+        """Plan, maintenance and cost of a view and its states: what would fall back, and what to change.
+
+        Looks at the logs of what they read and writes nothing.
+        """
+        name = self._definitions.view(view).view.name
+        return explain_view(self._runtime, self._artifacts, self.project, self.world, name, self._clock.now_ms())
 
     def verify(
         self, views: Sequence[str] | None = None, *, digest: bool = False, version: int | None = None
