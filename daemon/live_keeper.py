@@ -221,7 +221,7 @@ class LiveKeeper:
         return self._keeper.why(view).to_json()
 
     def explain(self, view: str) -> JsonValue:
-        """Plan and maintenance."""
+        """Plan, maintenance and costs."""
         return self._keeper.explain(view).to_json()
 
     def lineage(self, view: str | None) -> JsonValue:

@@ -8,7 +8,7 @@ Losing all that it remembers costs looks at the logs, never rows.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,7 @@ class Keeper:
 
     def paused(self) -> Mapping[ViewName, str]:
         """The paused views and their states, with the reasons that were given."""
-        states = {name: reason for of, reason in self._paused.items() for name in self._states_of((of,))}
+        states = {name: reason for of, reason in self._paused.items() for name in self.project.states_of(of)}
         return {**states, **self._paused}
 
     def failed_views(self) -> Mapping[ViewName, CompileFailure]:
@@ -330,8 +330,12 @@ class Keeper:
         return WhyReport(view, "look", why_decided(surveyed.plans[name], None))
 
     def explain(self, view: str) -> ExplainReport:
-        """Plan and maintenance of a view: what would fall back, and what to change."""
-        return explain_view(self._definitions.view(view))
+        """Plan, maintenance and cost of a view and its states: what would fall back, and what to change.
+
+        Looks at the logs of what they read and writes nothing.
+        """
+        name = self._definitions.view(view).view.name
+        return explain_view(self._runtime, self._artifacts, self.project, self.world, name, self._clock.now_ms())
 
     def verify(
         self, views: Sequence[str] | None = None, *, digest: bool = False, version: int | None = None
@@ -491,14 +495,8 @@ class Keeper:
         """The view that somebody wrote: of a state the one that reads it."""
         return self.project.views[self._known(view)].state_of or ViewName(view)
 
-    def _states_of(self, views: Collection[ViewName]) -> frozenset[ViewName]:
-        """The states of views, found by their names: a cycle must not cost more for each view that it leaves alone."""
-        known, found = self.project.views, set[ViewName]()
-        for view in views:
-            name = view
-            while name in known and (name := known[name].state_name) in known and known[name].state_of is not None:
-                found.add(name)
-        return frozenset(found)
+    def _states_of(self, views: Iterable[ViewName]) -> frozenset[ViewName]:
+        return frozenset(state for view in views for state in self.project.states_of(view))
 
     def _known(self, view: str) -> ViewName:
         if view not in self.project.views:

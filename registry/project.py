@@ -117,6 +117,17 @@ class Project:
         """Give the views that somebody wrote, without their states."""
         return {name: view for name, view in self.views.items() if view.state_of is None}
 
+    def states_of(self, view: ViewName) -> tuple[ViewName, ...]:
+        """Give the states of a view that are among the views, the first one first and each before the one behind it.
+
+        They are found by their names: a cycle must not cost more for each view that it leaves alone.
+        """
+        found: list[ViewName] = []
+        one = self.views.get(view)
+        while one is not None and (one := self.views.get(one.state_name)) is not None and one.state_of is not None:
+            found.append(one.name)
+        return tuple(found)
+
     def state_of(self, view: View) -> View | None:
         """Give the state that a view, or a state, may have; None where it may have none."""
         name = view.state_name

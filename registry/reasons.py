@@ -102,25 +102,58 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     ),
     _R.TARGET_MISSING: ("the target is gone", ""),
     _R.INPUT_MISSING: ("an input does not exist", "create the input's table, or correct its uri in deltakeep.toml"),
-    _R.OPERATOR_NOT_INCREMENTAL: ("an operator of the plan has no incremental form", "run explain to see which one"),
-    _R.AGGREGATE_WITHOUT_GROUPS: ("the view aggregates without grouping", "group by a column, for example the day"),
+    _R.OPERATOR_NOT_INCREMENTAL: (
+        "an operator of the plan has no incremental form",
+        (
+            "write GROUPING SETS, ROLLUP or CUBE as a UNION ALL of one GROUP BY each, and a subquery inside an "
+            "aggregate, a window function or a GROUP BY as a CROSS JOIN with the one row that it gives"
+        ),
+    ),
+    _R.AGGREGATE_WITHOUT_GROUPS: (
+        "the view aggregates without grouping",
+        (
+            "group by a column, such as the day, and aggregate the groups in a later view; counts, sums of integers "
+            'or decimals and averages of decimals alone need no groups, unless the view says state_table = "never"'
+        ),
+    ),
     _R.WINDOW_NOT_INCREMENTAL: (
         "the view's window functions have no partition in common",
-        "partition all of them by one column",
+        (
+            "give each of them a PARTITION BY, all with one column in common; a total over all rows can be a subquery, "
+            "(SELECT sum(…) FROM …)"
+        ),
     ),
-    _R.LIMIT_NOT_INCREMENTAL: ("the view has a LIMIT", "put the LIMIT in a later view"),
+    _R.LIMIT_NOT_INCREMENTAL: (
+        "the view has a LIMIT",
+        "leave LIMIT and OFFSET out, and put them into a later view or the query that reads this one",
+    ),
     _R.DISTINCT_NOT_INCREMENTAL: ("the view has a DISTINCT", "use GROUP BY over the returned columns"),
     _R.SUBQUERY_NOT_INCREMENTAL: (
-        "the view has a subquery that may give several rows",
-        "aggregate it, or write it as a join",
+        "the view has a subquery that may give several rows, or one in the ON of an outer join",
+        (
+            "make it an aggregate such as max() without GROUP BY, HAVING and LIMIT, or join it; in place of one in the "
+            "ON of an outer join, CROSS JOIN its row before that join"
+        ),
     ),
-    _R.RECURSION_NOT_INCREMENTAL: ("the view is recursive", ""),
+    _R.RECURSION_NOT_INCREMENTAL: (
+        "the view is recursive",
+        "nothing makes a recursion incremental; keep it in a view of its own, so that those that read it can be",
+    ),
     _R.VOLATILE_FUNCTION: (
         "the view calls a function that gives other results each time",
-        'derive the value from the rows, or set refresh = "recompute"',
+        'derive the value from the rows, for example by md5() of their key; it may stay with refresh = "recompute"',
     ),
-    _R.CLOCK_DEPENDENT: ("the view depends on the current time", "keep now() in a later view"),
-    _R.UNSUPPORTED_EXPRESSION: ("the plan has an expression that the change rules do not know", ""),
+    _R.CLOCK_DEPENDENT: (
+        "the view depends on the current time",
+        "leave now(), current_date and the like out, and put them into a later view or the query that reads this one",
+    ),
+    _R.UNSUPPORTED_EXPRESSION: (
+        "the plan has an expression that the change rules do not know",
+        (
+            'an input column "__weight" or "__change_weight" needs another name, which changes use; '
+            "nothing is known to help with other expressions"
+        ),
+    ),
     _R.FLOAT_ORDER_DEPENDENT: (
         "the last digits of its floats depend on the order of the rows",
         "set exact_sums = true, and leave approximate and DISTINCT pair functions out",

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from registry.dataset import SourcePosition, TableRef
 from registry.names import ViewName
+
+STATE_SUFFIX: Final = "__state"
+"""Ends the name of a state, once for each state that stands between it and the view; the engine's is the same."""
 
 
 class RefreshPolicy(StrEnum):
@@ -128,12 +132,12 @@ class View:
     @property
     def state_name(self) -> ViewName:
         """Give the name of the view's first state, or of the one behind this state, if there is one."""
-        return ViewName(f"{self.name}__state")
+        return ViewName(self.name + STATE_SUFFIX)
 
     def names_state(self, name: str) -> bool:
         """Whether a state of this view, or one behind this state, has this name."""
         suffixes = name.removeprefix(self.name)
-        return name.startswith(self.name) and bool(suffixes) and not suffixes.replace("__state", "")
+        return name.startswith(self.name) and bool(suffixes) and not suffixes.replace(STATE_SUFFIX, "")
 
     def state(self, target: TableRef, state_id: str) -> View:
         """Give the view's state: a view of its own, kept by the changes of what the view would otherwise read."""

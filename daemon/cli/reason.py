@@ -39,7 +39,9 @@ def why(ctx: click.Context, view: str, output: str) -> int:
 def explain(ctx: click.Context, view: str, physical: bool, output: str) -> int:
     """A view's plan and how each operator is maintained.
 
-    What would fall back to a recompute is marked, with what to change.
+    What would fall back to a recompute is marked, with what to change.  Scans show how large that is which they read,
+    states are explained like the view, and each has its costs: what a recompute reads and writes, and what the last
+    refreshes did and took.
     """
     report = perform(ctx, "explain", {"view": view}, f"explaining {view}")
     if output == "json":

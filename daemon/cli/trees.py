@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from daemon.cli.show import BOLD, DIM, GREEN, RED, YELLOW, bytes_text, count_text, counted, show_line, show_table
+from daemon.cli.show import (
+    BOLD,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    bytes_text,
+    count_text,
+    counted,
+    duration_text,
+    show_line,
+    show_table,
+)
 from daemon.cli.tables import show_notices
 from registry.errors import EXIT_NOT_FOUND, EXIT_OK
 
@@ -30,26 +42,26 @@ def _show_facts(facts: Sequence[Json], indent: str) -> None:
 
 
 def show_explained(report: Json, *, physical: bool) -> int:
-    """Plan, then each operator with how it is maintained, then what would make it incremental."""
+    """Plan, then each operator with how it is maintained and what it scans, costs, states, and what would help."""
     displays = report.get("displays") or {}
     show_line(str(displays.get("optimized") or report.get("plan") or "no plan"))
     if physical and displays.get("physical"):
         show_line("")
         show_line(str(displays["physical"]))
     show_line("")
-    maintenance = report.get("maintenance") or {}
-    operators = maintenance.get("operators", ())
-    show_table(
-        ["operator", "kept by", "why", "hint"],
-        [(one.get("operator"), one.get("how"), one.get("text") or "", one.get("hint") or "") for one in operators],
-    )
+    _show_operators(report)
     for key in ("fingerprint", "content_key", "encoding"):
         if report.get(key):
             show_line(f"{key.replace('_', ' ')}: {report[key]}", DIM)
     _show_planners(report)
-    state = report.get("state")
-    if state:
-        show_line(f"state: {state}, kept by changes; explain it too", DIM)
+    _show_costs("target", report)
+    for one in report.get("states", ()):
+        show_line("")
+        show_line(f"state {one.get('name')}, kept by changes", BOLD)
+        _show_operators(one)
+        _show_costs("its table", one)
+    show_line("")
+    state, maintenance = report.get("state"), report.get("maintenance") or {}
     if maintenance.get("incremental"):
         show_line("refreshed incrementally", GREEN)
         return EXIT_OK
@@ -58,6 +70,87 @@ def show_explained(report: Json, *, physical: bool) -> int:
     whence = f" from its state {state}" if state else ""
     show_line(f"recomputed{whence}, because {why}{hint}", GREEN if state else YELLOW)
     return EXIT_OK
+
+
+def _show_operators(report: Json) -> None:
+    """Each operator with how it is kept; scans with the size of what they read, the others with why they fall back."""
+    operators = (report.get("maintenance") or {}).get("operators", ())
+    show_table(
+        ["operator", "kept by", "rows", "files", "size", "why", "hint"],
+        [
+            (
+                one.get("operator"),
+                one.get("how"),
+                *_scanned(one.get("scan")),
+                one.get("text") or "",
+                one.get("hint") or "",
+            )
+            for one in operators
+        ],
+        right=["rows", "files", "size"],
+    )
+    unread = {
+        one["scan"]["relation"]: one["scan"]["unknown"] for one in operators if (one.get("scan") or {}).get("unknown")
+    }
+    for relation, why in unread.items():
+        show_line(f"{relation}: {why}", DIM)
+
+
+def _scanned(scan: Json | None) -> tuple[str, str, str]:
+    """Rows, files and size of what a scan reads; empty for other operators."""
+    if scan is None:
+        return "", "", ""
+    return (
+        _known(count_text, scan.get("rows")),
+        _known(count_text, scan.get("files")),
+        _known(bytes_text, scan.get("bytes")),
+    )
+
+
+def _show_costs(what: str, report: Json) -> None:
+    """The size of a table that we write, what a recompute of it costs, and what its refreshes did cost."""
+    size, costs = report.get("size"), report.get("costs")
+    if not size or not costs:
+        return  # a daemon of an older version tells nothing of this
+    if size.get("unknown"):
+        show_line(f"{what}: size unknown, {size['unknown']}")
+    else:
+        rows = "an unknown number of rows" if size.get("rows") is None else counted(size["rows"], "row")
+        files = f"{bytes_text(size.get('bytes'))} in {counted(size.get('files') or 0, 'file')}"
+        show_line(f"{what}: version {size.get('version')}, {rows}, {files}")
+    show_line(_recompute_text(costs.get("recompute") or {}))
+    show_line(_history_text(costs.get("history")))
+
+
+def _recompute_text(cost: Json) -> str:
+    writes = cost.get("writes_bytes")
+    written = "writes an unknown amount" if writes is None else f"writes about {bytes_text(writes)}"
+    if cost.get("reads_bytes") is None:
+        return f"a recompute reads an unknown amount and {written}: {cost.get('unknown')}"
+    skipped = f" (filters rule out {counted(cost['skips_files'], 'file')})" if cost.get("skips_files") else ""
+    files = counted(cost.get("reads_files") or 0, "file")
+    return f"a recompute reads {bytes_text(cost['reads_bytes'])} in {files}{skipped} and {written}"
+
+
+def _history_text(history: Json | None) -> str:
+    if history is None:
+        return "what its refreshes took is unknown: the history cannot be read"
+    ways = [_way_text(name, history[name]) for name in ("incremental", "recompute") if history[name]["refreshes"]]
+    if not ways:
+        return "what its refreshes take is unknown: none is recorded"
+    return f"of its last {counted(history['records'], 'record')}: {'; '.join(ways)}"
+
+
+def _way_text(name: str, way: Json) -> str:
+    rows, read, took = way["median_rows"], way["median_bytes_read"], way["median_ms"]
+    return (
+        f"{way['refreshes']} {name}, median {counted(rows, 'row')} changed, "
+        f"{_known(bytes_text, read)} read, {duration_text(took)}"
+    )
+
+
+def _known(text: Callable[[int | None], str], figure: int | None) -> str:
+    return "unknown" if figure is None else text(figure)
 
 
 def _show_planners(report: Json) -> None:

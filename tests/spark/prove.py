@@ -27,7 +27,7 @@ from tests.workspace import SteppedClock
 Row = tuple[Any, ...]
 
 MARK: Final = "answer:"
-"""Begins what `statements.py` answers."""
+"""Begins each answer of `statements.py`."""
 
 ROWS: Final = 20_000
 QUERY: Final = "SELECT id, kind, text, amount FROM facts WHERE kind <> 6"
@@ -54,7 +54,7 @@ class Spark:
     def __init__(self, python: Path, folder: Path) -> None:
         script = Path(__file__).with_name("statements.py")
         self._process = subprocess.Popen(
-            [python, script, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [python, script, folder, MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         self._answer()
 

@@ -1,6 +1,7 @@
 """Runs SQL statements of the standard input on Spark with Delta, one JSON text a line, and answers with rows as JSON.
 
-Answers begin with a mark: what starts Spark writes to the standard output too.
+Its arguments are the folder of Spark's warehouse and the mark that begins each answer: what starts Spark writes to the
+standard output too.
 It runs in an environment of its own, which has pyspark and delta-spark and nothing of ours.
 """
 
@@ -13,15 +14,14 @@ from pathlib import Path
 from delta import configure_spark_with_delta_pip
 from pyspark.sql import SparkSession
 
-MARK = "answer:"
-
 
 def main() -> None:
+    folder, mark = sys.argv[1:]
     builder = (
         SparkSession.builder.master("local[2]")
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
-        .config("spark.sql.warehouse.dir", str(Path(sys.argv[1]) / "warehouse"))
+        .config("spark.sql.warehouse.dir", str(Path(folder) / "warehouse"))
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.ui.enabled", "false")
@@ -31,10 +31,10 @@ def main() -> None:
     )
     spark = configure_spark_with_delta_pip(builder).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    print(MARK, json.dumps("ready"), flush=True)
+    print(mark, json.dumps("ready"), flush=True)
     for line in sys.stdin:
         rows = [row.asDict(recursive=True) for row in spark.sql(json.loads(line)).collect()]
-        print(MARK, json.dumps(rows, default=str), flush=True)
+        print(mark, json.dumps(rows, default=str), flush=True)
     spark.stop()
 
 

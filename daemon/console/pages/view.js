@@ -99,7 +99,6 @@ function history(name, records, limit) {
 
 function maintenance(explain) {
   const found = explain.maintenance;
-  const explained = found.operators.some((one) => one.text);
   return [
     h("p", {}, h("span", { class: `badge ${found.incremental ? "good" : "soon"}` }, found.incremental ? "incremental" : "recompute"), " ",
       found.incremental
@@ -107,13 +106,44 @@ function maintenance(explain) {
         : `It is recomputed, because ${found.text || words(found.reason)}.`,
       found.hint && h("strong", {}, ` What to do: ${found.hint}.`)),
     explain.state && h("p", {}, "It has a state, a table of its own that changes keep: ", relationLink("view", explain.state.name ?? String(explain.state))),
-    table("Operators", [["Operator", "wide"], ["How", ""], ...(explained ? [["Why", "wide"]] : [])],
-      found.operators.map((one) => [
-        h("code", {}, one.operator),
-        h("span", { class: `badge ${one.how === "recompute" ? "soon" : "good"}` }, words(one.how)),
-        ...(explained ? [one.text ? `${one.text}${one.hint ? ` – ${one.hint}` : ""}` : "–"] : []),
-      ])),
+    operators("Operators", found),
+    costs(explain),
+    (explain.states ?? []).map((state) => [
+      h("h3", {}, "State ", relationLink("view", state.name)),
+      operators(`Operators of ${state.name}`, state.maintenance),
+      costs(state),
+    ]),
   ];
+}
+
+function operators(title, found) {
+  const explained = found.operators.some((one) => one.text);
+  const scanned = found.operators.some((one) => one.scan);
+  const known = (one, say, key) => (one.scan ? (one.scan[key] === null ? "unknown" : say(one.scan[key])) : "");
+  return table(title,
+    [["Operator", "wide"], ["How", ""], ...(scanned ? [["Rows", "number"], ["Size", "number"]] : []), ...(explained ? [["Why", "wide"]] : [])],
+    found.operators.map((one) => [
+      h("code", {}, one.operator),
+      h("span", { class: `badge ${one.how === "recompute" ? "soon" : "good"}` }, words(one.how)),
+      ...(scanned ? [known(one, count, "rows"), known(one, bytes, "bytes")] : []),
+      ...(explained ? [one.text ? `${one.text}${one.hint ? ` – ${one.hint}` : ""}` : "–"] : []),
+    ]));
+}
+
+function costs({ size, costs: found }) {
+  if (!size || !found) return false;
+  const { recompute, history } = found;
+  const way = (one) =>
+    one?.refreshes
+      ? `${count(one.refreshes)} of the last ${counted(history.records, "record")}: median ${counted(one.median_rows, "row")} changed, ${bytes(one.median_bytes_read)} read, ${duration(one.median_ms)}`
+      : "unknown: none is recorded";
+  return facts([
+    ["Its table", size.unknown ? `unknown: ${size.unknown}` : `${size.rows === null ? "unknown rows" : counted(size.rows, "row")}, ${bytes(size.bytes)} in ${counted(size.files, "file")}`],
+    ["A recompute reads", recompute.reads_bytes === null ? `unknown: ${recompute.unknown}` : `${bytes(recompute.reads_bytes)} in ${counted(recompute.reads_files, "file")}`],
+    ["A recompute writes", recompute.writes_bytes === null ? "unknown" : `about ${bytes(recompute.writes_bytes)}`],
+    ["Applying changes", history === null ? "unknown: the history cannot be read" : way(history.incremental)],
+    ["Recomputing", history === null ? "unknown: the history cannot be read" : way(history.recompute)],
+  ]);
 }
 
 function columns(lineage, name) {

@@ -127,7 +127,8 @@ pub fn scanned(plan: &Arc<dyn ExecutionPlan>) -> FileWork {
         && let Some(metrics) = plan.metrics()
     {
         let sum = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize() as u64);
-        work = FileWork { files: sum("files_opened"), bytes: sum("bytes_scanned"), rows: sum("output_rows") };
+        let rows = metrics.output_rows().unwrap_or_default() as u64;
+        work = FileWork { files: sum("files_opened"), bytes: sum("bytes_scanned"), rows };
     }
     plan.children().into_iter().fold(work, |total, child| total.plus(scanned(child)))
 }

@@ -127,6 +127,12 @@ fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Res
             ),
         ));
     }
+    if let Some(relation) = sampled(statement) {
+        return Err(EngineError::invalid_query(
+            subject,
+            format!("TABLESAMPLE of \"{relation}\" would give other rows at each run; keep a part of the rows by a condition"),
+        ));
+    }
     let references =
         state.resolve_table_references(statement).map_err(|error| EngineError::planning(subject, error))?;
     let mut names = BTreeSet::new();
@@ -160,6 +166,25 @@ fn table_function(statement: &Statement) -> Option<ObjectName> {
                 TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                     ControlFlow::Break(name.clone())
                 }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let Statement::Statement(inner) = statement else {
+        return None;
+    };
+    inner.visit(&mut Search).break_value()
+}
+
+/// The first relation that a query reads a sample of, which DataFusion would read whole.
+fn sampled(statement: &Statement) -> Option<ObjectName> {
+    struct Search;
+    impl Visitor for Search {
+        type Break = ObjectName;
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ObjectName> {
+            match factor {
+                TableFactor::Table { name, sample: Some(_), .. } => ControlFlow::Break(name.clone()),
                 _ => ControlFlow::Continue(()),
             }
         }

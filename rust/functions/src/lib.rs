@@ -310,7 +310,11 @@ mod tests {
             let mut state = state();
             install(&mut state, &PlatformOptions { enable_function_factory, ..PlatformOptions::default() }).unwrap();
             let context = datafusion::prelude::SessionContext::new_with_state(state);
-            assert_eq!(context.sql(create).await.is_ok(), enable_function_factory);
+            let made = match context.sql(create).await {
+                Ok(_) => context.sql("SELECT twice(21)").await.is_ok(),
+                Err(_) => false,
+            };
+            assert_eq!(made, enable_function_factory);
         }
     }
 

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::Reason;
-use crate::columns::{all_columns, named_as, project};
+use crate::columns::{all_columns, column_at, named_as, project};
 use crate::derivation::cannot_build;
 
 /// The plan with every scalar sub-query that has exactly one row as a join; the columns stay what they are.
@@ -72,6 +72,7 @@ fn alias(number: usize) -> TableReference {
 fn with_values(node: LogicalPlan, first: usize, subqueries: Vec<Subquery>) -> Result<LogicalPlan, DataFusionError> {
     let schema = Arc::clone(node.schema());
     let mut product = node.inputs().into_iter().next().cloned().unwrap_or_default();
+    let (own, values) = (product.schema().fields().len(), subqueries.len());
     for (position, subquery) in subqueries.into_iter().enumerate() {
         let inner = joined(&subquery.subquery).map_err(|reason| DataFusionError::Plan(reason.message()))?;
         let value = named_value(inner)?;
@@ -94,7 +95,11 @@ fn with_values(node: LogicalPlan, first: usize, subqueries: Vec<Subquery>) -> Re
         }
         other => other.with_new_exprs(other.expressions(), vec![product])?,
     };
-    let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+    // By position: names change with the expressions, and what shows its input's columns shows the values behind them.
+    let more = rebuilt.schema().fields().len() > schema.fields().len();
+    let place = |position: usize| if more && position >= own { position + values } else { position };
+    let columns: Vec<Expr> =
+        (0..schema.fields().len()).map(|position| column_at(rebuilt.schema(), place(position))).collect();
     project(named_as(columns, &schema), rebuilt)
 }
 

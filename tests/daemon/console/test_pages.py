@@ -89,7 +89,10 @@ def test_the_pages_of_a_view_and_of_a_refresh_show_all_that_is_known(driver: Dri
         "Freshness": r"(?s)old, target 1 min.*Refreshed",
         "Why": r"(?i)version",
         "History": r"first build|first_build|committed",
-        "How it is maintained": r"(?s)incremental.*Operator.*How",
+        # The scan of the orders has their rows and size; costs come from the engine and from the history.
+        "How it is maintained": (
+            r"(?s)incremental.*Operator.*How.*Rows.*Size.*\s120\s+[\d.]+ kB.*A recompute reads\s+[\d.]+ kB"
+        ),
         "Lineage": r"(?s)orders_by_day.*Column.*orders\.amount\s+copied",
         "Pins": r"(?s)orders\s+2\s+20\d\d-\d\d-\d\d",
         "Plan": r"TableScan|Projection|Filter",
@@ -331,10 +334,19 @@ class HostileKeeper(FakeKeeper):
         texts = dict.fromkeys(
             ("source", "language", "fingerprint", "content_key", "encoding", "engine_version"), HOSTILE
         )
-        maintenance = {"incremental": False, "text": HOSTILE, "hint": HOSTILE_SCRIPT, "operators": [operator]}
+        unknown = {"relation": HOSTILE, "rows": None, "files": None, "bytes": None, "unknown": HOSTILE_SCRIPT}
+        scan: dict[str, JsonValue] = {**operator, "scan": unknown}
+        maintenance = {"incremental": False, "text": HOSTILE, "hint": HOSTILE_SCRIPT, "operators": [operator, scan]}
+        cost = {"reads_bytes": None, "reads_files": None, "writes_bytes": None, "unknown": HOSTILE_SCRIPT}
+        explained = {
+            "maintenance": maintenance,
+            "size": unknown,
+            "costs": {"recompute": cost, "history": None},
+        }
         return {
             **texts,
-            "maintenance": maintenance,
+            **explained,
+            "states": [{"name": HOSTILE_SCRIPT, **explained}],
             "functions": {HOSTILE: HOSTILE},
             "displays": dict.fromkeys(("optimized", "logical", "physical"), HOSTILE_SCRIPT),
         }

@@ -136,6 +136,9 @@ shapes! {
     correlated_scalar_sub_query: "SELECT a, b, (SELECT max(c) FROM t WHERE t.a = r.a) AS c FROM r";
     correlated_count: "SELECT a, b, (SELECT count(*) FROM t WHERE t.a = r.a) AS n FROM r";
     correlated_scalar_sub_query_in_a_filter: "SELECT a, b FROM r WHERE b > (SELECT avg(c) FROM t WHERE t.a = r.a)";
+    scalar_sub_query_in_an_aggregate: "SELECT a, sum(b + (SELECT min(c) FROM t)) AS b, count(*) AS n FROM r GROUP BY a";
+    scalar_sub_query_in_a_group_key: "SELECT a % (1 + (SELECT count(*) FROM t)) AS k, count(*) AS n FROM r GROUP BY a % (1 + (SELECT count(*) FROM t))";
+    scalar_sub_query_in_a_window: "SELECT a, b, sum(b * (SELECT max(c) FROM t)) OVER (PARTITION BY a) AS total FROM r";
     intersect: "SELECT a, s FROM r INTERSECT SELECT a, s FROM t";
     except: "SELECT a, s FROM r EXCEPT SELECT c, s FROM t";
 
