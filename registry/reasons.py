@@ -104,16 +104,13 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.INPUT_MISSING: ("an input does not exist", "create the input's table, or correct its uri in deltakeep.toml"),
     _R.OPERATOR_NOT_INCREMENTAL: (
         "an operator of the plan has no incremental form",
-        (
-            "write GROUPING SETS, ROLLUP or CUBE as a UNION ALL of one GROUP BY each, and a subquery inside an "
-            "aggregate, a window function or a GROUP BY as a CROSS JOIN with the one row that it gives"
-        ),
+        "write GROUPING SETS, ROLLUP or CUBE as a UNION ALL of one GROUP BY each",
     ),
     _R.AGGREGATE_WITHOUT_GROUPS: (
         "the view aggregates without grouping",
         (
-            "group by a column, such as the day, and aggregate the groups in a later view; counts, sums of integers "
-            'or decimals and averages of decimals alone need no groups, unless the view says state_table = "never"'
+            "group by a column, such as the day, and aggregate the groups in a later view; counts, sums, averages and "
+            'statistics of floats alone need no groups, unless the view says state_table = "never"'
         ),
     ),
     _R.WINDOW_NOT_INCREMENTAL: (

@@ -298,6 +298,7 @@ fn faults_of_a_definition_are_named() {
         ("SELECT id, NULL AS x FROM t", "unsupported_type: view \"v\": column \"x\" is always NULL"),
         ("SELECT at - at AS x FROM t", "column \"x\" has type Duration"),
         ("SELECT id FROM t WHERE id = $1", "parameter $1 has no value"),
+        ("SELECT a FROM r TABLESAMPLE SYSTEM (10)", "TABLESAMPLE of \"r\" would give other rows"),
         ("SELECT * FROM generate_series(1, 3)", "table function \"generate_series\""),
         ("SELECT id FROM t WHERE nofunction(id)", "nofunction"),
         ("SELECT name + day AS x FROM t", "invalid_query"),

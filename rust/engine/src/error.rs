@@ -15,7 +15,7 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 pub enum EngineError {
     /// A Delta table could not be read or written.
     #[error(transparent)]
-    Lake(#[from] LakeError),
+    Lake(LakeError),
     /// The definition of a view is not a query that can be planned.
     #[error("{subject}: {message}")]
     InvalidQuery {
@@ -244,6 +244,15 @@ impl EngineError {
     }
 }
 
+impl From<LakeError> for EngineError {
+    fn from(error: LakeError) -> Self {
+        match error {
+            LakeError::Engine(inner) => Self::execution("rows of a table", *inner),
+            other => Self::Lake(other),
+        }
+    }
+}
+
 impl From<EngineError> for DataFusionError {
     fn from(error: EngineError) -> Self {
         Self::External(Box::new(error))
@@ -356,6 +365,9 @@ mod tests {
         let error = EngineError::execution("view \"v\"", DataFusionError::ResourcesExhausted("no room".to_owned()));
         assert_eq!(error.code(), "out_of_memory");
         assert!(error.message().contains("view \"v\""), "{error}");
+        let full = || LakeError::Engine(Box::new(DataFusionError::ResourcesExhausted("no room".to_owned())));
+        assert_eq!(EngineError::from(full()).code(), "out_of_memory");
+        assert_eq!(EngineError::execution("v", crate::refresh::lake_error(full())).code(), "out_of_memory");
     }
 
     #[test]

@@ -217,11 +217,11 @@ impl Inputs {
         })
     }
 
-    /// The scan unit of a change feed: the files whose rows differ between the two pins.
+    /// The scan unit of a change feed: the files whose rows differ between the two pins, or those that say how.
     pub fn change_unit(&self, relation: &str, feed: &ChangeFeed, needs: &LeafNeeds) -> Result<ScanUnit> {
         let filters: Vec<_> = needs.filter.iter().cloned().collect();
         let snapshot = &self.get(relation)?.now;
-        let files: Vec<_> = feed.added.iter().chain(&feed.removed).cloned().collect();
+        let files: Vec<_> = feed.files().cloned().collect();
         let schema = lake::view_typed(&snapshot.schema);
         let pruned = lake::prune(&files, &schema, &snapshot.partition_columns, &filters);
         let kept: Vec<_> = pruned.kept.iter().map(|index| &files[*index]).collect();

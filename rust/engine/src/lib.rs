@@ -29,6 +29,7 @@ pub mod lineage;
 pub mod observe;
 mod optimizing;
 pub mod output_types;
+mod patient_pool;
 mod plan_shape;
 pub mod planning;
 mod progress;

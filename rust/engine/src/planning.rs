@@ -168,6 +168,7 @@ async fn feeds(
                 now,
                 added: vec![],
                 removed,
+                recorded: vec![],
                 parts: vec![],
                 operations: BTreeSet::new(),
             },

@@ -557,6 +557,8 @@ pub(crate) fn output_schema(request: &RefreshRequest) -> Result<SchemaRef> {
     lake::schema_from_delta_json(&request.target.table.uri, &request.bundle.table_schema).map_err(lake_error)
 }
 
+/// An error of a table on its way through DataFusion; one of DataFusion's own, as it was met while rows were written,
+/// stays what it is.
 pub(crate) fn lake_error(error: lake::LakeError) -> datafusion::error::DataFusionError {
-    EngineError::from(error).into()
+    error.into()
 }

@@ -34,6 +34,7 @@ use crate::change_plans::CompiledChanges;
 use crate::error::{EngineError, Result};
 use crate::feeds::Feeds;
 use crate::handover::Handovers;
+use crate::patient_pool::PatientPool;
 use crate::recent::Recent;
 use crate::templates::Template;
 
@@ -365,7 +366,7 @@ fn runtime(memory_limit_bytes: Option<u64>, spill_directory: Option<PathBuf>) ->
     if let Some(bytes) = memory_limit_bytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let pool: Arc<dyn MemoryPool> =
-            Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), REPORTED_CONSUMERS));
+            Arc::new(TrackConsumersPool::new(PatientPool(FairSpillPool::new(bytes)), REPORTED_CONSUMERS));
         builder = builder.with_memory_pool(pool);
     }
     if let Some(folder) = spill_directory {

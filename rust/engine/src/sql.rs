@@ -130,7 +130,9 @@ fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Res
     if let Some(relation) = sampled(statement) {
         return Err(EngineError::invalid_query(
             subject,
-            format!("TABLESAMPLE of \"{relation}\" would give other rows at each run; keep a part of the rows by a condition"),
+            format!(
+                "TABLESAMPLE of \"{relation}\" would give other rows at each run; keep a part of the rows by a condition"
+            ),
         ));
     }
     let references =

@@ -305,7 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_without_the_function_factory_makes_no_macros() {
-        let create = "CREATE FUNCTION twice(x BIGINT) RETURNS BIGINT RETURN 2 * x";
+        let create = "CREATE FUNCTION twice(x BIGINT) RETURNS BIGINT RETURN 2 * $1";
         for enable_function_factory in [true, false] {
             let mut state = state();
             install(&mut state, &PlatformOptions { enable_function_factory, ..PlatformOptions::default() }).unwrap();

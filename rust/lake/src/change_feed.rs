@@ -73,6 +73,8 @@ pub struct ChangeFeed {
     pub added: Vec<DataFile>,
     /// Files, with their vectors, that were live before and are not now; none if the feed is empty.
     pub removed: Vec<DataFile>,
+    /// The files that are read where changes are read as they were recorded.
+    pub recorded: Vec<DataFile>,
     /// The rows.
     pub parts: Vec<FeedPart>,
     /// Names of the operations in the range.
@@ -125,6 +127,7 @@ impl Lake {
         let (added, removed) = net_files(&before, &now);
         let mut feed = ChangeFeed {
             kind: FeedKind::Empty,
+            recorded: Vec::new(),
             parts: Vec::new(),
             operations: range.operations.clone(),
             before,
@@ -261,6 +264,7 @@ pub fn reference_difference(lake: &Lake, before: &Arc<TableSnapshot>, now: &Arc<
         kind: FeedKind::Difference,
         before: Arc::clone(before),
         now: Arc::clone(now),
+        recorded: Vec::new(),
         parts: Vec::new(),
         operations: BTreeSet::new(),
         added,
@@ -295,6 +299,14 @@ impl Side {
 }
 
 impl ChangeFeed {
+    /// The files that the changes are read from.
+    pub fn files(&self) -> impl Iterator<Item = &DataFile> {
+        let recorded = self.kind == FeedKind::ChangeFiles;
+        let (added, removed) =
+            if recorded { (&self.recorded[..], &[][..]) } else { (&self.added[..], &self.removed[..]) };
+        added.iter().chain(removed)
+    }
+
     /// Bytes of the files in which the two versions differ.
     pub fn bytes(&self) -> u64 {
         self.added.iter().chain(&self.removed).map(|file| file.size).sum()
@@ -316,6 +328,7 @@ impl ChangeFeed {
 
     fn take_recorded(&mut self, lake: &Lake, recorded: &Recorded) {
         self.kind = FeedKind::ChangeFiles;
+        self.recorded = [recorded.inserted.clone(), recorded.change_files(&self.now)].concat();
         let mut plus = Side::default();
         recorded.inserted.iter().for_each(|file| plus.whole(file));
         self.push_side(lake, plus, PartWeight::Plus);

@@ -107,23 +107,25 @@ impl Recorded {
         lake.all_exist(&feed.now.location, paths).await
     }
 
+    /// The change files, of which the log tells no statistics.
+    pub fn change_files(&self, now: &TableSnapshot) -> Vec<DataFile> {
+        let file = |file: &ChangeFile| DataFile {
+            path: file.path.clone(),
+            size: file.size,
+            modification_time_ms: 0,
+            partition_values: Arc::new(file.partition_values.clone()),
+            rows: None,
+            deletion_vector: None,
+            columns: FileStatistics::new(None, Arc::clone(&now.schema)),
+            tight_bounds: false,
+            entry: Arc::new(FileEntry::default()),
+        };
+        self.change_files.iter().map(file).collect()
+    }
+
     /// The change files as a table with the columns of `now` and [`CHANGE_TYPE`].
     pub fn change_table(&self, lake: &Lake, now: &Arc<TableSnapshot>) -> PinnedTable {
-        let files = self
-            .change_files
-            .iter()
-            .map(|file| DataFile {
-                path: file.path.clone(),
-                size: file.size,
-                modification_time_ms: 0,
-                partition_values: Arc::new(file.partition_values.clone()),
-                rows: None,
-                deletion_vector: None,
-                columns: FileStatistics::new(None, Arc::clone(&now.schema)),
-                tight_bounds: false,
-                entry: Arc::new(FileEntry::default()),
-            })
-            .collect();
+        let files = self.change_files(now);
         PinnedTable::new(lake.clone(), Arc::clone(now))
             .with_files(files)
             .with_stored_column(CHANGE_TYPE, DataType::Utf8View)
