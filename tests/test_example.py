@@ -41,11 +41,11 @@ def test_a_week_of_flights_ends_with_every_view_proved(
 
     monkeypatch.setattr(begin, "_replay", replay_and_keep)
     code = run(["demo", str(tmp_path), "--days", "6"])
-    shown, progress = capsys.readouterr()
+    shown = capsys.readouterr().out
     (summary,) = summaries
-    told = progress.splitlines()
+    told = shown.splitlines()
     assert (code, summary.right) == (EXIT_OK, True), told
-    assert shown.splitlines()[-1] == "8 views compared: equal to the recomputation"
+    assert told[-1] == "8 views compared: equal to the recomputation"
     told_at_the_end = rf"^{summary.commits} commits taken in by .*; .* read, recomputing each time would .* saved\)$"
     assert re.search(told_at_the_end, shown, re.MULTILINE)
     # Days as commits, outcomes that come late, a correction, deletes, and files that are merged in between.
@@ -57,10 +57,10 @@ def test_a_week_of_flights_ends_with_every_view_proved(
         r"planes: update, the seats of \w+",
         r"flights: optimize, [1-9]\d* files into \d+",
     ):
-        assert re.search(happened, progress), (happened, told)
+        assert re.search(happened, shown), (happened, told)
     # What was refreshed, why, how much was read and saved.
     assert re.search(
-        r"clean_flights: incremental \(incremental\), \+[\d,]+ -[\d,]+ rows, read [\d.]+ MB, \d+% less than", progress
+        r"clean_flights: incremental \(incremental\), \+[\d,]+ -[\d,]+ rows, read [\d.]+ MB, \d+% less than", shown
     )
     assert len(summary.verified) == 8
     assert summary.refreshes["incremental"] > 10, told
@@ -68,7 +68,7 @@ def test_a_week_of_flights_ends_with_every_view_proved(
     assert any("worst_days: recompute (limit_not_incremental)" in line for line in told), told
     # A view in Python, views over views, and one with a join.
     for view in ("busy_routes", "daily_figures", "worst_days", "delays_in_weather"):
-        assert re.search(rf"  {view}: [\d,]+ rows, equal", progress), told
+        assert re.search(rf"  {view}: [\d,]+ rows, equal", shown), told
     # The audit is ours; the oracle is not.
     inputs = {name: oracle.read(tmp_path / "lake" / name) for name in ("flights", "weather", "planes")}
     query = (tmp_path / "views" / "delays_in_weather.sql").read_text()
