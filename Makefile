@@ -95,7 +95,7 @@ long: build ## random deaths, previews and rounds of TPC-H and TPC-DS with many 
 	@pytest -m long $(ARGS)
 
 .PHONY: soak
-soak: build ## thousands of cycles, and what the process holds after them (CYCLES=3000)
+soak: build ## thousands of cycles, and what the process holds after them; fails if it goes on rising (CYCLES=3000)
 	@python -m tests.simulation.soak $(if $(CYCLES),--cycles $(CYCLES)) $(ARGS)
 
 .PHONY: bench

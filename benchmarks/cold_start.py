@@ -1,4 +1,4 @@
-"""From the start of a process to its first cycle done, on a project with 20 views."""
+"""From the start of a process to its first cycle done, on a project with 20 views; and to a command's first output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measurement import Result, Sample, Samples, Setting, timed
+from benchmarks.measurement import Goal, Result, Sample, Samples, Setting, timed
 from benchmarks.projects import write_project, write_rows
 
 NAME: Final = "cold_start"
 COUNT: Final = 20
+COMMAND: Final = "from daemon.cli import main; main()"
+COMMANDS: Final = (("--help",), ("version",), ("status",))
 PROGRAM: Final = """
 import sys, time
 began = time.perf_counter()
@@ -60,6 +62,10 @@ def run(setting: Setting) -> Iterator[Result]:
         note = f"import {parts[0]:.0f}, open {parts[1]:.0f}, cycle {parts[2]:.0f} ms"
         details = {"import_ms": parts[0], "open_ms": parts[1], "cycle_ms": parts[2]}
         yield timed(NAME, texts[case], found[case], against=against, note=note, details=details)
+    soon = Goal("under 200 ms", 200)
+    for words in COMMANDS:
+        runs = tuple(_first_output(root, words) for _ in range(setting.choose(3, 20)))
+        yield timed(NAME, f"daemonctl {words[0]}, to the first output", Samples(runs), goal=soon)
 
 
 def _views() -> Iterator[tuple[str, str]]:
@@ -92,3 +98,17 @@ def _start(root: Path) -> tuple[Sample, tuple[float, ...]]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_ms = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
     return Sample(wall_ms, cpu_ms), tuple(float(one) for one in ended.stdout.split())
+
+
+def _first_output(root: Path, words: tuple[str, ...]) -> Sample:
+    """Start a command and wait for the first byte that it says; only that is measured."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", COMMAND, "-C", str(root), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        wall_ms = (time.perf_counter() - began) * 1000
+        process.stdout.read()
+    if process.returncode:
+        raise RuntimeError(f"daemonctl {words[0]} ended with {process.returncode}")
+    return Sample(wall_ms, 0.0)

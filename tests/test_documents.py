@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,24 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
         r"`((?:rust|registry|incremental|daemon|tests|examples|docs|benchmarks)/[\w./-]+\.\w+)`", page.read_text()
     )
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_make_alone_lists_every_verb_with_what_it_does() -> None:
+    # Tests may have been started by make, whose settings would change what another make prints.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    ran = subprocess.run(["make"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^  make ([a-z-]+) +\S", ran.stdout, flags=re.MULTILINE)
+    verbs = re.findall(r"^\.PHONY: ([a-z-]+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert len(verbs) > 20
+    assert listed == verbs
+
+
+def test_two_commands_of_the_readme_do_everything_and_one_of_them_is_what_is_run_elsewhere() -> None:
+    section = (
+        (ROOT / "README.md").read_text().partition("## Two commands")[2].partition("```sh\n")[2].partition("```")[0]
+    )
+    assert [line.split("#")[0].strip() for line in section.splitlines()] == ["make demo", "make check"]
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "exec make check"
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^demo: build\b", makefile, flags=re.MULTILINE)
+    assert re.search(r"^check: build lint test-rust test-python\b", makefile, flags=re.MULTILINE)

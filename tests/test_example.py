@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from datafusion import SessionContext
 
+from daemon.cli import begin
+from daemon.cli.application import run
 from datafusion_ext import register_functions
+from registry.errors import EXIT_OK
 from tests import oracle
 from tests.sources import ROOT
 
@@ -26,14 +31,46 @@ def replay() -> ModuleType:
     return module
 
 
-def test_a_week_of_flights_ends_with_every_view_proved(replay: ModuleType, tmp_path: Path) -> None:
-    told: list[str] = []
-    summary = replay.main(tmp_path, days=6, on_event=lambda event: told.append(f"{event.kind}: {event.text}"))
-    assert summary.right, told
+def test_a_week_of_flights_ends_with_every_view_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summaries: list[Any] = []
+    replay_of_the_command = begin._replay
+
+    def replay_and_keep(*arguments: Any) -> Any:
+        summaries.append(replay_of_the_command(*arguments))
+        return summaries[-1]
+
+    monkeypatch.setattr(begin, "_replay", replay_and_keep)
+    code = run(["demo", str(tmp_path), "--days", "6"])
+    shown = capsys.readouterr().out
+    (summary,) = summaries
+    told = shown.splitlines()
+    assert (code, summary.right) == (EXIT_OK, True), told
+    assert told[-1] == "8 views compared: equal to the recomputation"
+    told_at_the_end = rf"^{summary.commits} commits taken in by .*; .* read, recomputing each time would .* saved\)$"
+    assert re.search(told_at_the_end, shown, re.MULTILINE)
+    # Days as commits, outcomes that come late, a correction, deletes, and files that are merged in between.
+    for happened in (
+        r"flights: write, [\d,]+ rows",
+        r"weather: write, \d+ rows",
+        r"flights: merge, [1-9]\d* late outcomes",
+        r"flights: delete, [1-9]\d* cancelled flights withdrawn",
+        r"planes: update, the seats of \w+",
+        r"flights: optimize, [1-9]\d* files into \d+",
+    ):
+        assert re.search(happened, shown), (happened, told)
+    # What was refreshed, why, how much was read and saved.
+    assert re.search(
+        r"clean_flights: incremental \(incremental\), \+[\d,]+ -[\d,]+ rows, read [\d.]+ MB, \d+% less than", shown
+    )
     assert len(summary.verified) == 8
     assert summary.refreshes["incremental"] > 10, told
     assert summary.bytes_read < summary.bytes_recompute
     assert any("worst_days: recompute (limit_not_incremental)" in line for line in told), told
+    # A view in Python, views over views, and one with a join.
+    for view in ("busy_routes", "daily_figures", "worst_days", "delays_in_weather"):
+        assert re.search(rf"  {view}: [\d,]+ rows, equal", shown), told
     # The audit is ours; the oracle is not.
     inputs = {name: oracle.read(tmp_path / "lake" / name) for name in ("flights", "weather", "planes")}
     query = (tmp_path / "views" / "delays_in_weather.sql").read_text()

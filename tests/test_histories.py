@@ -95,7 +95,7 @@ class Event:
 
 
 def events_of(table: str, rows: st.SearchStrategy[list[dict[str, Any]]]) -> list[st.SearchStrategy[Event]]:
-    with_rows = ["append", "append", "append", "overwrite", "recreate"]
+    with_rows = ["append", "append", "append", "merge", "overwrite", "recreate"]
     with_predicate = ["delete", "update", "delete_by_vector"]
     plain = ["optimize", "vacuum", "add_column", "restore"]
     return [
@@ -114,9 +114,11 @@ CHOSEN_VIEWS: Final = st.sets(st.sampled_from(sorted(VIEWS)), min_size=2, max_si
 
 def happen(event: Event, table: SourceTable) -> None:
     rows = [dict.fromkeys(table.schema.names) | row for row in event.rows]
+    key = "id" if event.table == "facts" else "k"
     older = max(table.readable_since, table.version - 1 - event.number % 3)
     changes: dict[str, Callable[[], int]] = {
         "append": lambda: table.append(rows),
+        "merge": lambda: table.merge(list({row[key]: row for row in rows}.values()), on=key),
         "overwrite": lambda: table.overwrite(rows),
         "recreate": lambda: table.recreate(rows),
         "delete": lambda: table.delete(event.predicate),

@@ -93,6 +93,13 @@ def test_no_other_engine_is_used() -> None:
     assert not using
 
 
+def test_one_file_opens_stores() -> None:
+    """Whatever a URL and options lead to: another kind of store has one place to be added at."""
+    opening = re.compile(r"\b(logstore_for|logstore_with|parse_url|parse_url_opts|\w+Builder::from_url)\s*\(")
+    files = {path for crate in CRATES for path in rust_files(crate) if opening.search(rust_code(path))}
+    assert {path.relative_to(ROOT).as_posix() for path in files} == {"rust/lake/src/lake.rs"}
+
+
 @pytest.mark.parametrize("crate", CRATES)
 def test_a_crate_depends_only_on_those_below_it(crate: str) -> None:
     manifest = tomllib.loads((ROOT / "rust" / crate / "Cargo.toml").read_text())

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
+import re
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +28,7 @@ from tests import oracle
 from tests.lake import SourceTable
 
 Files = Sequence[pa.Table]
+PARTITIONS: Final = 3
 UTC_MICROSECONDS: Final = pa.timestamp("us", "UTC")
 VECTORS: Final = {
     "minReaderVersion": 3,
@@ -37,7 +41,9 @@ VECTORS: Final = {
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> SessionRuntime:
     spill = tmp_path_factory.mktemp("spill")
-    return build_session_runtime(RuntimeProfile(spill_directory=str(spill), target_partitions=3, durable=False))
+    return build_session_runtime(
+        RuntimeProfile(spill_directory=str(spill), target_partitions=PARTITIONS, durable=False)
+    )
 
 
 def hand_written(
@@ -384,3 +390,62 @@ def test_deletion_vectors_hide_their_rows_in_every_row_group(
     table.delete_by_vector(lambda row: 1_000 <= row["id"] < 1_200)
     rows = pa.Table.from_pylist([row for row in rows.to_pylist() if not 1_000 <= row["id"] < 1_200], schema=NUMBERS)
     assert_same(runtime, table, rows, *queries, "SELECT id FROM t WHERE id > 990 AND id < 1210")
+
+
+# ---- deletion vectors, partitions and bytes ------------------------------------------------------------------------
+
+MANY: Final = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan did, as `EXPLAIN ANALYZE` tells: its partitions, and the bytes that it read."""
+
+    partitions: int
+    bytes: float
+
+
+def scanned(runtime: SessionRuntime, table: SourceTable, condition: str) -> Scanned:
+    plan = query(runtime, f"EXPLAIN ANALYZE SELECT id, amount FROM t WHERE {condition}", spec(table))
+    text = "\n".join(plan.column("plan").to_pylist())
+    (groups,) = re.findall(r"file_groups=\{(\d+) groups?:", text)
+    ((count, unit),) = re.findall(r"\bbytes_scanned=([\d.]+)(?: ([KMG]))?\b", text)
+    return Scanned(int(groups), float(count) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit])
+
+
+@pytest.mark.parametrize("files", [1, 6])
+def test_a_scan_with_deletion_vectors_uses_all_partitions_and_reads_as_few_bytes_as_one_without(
+    runtime: SessionRuntime, tmp_path: Path, files: int
+) -> None:
+    chance, each = random.Random(files), MANY // files
+    contents = [
+        pa.table(
+            [
+                pa.array(range(number * each, (number + 1) * each), pa.int64()),
+                pa.array([chance.getrandbits(60) for _ in range(each)], pa.int64()),
+            ],
+            schema=NUMBERS,
+        )
+        for number in range(files)
+    ]
+    table = hand_written(
+        tmp_path / "t",
+        NUMBERS,
+        contents,
+        protocol=VECTORS,
+        row_group_size=5_000,
+        compression="none",
+        use_dictionary=False,
+    )
+    narrow = "id BETWEEN 70150 AND 70250"
+    without = scanned(runtime, table, narrow)
+    table.delete_by_vector(lambda row: row["id"] % 1_000 == 0 or row["id"] == 70_200)
+    assert len([add for add in table.live_adds() if "deletionVector" in add]) == files
+    found, whole = scanned(runtime, table, narrow), scanned(runtime, table, "id >= 0")
+    assert (found.partitions, whole.partitions) == (PARTITIONS, PARTITIONS)
+    # Sixteen bytes a row, told with three digits.
+    assert whole.bytes > 0.99 * 16 * MANY
+    # Of 24 row groups one can have such rows.
+    assert found.bytes <= without.bytes < whole.bytes / 10
+    rows = query(runtime, f"SELECT id FROM t WHERE {narrow} ORDER BY id", spec(table))
+    assert rows.column("id").to_pylist() == [number for number in range(70_150, 70_251) if number != 70_200]

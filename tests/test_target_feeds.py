@@ -6,6 +6,7 @@ The reader is delta-rs's own, through the PyPI package; what each commit changed
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,6 +18,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests import oracle
+from tests.file_opens import opens_in
 from tests.lake import Rows, SourceTable
 from tests.workspace import Workspace
 
@@ -194,3 +196,27 @@ def test_the_whole_feed_leads_from_any_version_to_any_later_one(workspace: Works
         newest = DeltaTable(target).version()
         for after in range(newest):
             oracle.assert_feed_leads_from_to(target, after, newest, about=f"{name} from {after}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system counts opens")
+def test_a_view_over_a_view_reads_the_change_files_and_not_the_data(tmp_path: Path) -> None:
+    """Our own commits are trusted: their change files are read, and `cdf_is_upsert` tells which rows come and go."""
+    workspace = Workspace(tmp_path)
+    table = workspace.dataset("orders", ORDERS, orders(0, 500))
+    workspace.view("kept", "SELECT id, city, amount FROM orders WHERE amount > 1")
+    workspace.view("reader", "SELECT id, amount FROM kept WHERE amount > 2", 'refresh = "incremental"')
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    table.update({"amount": "amount + 5"}, "id = 7")
+    table.delete("id = 13")
+    assert workspace.cycle(keeper, ["kept"])["kept"].strategy == "incremental"
+    target = SourceTable(workspace.target("kept"), pa.schema([]))
+    recorded = {Path(action["cdc"]["path"]).name for action in target.commit(target.version) if "cdc" in action}
+    assert recorded
+    with opens_in(target.path) as data, opens_in(target.path / "_change_data") as changes:
+        record = workspace.cycle(keeper, ["reader"])["reader"]
+    assert (record.outcome, record.strategy) == ("committed", "incremental")
+    assert set(changes.files) == recorded
+    assert not [name for name in data.files if name.endswith(".parquet")]
+    workspace.assert_right()
+    keeper.close()

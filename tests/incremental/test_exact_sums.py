@@ -159,3 +159,31 @@ def test_the_option_changes_nothing_where_no_floats_are_summed(tmp_path: Path, o
     workspace.view("counts", queries["counts"], "exact_sums = false")
     record = workspace.cycle(open_keeper(workspace, opened)).get("counts")
     assert record is None or record.strategy == "skip", record
+
+
+@pytest.mark.parametrize(
+    ("factor", "equal", "what"), [(1 + 1e-14, True, "the 14th digit"), (1 + 1e-10, False, "the tenth digit")]
+)
+def test_columns_that_depend_on_the_order_are_compared_to_twelve_digits_and_all_others_exactly(
+    tmp_path: Path, opened: list[Keeper], factor: float, what: str, *, equal: bool
+) -> None:
+    from deltalake import DeltaTable
+
+    workspace = Workspace(tmp_path)
+    # Of one sign, so that no order of them is off by more than the last digits.
+    workspace.dataset("sales", SALES, [row | {"x": abs(row["x"]) % 100 + 1} for row in sales(400)])
+    query = "SELECT k, sum(x) AS total, sum(id) AS ids, max(x) AS highest FROM sales GROUP BY k"
+    workspace.view("totals", query, "exact_sums = false")
+    keeper = open_keeper(workspace, opened)
+    workspace.cycle(keeper)
+    target = DeltaTable(workspace.target("totals"))
+    row = next(row for row in oracle.read(workspace.target("totals")).to_pylist() if row["k"] == 2)
+    target.update(new_values={"total": row["total"] * factor}, predicate="k = 2")
+    changed = next(row for row in oracle.read(workspace.target("totals")).to_pylist() if row["k"] == 2)
+    assert changed["total"] != row["total"], what
+    report = keeper.verify(["totals"])[0].to_json()
+    assert (report["equal"], report["approximate_columns"]) == (equal, ["total"]), what
+    if equal:
+        target.update(new_values={"highest": math.nextafter(row["highest"], math.inf)}, predicate="k = 2")
+        report = keeper.verify(["totals"])[0].to_json()
+        assert (report["equal"], report["missing"], report["unexpected"]) == (False, 1, 1), "an exact column"

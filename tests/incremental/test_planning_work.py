@@ -86,6 +86,29 @@ def work_among(root: Path, views: int) -> Work:
     return found
 
 
+def test_after_a_start_the_stored_lineage_decides_and_nothing_is_planned(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    orders = workspace.dataset("orders", SCHEMA, rows(0, 20))
+    workspace.view("large", "SELECT id FROM orders WHERE amount > 5")
+    workspace.view("whole", "SELECT id, amount FROM orders")
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    keeper.close()
+    orders.append([{"id": 100, "amount": 1}])
+    runtime, engine = counting_runtime(tmp_path)
+    keeper = Keeper.open(tmp_path, clock=workspace.clock, runtime=runtime)
+    records = workspace.cycle(keeper)
+    # Only who knows the predicates and columns of the views can tell them apart.
+    assert {view: record.reason for view, record in records.items()} == {
+        "large": "filtered_out",
+        "whole": "incremental",
+    }
+    assert engine.asked["compile"] == 0, "a view was planned"
+    assert engine.asked["examine"] > 0
+    keeper.close()
+    workspace.assert_right()
+
+
 def test_in_a_cycle_over_everything_an_untouched_view_costs_no_question_of_its_own(tmp_path: Path) -> None:
     asked: dict[int, Counter[str]] = {}
     for views in FEW:

@@ -103,6 +103,7 @@ def test_a_plan_comes_back_with_everything_that_the_engine_wrote(store: Artifact
     row = runtime.query("SELECT * FROM deltakeep.plan_artifacts").read_all().to_pylist()[0]
     assert row["udf_compatibility_ok"] is False
     assert json.loads(row["delta_inputs_json"])[0]["version"] == 7
+    assert json.loads(row["df_settings_json"]) == dict(planned.settings) != {}
     assert json.loads(row["scan_units_json"])[0]["files"] == ["a", "b"]
     assert [(one["input_column"], one["how"]) for one in store.lineage("a")] == [
         ("day", "copied"),

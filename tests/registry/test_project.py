@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ description = "What was sold, by day"
 -- the query
 SELECT day, sum(amount) AS amount FROM orders GROUP BY day;
 """
+
+Listing = Callable[[Path, str], Iterable[Path]]
 
 PYTHON = """\
 from datafusion import DataFrame
@@ -255,6 +258,32 @@ def test_each_place_is_resolved_once_however_many_there_are(
     assert len(load_project(root).views) == 300
     assert max(resolved.values()) <= 2
     assert len(resolved) == 302
+
+
+def in_order(listed: Listing, *, backwards: bool) -> Listing:
+    """List the files of a folder as a file system would that keeps them in this order."""
+    return lambda folder, pattern: sorted(listed(folder, pattern), reverse=backwards)
+
+
+def test_the_order_of_a_directory_decides_nothing(write_project: WriteProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = {f"{name}_sql": f"SELECT {number} FROM orders" for number, name in enumerate("bc")}
+    root = write_project(FULL, daily_sql=SQL, late_py=PYTHON, **queries)
+    (root / "views" / "helpers.py").write_text("LIMIT = 1\n")
+    (root / "functions").mkdir()
+    for name in ("doubled", "halved"):
+        text = f"CREATE FUNCTION {name}(x double) RETURNS double RETURN x"
+        (root / "functions" / f"{name}.sql").write_text(text)
+    projects = []
+    for backwards in (False, True):
+        with monkeypatch.context() as patched:
+            for method in ("glob", "rglob"):
+                patched.setattr(Path, method, in_order(getattr(Path, method), backwards=backwards))
+            projects.append(load_project(root, {"SHOP_SECRET": "hunter2"}))
+    one, other = projects
+    assert list(one.views) == list(other.views) == ["b", "c", "daily", "late"]
+    assert list(one.functions) == list(other.functions) == ["doubled", "halved"]
+    assert [view.definition for view in one.views.values()] == [view.definition for view in other.views.values()]
+    assert one.to_json() == other.to_json()
 
 
 def test_names_with_spaces_become_valid_uris(tmp_path: Path) -> None:

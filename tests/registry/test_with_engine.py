@@ -22,7 +22,14 @@ from registry.names import ViewName
 from registry.native import AppendRequest, TargetState
 from registry.project import Project, load_project
 from registry.reasons import ReasonCode
-from registry.session import RuntimeProfile, SessionRuntime, TableSpec, build_session_runtime, register_table_spec
+from registry.session import (
+    RuntimeProfile,
+    SessionRuntime,
+    TableSpec,
+    build_session_runtime,
+    deregister_table,
+    register_table_spec,
+)
 from tests.registry.conftest import WriteProject
 
 DAY = dt.date(2024, 1, 1)
@@ -89,6 +96,24 @@ def test_a_table_is_appended_to_described_and_queried(native: SessionRuntime, wr
     assert native.query("SELECT sum(amount) AS s FROM orders").read_all().to_pylist() == [{"s": 7}]
     assert native.query("SELECT sum(amount) AS s FROM first.orders").read_all().to_pylist() == [{"s": 6}]
     assert native.query("SELECT * FROM orders", limit=2).read_all().num_rows == 2
+
+
+def test_information_schema_shows_what_is_registered_at_once(
+    native: SessionRuntime, write_project: WriteProject
+) -> None:
+    orders = with_orders(native, write_project()).datasets["orders"].table
+
+    def shown() -> list[str]:
+        sql = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'lake' AND table_name = 'orders'"
+        return sorted(row["column_name"] for row in native.query(sql).read_all().to_pylist())
+
+    assert shown() == []
+    register_table_spec(native, TableSpec.delta("lake.orders", orders))
+    assert shown() == sorted(ROWS.column_names)
+    register_table_spec(native, TableSpec.memory("lake.orders", pa.table({"other": [1]})))
+    assert shown() == ["other"]
+    deregister_table(native, "lake.orders")
+    assert shown() == []
 
 
 def test_folders_of_files_and_rows_in_memory_are_queried_under_the_same_contract(
@@ -263,6 +288,25 @@ def test_artifact_tables_are_delta_tables_in_the_catalogue(native: SessionRuntim
     assert counts["scan_units"] == 0
     sql = "SELECT input_column, how FROM deltakeep.lineage WHERE output_column = 'amount'"
     assert native.query(sql).read_all().to_pylist() == [{"input_column": "amount", "how": "aggregated"}]
+
+
+def test_a_stored_plan_has_what_it_was_planned_with(native: SessionRuntime, write_project: WriteProject) -> None:
+    project = with_orders(native, write_project(late_sql="SELECT cdf_is_upsert(who) AS late FROM orders"))
+    bundle = compiled(native, project).views[ViewName("late")].bundle
+    tables = ArtifactStore(native, project.store_table).tables()
+    (row,) = native.query("SELECT * FROM deltakeep.plan_artifacts", tables=tables).read_all().to_pylist()
+    assert json.loads(row["df_settings_json"]) == dict(bundle.settings)
+    assert row["plan_fingerprint"] == bundle.fingerprint
+    assert row["udf_snapshot_hash"] == native.function_snapshot_hash
+    assert row["function_registry_hash"] == bundle.function_registry_hash != ""
+    assert json.loads(row["required_udfs_json"]) == ["cdf_is_upsert"]
+    assert {"cdf", "incremental"} <= set(json.loads(row["required_rewrite_tags_json"]))
+    assert "change_types@1" in json.loads(row["domain_planner_names_json"])
+    assert json.loads(row["lineage_json"]) == bundle.lineage
+    assert json.loads(row["optimized_plan_pgjson"])[0]["Plan"]["Node Type"]
+    assert "digraph" in row["optimized_plan_graphviz"]
+    assert "Exec" in (bundle.displays.physical or "")
+    assert row["udf_compatibility_ok"] is True
 
 
 def test_artifact_tables_can_be_read_by_anybody(native: SessionRuntime, write_project: WriteProject) -> None:

@@ -1,6 +1,7 @@
 """A long life: thousands of cycles over a lake that changes and stays as large as it is, and what the process holds.
 
-`python -m tests.simulation.soak --cycles 3000` (`make soak`) prints the curve; a test runs a short one.
+`python -m tests.simulation.soak --cycles 3000` (`make soak`) prints the curve, and fails where it still rises in its
+second half; a test runs a short one.
 The dataset is written by hand and its old log and files are cleaned up, so that nothing but the project could grow.
 """
 
@@ -12,7 +13,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,10 @@ LIVE_FILES: Final = 8
 KEPT_ENTRIES: Final = 40
 ASK_EVERY: Final = 25
 HOUSEKEEPING_EVERY: Final = 60
+MAY_RISE: Final = 1.25
+"""By how much memory may be more at the end than half-way: allocators are not exact, and a leak does not stop."""
+OBJECTS_MAY_RISE: Final = 1.1
+DESCRIPTORS_MAY_RISE: Final = 2
 VIEWS: Final = {
     "large": "SELECT id, city, amount FROM orders WHERE amount > 10",
     "totals": "SELECT city, count(*) AS sales, sum(amount) AS amount FROM orders GROUP BY city",
@@ -58,6 +63,29 @@ class Sample:
             f"  {self.threads:3} threads  {self.python_objects:8} objects  {self.reserved_bytes} bytes reserved"
             f"  {self.scratch_files} scratch files"
         )
+
+
+def leaks(samples: Sequence[Sample]) -> list[str]:
+    """What the second half of a life added to what a process holds, in words; caches are full by its middle.
+
+    Raises ValueError for a life of which too little is known.
+    """
+    if len(samples) < 4:
+        raise ValueError(f"{len(samples)} samples say nothing of a curve; four are needed")
+    middle, last = samples[(len(samples) - 1) // 2], samples[-1]
+    bounds = {
+        "resident bytes": (last.resident_bytes, MAY_RISE * middle.resident_bytes),
+        "Python objects": (last.python_objects, OBJECTS_MAY_RISE * middle.python_objects),
+        "descriptors": (last.descriptors, middle.descriptors + DESCRIPTORS_MAY_RISE),
+        "threads": (last.threads, middle.threads + DESCRIPTORS_MAY_RISE),
+        "reserved bytes": (last.reserved_bytes, 0),
+        "scratch files": (last.scratch_files, 0),
+    }
+    return [
+        f"{what}: {found:,} after {last.cycles:,} cycles, where {middle.cycles:,} cycles allow for {bound:,.0f}"
+        for what, (found, bound) in bounds.items()
+        if found > bound
+    ]
 
 
 @dataclass(slots=True)
@@ -171,14 +199,18 @@ def _entries(folder: str) -> int:
 
 
 def main() -> None:
-    """Print the curve of a long life."""
+    """Print the curve of a long life, and fail if it goes on rising."""
     parser = argparse.ArgumentParser(description="Run many cycles and print what the process holds.")
     parser.add_argument("--cycles", type=int, default=3_000)
     parser.add_argument("--every", type=int, default=250)
     chosen = parser.parse_args()
+    samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="deltakeep-soak-") as folder:
         for one in live(Path(folder), chosen.cycles, chosen.every):
             print(one, flush=True)
+            samples.append(one)
+    if found := leaks(samples):
+        raise SystemExit("\n".join(found))
 
 
 if __name__ == "__main__":
