@@ -337,7 +337,9 @@ OPERATIONS: Mapping[str, Operation] = {
             "scans", "One refresh and what it read.", False, "read", (_VIEW, Parameter("cycle_id", "text")), _scans
         ),
         Operation("why", "The facts behind the last decision.", False, "read", (_VIEW,), _why),
-        Operation("explain", "Plan, maintenance and costs of a view and its states.", False, "read", (_VIEW,), _explain),
+        Operation(
+            "explain", "Plan, maintenance and costs of a view and its states.", False, "read", (_VIEW,), _explain
+        ),
         Operation(
             "preview",
             "What pending, hypothetical or edited changes would do.",

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from incremental.keeper import Keeper
 from registry.dataset import TableRef
 from registry.native import AppendRequest
 from registry.session import RuntimeProfile, TableSpec, build_session_runtime
@@ -88,11 +87,7 @@ def test_a_view_that_is_larger_than_the_pool_is_built_refreshed_and_proved(tmp_p
     dataset = workspace.dataset("texts", TEXTS)
     write_deltalake(dataset.path, texts(0, MANY), mode="append")
     workspace.view("grouped", "SELECT text, count(*) AS n, sum(id) AS ids FROM texts GROUP BY text")
-    workspace.configure()
-    # With several, DataFusion 55.2 can stop for good when two partitions spill at once (apache/datafusion#24883).
-    project = tmp_path / "deltakeep.toml"
-    project.write_text(project.read_text().replace("target_partitions = 2", "target_partitions = 2"))
-    keeper = Keeper.open(tmp_path, clock=workspace.clock)
+    keeper = workspace.open()
     folder = folder_of_the_engine(tmp_path / "state" / "spill")
     with opens_in(folder) as built:
         assert workspace.cycle(keeper)["grouped"].outcome == "committed"
