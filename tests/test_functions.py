@@ -88,6 +88,7 @@ OWN_TAGS = {
     "struct_pick": {"struct"},
     "span_id": {"hash", "id"},
     "qname_normalize": {"symbol"},
+    **{name: {"incremental"} for name in datafusion_ext.__all__ if name.startswith("exact_")},
 }
 
 

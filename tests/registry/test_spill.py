@@ -61,7 +61,7 @@ def folder_of_the_engine(spill: Path) -> Path:
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts opens")
 def test_a_query_that_is_larger_than_the_pool_is_spilled_into_the_folder_and_right(tmp_path: Path) -> None:
     profile = RuntimeProfile(
-        spill_directory=str(tmp_path / "spill"), memory_limit_bytes=SMALL_POOL, target_partitions=2, durable=False
+        spill_directory=str(tmp_path / "spill"), memory_limit_bytes=SMALL_POOL, target_partitions=1, durable=False
     )
     runtime = build_session_runtime(profile)
     table = TableRef(uri=str(tmp_path / "texts"))
