@@ -28,7 +28,7 @@ SYSLOG_SIZE_BUFFER = 10
 GETPID_OF_X32 = 0x40000000 + 39
 KEYCTL = {"x86_64": 250, "aarch64": 219}
 KEYCTL_GET_KEYRING_ID, KEYCTL_DESCRIBE, KEYCTL_READ = 0, 6, 11
-SESSION_KEYRING, USER_KEYRING = -3, -4
+SESSION_KEYRING = -3
 STATE = Path("/var/lib/deltakeep")
 
 
@@ -94,16 +94,23 @@ def foreign_call_kills() -> bool:
 
 
 def own_keyring() -> bool:
-    """Whether the session keyring is this service's own, and leads to no keys of other processes of the user."""
-    number = KEYCTL[platform.machine()]
-    session, user = (
-        system_call(number, KEYCTL_GET_KEYRING_ID, one, 0, 0, 0) for one in (SESSION_KEYRING, USER_KEYRING)
-    )
-    text, keys = ctypes.create_string_buffer(256), ctypes.create_string_buffer(4096)
-    system_call(number, KEYCTL_DESCRIBE, session, text, len(text), 0)
-    size = system_call(number, KEYCTL_READ, session, keys, len(keys), 0)
-    linked = struct.unpack(f"{size // 4}i", keys.raw[:size])
-    return int(text.value.split(b";")[1]) == os.getuid() and user not in linked
+    """Whether the session keyring is this service's own, and leads to no keyring that the user's processes share."""
+    session = keyctl(KEYCTL_GET_KEYRING_ID, SESSION_KEYRING, 0)
+    linked = ctypes.create_string_buffer(4096)
+    size = keyctl(KEYCTL_READ, session, linked, len(linked))
+    keys = [described(key) for key in struct.unpack(f"{size // 4}i", linked.raw[:size])]
+    return described(session)[1] == str(os.getuid()) and "keyring" not in [key[0] for key in keys]
+
+
+def described(key: int) -> list[str]:
+    """Type, user, group, rights and name of a key."""
+    text = ctypes.create_string_buffer(256)
+    keyctl(KEYCTL_DESCRIBE, key, text, len(text))
+    return text.value.decode().split(";")
+
+
+def keyctl(*arguments: object) -> int:
+    return system_call(KEYCTL[platform.machine()], *arguments, 0)
 
 
 def main(outer_ipc: str, files_max: str) -> None:
