@@ -186,6 +186,9 @@ def test_a_daemon_that_hangs_is_replaced_by_the_watchdog(running: Kept) -> None:
     try:
         one.systemctl("restart", SERVICE)
         before = one.until(SERVICE, ActiveState="active", StatusText="2 views: 2 fresh")
+        # One that turns is left alone for longer than the watchdog waits.
+        one.run("sleep", "5")
+        assert {name: one.show(SERVICE)[name] for name in ("MainPID", "NRestarts")}.items() <= before.items()
         one.systemctl("kill", "--signal=STOP", SERVICE)
         one.until(SERVICE, NRestarts=str(int(before["NRestarts"]) + 1), ActiveState="active")
         assert "Watchdog timeout" in one.journal(SERVICE)

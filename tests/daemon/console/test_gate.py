@@ -313,7 +313,9 @@ def test_events_come_as_a_stream_and_end_when_the_daemon_does(tmp_path: Path) ->
             seen = b""
             async with asyncio.timeout(10):
                 while b"why not" not in seen:
-                    seen += await reader.read(65_536)
+                    more = await reader.read(65_536)
+                    assert more, seen
+                    seen += more
                 began = asyncio.get_running_loop().time()
                 one.service.request_stop()
                 await one.task
