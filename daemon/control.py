@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 BODY_MAX_BYTES = 4_000_000
 CONNECTIONS_MAX = 256
+"""On the control socket more than these are told to come again; of those on TCP the oldest idle one is closed."""
 OPENED_GATE = "project loaded"
 """The gate that a start has to pass; what comes after it is the work itself."""
 
@@ -243,22 +244,39 @@ class _ControlProtocol(H11Protocol):
         self.client = (caller_of_peer(transport.get_extra_info("socket")).name, 0)
 
 
+class _PublicProtocol(H11Protocol):
+    """HTTP on TCP: whoever opens many connections and asks nothing cannot keep figures and health from others.
+
+    The console's gate bounds what is asked, so that beyond the bound there is a connection that waits for nothing.
+    """
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.made_s = self.loop.time()
+        if len(self.connections) > CONNECTIONS_MAX:
+            others = (one for one in self.connections if isinstance(one, _PublicProtocol) and one is not self)
+            idle = [one for one in others if one.cycle is None or one.cycle.response_complete]
+            if idle:
+                min(idle, key=lambda one: one.made_s).transport.close()
+
+
 class HttpServer:
     """One application on one bound socket."""
 
     def __init__(self, application: Starlette, listener: socket.socket, certificate: Certificate | None = None) -> None:
         """With a certificate it speaks TLS only."""
         self._listener = listener
+        control = listener.family == socket.AF_UNIX
         config = uvicorn.Config(
             application,
-            http=_ControlProtocol if listener.family == socket.AF_UNIX else "h11",
+            http=_ControlProtocol if control else _PublicProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=CONNECTIONS_MAX if control else None,
             timeout_graceful_shutdown=2,
         )
         config.load()

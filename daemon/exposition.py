@@ -32,6 +32,9 @@ class Exposition:
         if keeper is not None:
             await self._take_figures(keeper)
             self._metrics.gauge("memory_pool_reserved_bytes", keeper.reserved_bytes())
+            spilled = await asyncio.to_thread(keeper.spilled)
+            self._metrics.gauge("spill_files", spilled.files)
+            self._metrics.gauge("spill_bytes", spilled.bytes)
         self._metrics.gauge("ready", 1 if ready else 0)
         self._read_worker()
         self._keeping.read_gauges()

@@ -37,6 +37,7 @@ from incremental.retention import RetentionClock
 from registry.artifact_rows import RefreshRecord, RequestRecord
 from registry.location import local_path
 from registry.names import DatasetName, ViewName
+from registry.spill import Spilled
 from registry.view import SqlDefinition
 
 QUERY_VALUE_MAX = 100_000
@@ -148,6 +149,10 @@ class LiveKeeper:
     def reserved_bytes(self) -> int:
         """What the engine holds of its memory pool now."""
         return self._keeper.runtime.reserved_bytes()
+
+    def spilled(self) -> Spilled:
+        """What the engine holds on disk beyond its memory pool now."""
+        return self._keeper.runtime.spilled()
 
     def portraits(self, views: Sequence[str]) -> Mapping[str, JsonValue]:
         """What others are told of views; those without a plan are left out."""

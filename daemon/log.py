@@ -18,7 +18,7 @@ import structlog
 
 from daemon.clock import Clock, timestamp_text
 from registry.errors import DeltakeepError
-from registry.secrets import HIDDEN, masked, masked_values
+from registry.secrets import HIDDEN, masked_values
 
 LogStyle = Literal["auto", "json", "console"]
 LOG_LEVELS: Final[Mapping[str, int]] = {
@@ -151,7 +151,7 @@ def configure_logging(
         *([] if ring is None else [ring]),
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer(default=_masked_text)
+        structlog.processors.JSONRenderer()
         if as_json
         else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24)
     )
@@ -176,13 +176,23 @@ def configure_logging(
 
 
 def mask_secrets(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace secret values wherever they stand in a text."""
-    found: MutableMapping[str, Any] = masked_values(fields)
+    """Replace secret values wherever they stand in a text; what is no JSON value is a text from here on."""
+    plain = {key: value if key.startswith("_") else _plain(value) for key, value in fields.items()}
+    found: MutableMapping[str, Any] = masked_values(plain)
     return found
 
 
-def _masked_text(value: Any) -> str:
-    return masked(str(value))
+def _plain(value: Any) -> Any:
+    """JSON values: a path, an error and the like would show their texts after the masking."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]
+        case _:
+            return str(value)
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:

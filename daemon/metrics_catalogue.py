@@ -203,6 +203,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("memory_pool_limit_bytes", "gauge", (), "Size of the engine's memory pool."),
     Family("memory_pool_reserved_bytes", "gauge", (), "What refreshes and queries hold of the memory pool now."),
+    Family("spill_files", "gauge", (), "Files that refreshes and queries have spilled and still need."),
+    Family("spill_bytes", "gauge", (), "What is in these files at the moment of a scrape."),
     Family("control_requests_total", "counter", ("operation", "result"), "Requests on the control socket."),
     Family(
         "control_request_duration_seconds", "histogram", (), "Time of requests on the control socket.", SHORT_BUCKETS

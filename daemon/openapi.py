@@ -34,7 +34,7 @@ _REFUSALS: Final[dict[str, str]] = {
     "415": "The request is not application/json.",
     "421": "The console is not known by this name.",
     "422": "It could not be done; the error says why.",
-    "429": "Too many wrong tokens came from here.",
+    "429": "Too many requests, or too many wrong tokens, came from here.",
     "503": "Not now: busy, starting or stopping.",
 }
 

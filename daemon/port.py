@@ -1,7 +1,7 @@
 """What the daemon needs of a keeper.
 
 `daemon.live_keeper` gives it over `incremental.keeper.Keeper`; the tests give it by a fake.
-A keeper is used by one thread at a time; only `cancel` and `reserved_bytes` may be called from another one.
+A keeper is used by one thread at a time; only `cancel`, `reserved_bytes` and `spilled` may be called from another one.
 Values for clients are plain JSON values, the rest is reduced to what scheduling, metrics and logs need.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from daemon.topology import Topology
+from registry.spill import Spilled
 
 JsonValue = Any
 Observer = Callable[[Mapping[str, JsonValue]], None]
@@ -232,6 +233,10 @@ class KeeperPort(Protocol):
 
     def reserved_bytes(self) -> int:
         """What the engine holds of its memory pool now; callable from any thread."""
+        ...
+
+    def spilled(self) -> Spilled:
+        """What the engine holds on disk beyond its memory pool now; callable from any thread."""
         ...
 
     def housekeeping(self) -> Sequence[str]:

@@ -41,7 +41,7 @@ from registry.native import (
     VerifyRequest,
 )
 from registry.project import EngineSettings
-from registry.spill import own_spill_folder
+from registry.spill import Spilled, own_spill_folder, spilled
 
 TableKind = Literal["delta", "listing", "memory"]
 
@@ -292,6 +292,14 @@ class SessionRuntime:
     def reserved_bytes(self) -> int:
         """Give what refreshes and queries hold of the memory pool now; callable from any thread."""
         return self.engine.reserved_bytes()
+
+    def spilled(self) -> Spilled:
+        """Give what queries and refreshes hold on disk now; callable from any thread.
+
+        Nothing where the session spills to the system's temporary folder, which it shares.
+        """
+        folder = self.profile.spill_directory
+        return Spilled() if folder is None else spilled(Path(folder))
 
     def cancel(self) -> None:
         """Interrupt what the engine is doing in other threads."""

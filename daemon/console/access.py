@@ -20,13 +20,14 @@ FORWARDED: Final = ("x-forwarded-for", "forwarded", "via", "x-real-ip")
 
 
 class Refused(DeltakeepError):
-    """The request does not come in; `status` is the HTTP status that says so."""
+    """The request does not come in; `status` is the HTTP status that says so, `wait_s` when to come again."""
 
     exit_code_of_class = EXIT_NOT_ALLOWED
 
-    def __init__(self, code: str, message: str, hint: str = "", status: int = 403) -> None:
+    def __init__(self, code: str, message: str, hint: str = "", status: int = 403, wait_s: int = 0) -> None:
         super().__init__(code, message, hint=hint)
         self.status = status
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Asked:
 
     @property
     def address(self) -> str:
-        """Whom failures are counted for: the peer, or a network of IPv6 that one caller may have for itself."""
+        """Whom requests are counted for: the peer, or a network of IPv6 that one caller may have for itself."""
         try:
             found = ipaddress.ip_address(self.peer)
         except ValueError:

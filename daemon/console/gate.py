@@ -17,6 +17,7 @@ from daemon.clock import Clock
 from daemon.console import access
 from daemon.console.access import Asked, Refused
 from daemon.console.failed_tokens import FailedTokens
+from daemon.console.request_limits import RequestLimits
 from daemon.console.settings import ConsoleSettings
 from daemon.failure import failure_of
 from daemon.log import logger
@@ -53,13 +54,30 @@ class Gate:
         self._clock = clock
         self._tokens = TokenFile(settings.tokens)
         self._failed = FailedTokens()
+        self._limits = RequestLimits()
         self._log = logger("console")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and pass on."""
         guarded = self._guarded(send, files=_is_page(scope["path"]))
+        asked = self._asked(scope)
+        limited = self._limits.enter(asked.address, self._clock.monotonic_ms())
+        if limited is not None:
+            if limited.first:
+                self._log.warning("too many requests", address=asked.address)
+            wait_s = -(-limited.wait_ms // 1000)
+            message = f"too many requests; wait {wait_s} s"
+            refused = Refused("too_many_requests", message, status=429, wait_s=wait_s)
+            await self._refuse(refused)(scope, receive, guarded)
+            return
         try:
-            asked = self._asked(scope)
+            await self._enter(asked, scope, receive, guarded)
+        finally:
+            self._limits.leave(asked.address)
+
+    async def _enter(self, asked: Asked, scope: Scope, receive: Receive, guarded: Send) -> None:
+        """Find the caller and pass on."""
+        try:
             access.check(asked, self._settings)
             if not asked.to_page:
                 _check_body(asked)
@@ -91,7 +109,8 @@ class Gate:
         now_ms = self._clock.monotonic_ms()
         wait_ms = self._failed.wait_ms(asked.address, now_ms)
         if wait_ms > 0:
-            raise Refused("too_many_tokens", "too many wrong tokens came from here; wait a minute", status=429)
+            message = "too many wrong tokens came from here; wait a minute"
+            raise Refused("too_many_tokens", message, status=429, wait_s=60)
         try:
             caller = self._holder(given)
         except TokenExpired as expired:
@@ -121,8 +140,8 @@ class Gate:
         headers = {}
         if refused.status == 401:
             headers["www-authenticate"] = "Bearer"
-        if refused.status == 429:
-            headers["retry-after"] = "60"
+        if refused.wait_s:
+            headers["retry-after"] = str(refused.wait_s)
         return JSONResponse({"error": failure_of(refused).to_json()}, status_code=refused.status, headers=headers)
 
     def _guarded(self, send: Send, *, files: bool) -> Send:

@@ -18,6 +18,7 @@ from daemon.port import (
 )
 from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topology
 from registry.errors import DeltakeepError
+from registry.spill import Spilled
 
 
 class ManualClock:
@@ -68,6 +69,7 @@ class FakeKeeper:
     look_errors: dict[str, str] = field(default_factory=dict)
     told: KeeperFigures = field(default_factory=KeeperFigures)
     reserved: int = 0
+    on_disk: Spilled = field(default_factory=Spilled)
     made: list[RequestMade] = field(default_factory=list)
 
     def topology(self) -> Topology:
@@ -195,6 +197,9 @@ class FakeKeeper:
 
     def reserved_bytes(self) -> int:
         return self.reserved
+
+    def spilled(self) -> Spilled:
+        return self.on_disk
 
     def housekeeping(self) -> Sequence[str]:
         self.calls.append(("housekeeping",))

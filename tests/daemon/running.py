@@ -24,6 +24,7 @@ from daemon.notify import ServiceNotifier
 from daemon.port import KeeperPort
 from daemon.service import Service
 from daemon.service_options import Left, ServiceOptions
+from tests.daemon.fakes import FakeKeeper
 
 PATIENCE_S = 10.0
 
@@ -116,3 +117,17 @@ async def running(
             service.request_stop()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(task, PATIENCE_S)
+
+
+@asynccontextmanager
+async def real(root: Path) -> AsyncIterator[Running]:
+    """The real service with the real engine, in this process."""
+    from daemon.live_keeper import open_keeper
+
+    async with running(root, FakeKeeper(), open_keeper=lambda: open_keeper(root, SystemClock())) as one:
+        yield one
+
+
+async def ready(one: Running) -> None:
+    """Wait until the service is ready: every view has had its first cycle."""
+    await one.until(lambda: all(one.service.ready_gates().values()))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.checking import check_project
+from daemon.clock import SystemClock
 from daemon.doctor import Finding, examine
 from daemon.place import find_project, socket_path
 from daemon.scaffold import ProjectExists, make_project, sample_orders
@@ -87,6 +88,9 @@ def test_doctor_looks_at_everything_and_leaves_nothing_behind(shop: Shop) -> Non
 
 def test_doctor_tells_a_clock_that_disagrees_with_the_disk(shop: Shop) -> None:
     assert found(examine(shop.root, ManualClock(1_000)), "clock")[0].startswith("warning: 1970-01-01")
+    now_ms = SystemClock().now_ms()
+    assert found(examine(shop.root, ManualClock(now_ms + 3_600_000)), "clock")[0].startswith("warning: ")
+    assert found(examine(shop.root, SystemClock()), "clock")[0].startswith("ok: ")
 
 
 def test_doctor_names_a_dataset_that_is_not_there(shop: Shop) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from pathlib import Path
 
 from daemon.log import RING_LINE_MAX, LogLevel, LogRing, LogStyle, configure_logging, logger
 from registry.secrets import remember
@@ -56,13 +57,18 @@ def test_a_secret_value_reaches_no_line_whoever_logs_it_and_under_whatever_key()
     remember(["canary value of a log"])
     styles: tuple[LogStyle, ...] = ("json", "console")
     for style in styles:
-        stream, _ = logged(style)
+        ring, stream = LogRing(), io.StringIO()
+        configure_logging(ManualClock(0), style, stream, ring=ring)
         error = ValueError("no canary value of a log")
         quoted = "canary%20value%20of%20a%20log"
         logger("test").error("failed", exc_info=error, message=quoted, deep=[{"x": ("canary value of a log",)}])
         logging.getLogger("somebody").warning("odd canary value of a log")
-        assert "canary" not in stream.getvalue()
+        # What is no JSON value shows its text too: in the line, on a terminal, and in the lines that are kept.
+        place = Path("/lake/canary value of a log/orders")
+        logger("test").info("elsewhere", place=place, error=error, places={place}, by={place: [place]})
+        assert "canary" not in stream.getvalue() + "".join(ring.lines())
         assert "ValueError" in stream.getvalue()
+        assert "/lake/***/orders" in stream.getvalue()
 
 
 def test_the_level_changes_while_it_runs_and_what_was_asked_for_is_always_shown() -> None:

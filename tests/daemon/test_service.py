@@ -19,6 +19,7 @@ from daemon.failure import Failed
 from daemon.port import KeeperFigures, KeeperPort, PlansMade
 from daemon.service_options import Left
 from registry.errors import DefinitionError, MustStop, Problem
+from registry.spill import Spilled
 from tests.daemon.fakes import FakeKeeper, shop
 from tests.daemon.running import PATIENCE_S, running
 
@@ -302,13 +303,15 @@ def test_a_scrape_shows_the_figures_of_the_keeper_and_does_not_wait_for_a_long_c
     async def story() -> None:
         hold, keeper = threading.Event(), FakeKeeper()
         keeper.told = KeeperFigures(pending={"clean": 2}, plans=(PlansMade(3, 4, 0, 5),), memory_limit_bytes=1_000)
-        keeper.reserved = 400
+        keeper.reserved, keeper.on_disk = 400, Spilled(files=3, bytes=8_192)
         async with running(tmp_path, keeper) as one:
             await one.until(lambda: all(one.service.ready_gates().values()))
             _, text = await one.get("/metrics")
             assert 'deltakeep_view_pending_versions{view="clean"} 2.0' in text
             assert "deltakeep_memory_pool_limit_bytes 1000.0" in text
             assert "deltakeep_memory_pool_reserved_bytes 400.0" in text
+            assert "deltakeep_spill_files 3.0" in text
+            assert "deltakeep_spill_bytes 8192.0" in text
             keeper.started.clear()
             keeper.hold = hold
             refresh = asyncio.create_task(one.call("refresh", views=["clean"]))

@@ -59,6 +59,8 @@ def test_what_needs_a_person_comes_first_and_what_runs_is_told() -> None:
     assert "the disk is full" in lines[5]
     assert {"late", "150%", "3"} <= set(lines[6].split())
     assert "until noon" in lines[7]
+    datasets = [line.split()[0] for line in lines if line.startswith(("planes", "orders"))]
+    assert datasets == ["planes", "orders"], "what cannot be read comes first"
     assert any(line.startswith("planes") and "✗ unreadable" in line and "gone" in line for line in lines)
 
 

@@ -117,19 +117,35 @@ CASES: Final[tuple[Case, ...]] = (
         value="33.33%",
     ),
     Case(
+        # A little more than 14.4 %, and a little less.
+        "DeltakeepFreshnessBudgetBurnFast",
+        fires=Day(140, _lag("0+50.4x150")),
+        quiet=Day(140, _lag("0+52.2x150")),
+        labels={**VIEW, "slo": "freshness"},
+        value="16%",
+    ),
+    Case(
+        # Seven bad minutes after good ones: the hour has had less than 14.4 % of them so far.
+        "DeltakeepFreshnessBudgetBurnFast",
+        fires=Day(140, _lag("0+60x120 7200+0x30")),
+        quiet=Day(107, _lag("0+60x100 6000+0x30")),
+        labels={**VIEW, "slo": "freshness"},
+        value="33.33%",
+    ),
+    Case(
         "DeltakeepFreshnessBudgetBurnSlow",
-        fires=Day(400, _lag("0+540x45", 10)),
+        fires=Day(400, _lag("0+558x45", 10)),
         quiet=Day(400, _lag("0+570x45", 10)),
         labels={**VIEW, "slo": "freshness"},
-        value="10%",
+        value="7%",
         step=10,
     ),
     Case(
         "DeltakeepFreshnessBudgetBurnTicket",
-        fires=Day(440, _lag("0+588x45", 10)),
-        quiet=Day(440, _lag("0+597x45", 10)),
+        fires=Day(440, _lag("0+592.8x45", 10)),
+        quiet=Day(440, _lag("0+595.2x45", 10)),
         labels={**VIEW, "slo": "freshness"},
-        value="2%",
+        value="1.2%",
         step=10,
     ),
     Case("DeltakeepDaemonDown", fires=Day(20, {"up{}": "1x5 0x30"}), quiet=Day(20, {"up{}": "1x5 0x6 1 0x20"})),
@@ -159,9 +175,30 @@ CASES: Final[tuple[Case, ...]] = (
         value="29m 0s",
     ),
     Case(
+        # The engine worked for a third of the time; and it has not stood for long enough yet.
+        "DeltakeepLoopStalled",
+        fires=Day(17, _loop("0.3x60")),
+        quiet=Day(14, _loop("0x60")),
+        labels={"loop": "schedule"},
+        value="16m 0s",
+    ),
+    Case(
+        "DeltakeepLoopStalled",
+        fires=Day(30, _loop("0x60")),
+        quiet=Day(30, _loop("0.7x60")),
+        labels={"loop": "schedule"},
+        value="29m 0s",
+    ),
+    Case(
         "DeltakeepWorkStuck",
         fires=Day(70, {"deltakeep_work_started_timestamp_seconds{}": "60x100"}),
         quiet=Day(70, {"deltakeep_work_started_timestamp_seconds{}": "60x60 0 3720x40"}),
+        value="1h 9m 0s",
+    ),
+    Case(
+        "DeltakeepWorkStuck",
+        fires=Day(70, {"deltakeep_work_started_timestamp_seconds{}": "60x100"}),
+        quiet=Day(60, {"deltakeep_work_started_timestamp_seconds{}": "60x100"}),
         value="1h 9m 0s",
     ),
     Case(

@@ -24,7 +24,9 @@ def project(folder: Path, environment: dict[str, str]) -> dict[str, str]:
 
 def test_an_option_of_a_store_is_taken_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "lake-key").write_text("hunter2\n")
-    assert project(tmp_path, {FOLDER_VARIABLE: str(tmp_path)}) == {"secret_access_key": "hunter2", "region": "eu"}
+    # The name is systemd's, not ours.
+    found = project(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found == {"secret_access_key": "hunter2", "region": "eu"}
 
 
 def test_a_missing_credential_is_a_problem_that_names_it(tmp_path: Path) -> None:

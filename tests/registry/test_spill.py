@@ -15,7 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from registry.dataset import TableRef
 from registry.native import AppendRequest
 from registry.session import RuntimeProfile, TableSpec, build_session_runtime
-from registry.spill import PREFIX, own_spill_folder
+from registry.spill import PREFIX, Spilled, own_spill_folder, spilled
 from tests.file_opens import opens_in
 from tests.workspace import Workspace
 
@@ -122,3 +122,28 @@ def test_a_join_that_does_not_fit_says_so_and_what_to_do(tmp_path: Path) -> None
     assert record.outcome == "failed"
     assert "out of memory" in str(record.error)
     assert "memory" in str(record.error).partition("out of memory")[2]
+
+
+def test_what_a_query_has_on_disk_is_told_while_it_needs_it(tmp_path: Path) -> None:
+    profile = RuntimeProfile(memory_limit_bytes=20_000_000, spill_directory=str(tmp_path), target_partitions=1)
+    runtime = build_session_runtime(profile)
+    assert runtime.spilled() == Spilled(0, 0)
+    rows = runtime.query(
+        "SELECT value, md5(CAST(value AS TEXT)) AS text FROM generate_series(1, 1000000) ORDER BY text"
+    )
+    rows.read_next_batch()
+    during = runtime.spilled()
+    assert during.files >= 2
+    # A million texts of 32 characters, compressed or not, are more than the pool holds.
+    assert 10_000_000 < during.bytes < 200_000_000
+    rows.read_all()
+    rows.close()
+    assert runtime.spilled() == Spilled(0, 0)
+
+
+def test_what_other_processes_have_spilled_is_not_ours(tmp_path: Path) -> None:
+    other, own = tmp_path / f"{PREFIX}{os.getppid()}", own_spill_folder(tmp_path)
+    for folder, size in ((other, 100_000), (own / "datafusion-x", 5_000)):
+        folder.mkdir(parents=True)
+        (folder / "spilled").write_bytes(b"x" * size)
+    assert spilled(tmp_path) == Spilled(files=1, bytes=5_000)

@@ -10,7 +10,11 @@ import errno
 import json
 import mmap
 import os
+import platform
+import resource
+import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +25,10 @@ CLONE_NEWUSER = 0x10000000
 ADDR_COMPAT_LAYOUT = 0x0200000
 PTRACE_TRACEME = 0
 SYSLOG_SIZE_BUFFER = 10
+GETPID_OF_X32 = 0x40000000 + 39
+KEYCTL = {"x86_64": 250, "aarch64": 219}
+KEYCTL_GET_KEYRING_ID, KEYCTL_DESCRIBE, KEYCTL_READ = 0, 6, 11
+SESSION_KEYRING = -3
 STATE = Path("/var/lib/deltakeep")
 
 
@@ -63,7 +71,50 @@ def setuid_bit() -> None:
         file.unlink()
 
 
-def main(outer_ipc: str) -> None:
+def system_call(number: int, *arguments: object) -> int:
+    """A system call by its number, with numbers and buffers."""
+    given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    LIBRARY.syscall.restype = ctypes.c_long
+    found = LIBRARY.syscall(ctypes.c_long(number), *given)
+    if found < 0:
+        raise OSError(ctypes.get_errno(), f"system call {number}")
+    return int(found)
+
+
+def foreign_call_kills() -> bool:
+    """Whether a call by the numbers of another architecture ends a process; without the filter it fails or works."""
+    child = os.fork()
+    if child == 0:
+        try:
+            system_call(GETPID_OF_X32)
+        finally:
+            os._exit(0)
+    _, ended = os.waitpid(child, 0)
+    return os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGSYS
+
+
+def own_keyring() -> bool:
+    """Whether the session keyring is this service's own, and leads to no keyring that the user's processes share."""
+    session = keyctl(KEYCTL_GET_KEYRING_ID, SESSION_KEYRING, 0)
+    linked = ctypes.create_string_buffer(4096)
+    size = keyctl(KEYCTL_READ, session, linked, len(linked))
+    keys = [described(key) for key in struct.unpack(f"{size // 4}i", linked.raw[:size])]
+    return described(session)[1] == str(os.getuid()) and "keyring" not in [key[0] for key in keys]
+
+
+def described(key: int) -> list[str]:
+    """Type, user, group, rights and name of a key."""
+    text = ctypes.create_string_buffer(256)
+    keyctl(KEYCTL_DESCRIBE, key, text, len(text))
+    return text.value.decode().split(";")
+
+
+def keyctl(*arguments: object) -> int:
+    return system_call(KEYCTL[platform.machine()], *arguments, 0)
+
+
+def main(outer_ipc: str, files_max: str) -> None:
+    """`files_max` is how many open files the machine's systemd may allow at most."""
     none = "0" * 16
     found = {
         "User": os.getuid() != 0,
@@ -99,10 +150,14 @@ def main(outer_ipc: str) -> None:
         ),
         "SystemCallFilter": status("Seccomp") == "2"
         and refused(native("ptrace", PTRACE_TRACEME, 0, 0, 0), errno.EPERM),
+        "KeyringMode": own_keyring(),
+        "LimitNOFILE": resource.getrlimit(resource.RLIMIT_NOFILE) == (min(65_536, int(files_max)),) * 2,
         "UMask": os.umask(0o027) == 0o027,
     }
+    if platform.machine() == "x86_64":
+        found["SystemCallArchitectures"] = foreign_call_kills()
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,9 +1,9 @@
 """The units under a real systemd: start, sandbox, cycle, reload, kill, drain, watchdog, configuration, credentials.
 
 systemd is process 1 of namespaces of its own (`machine.py`), so every directive of the units is in force as systemd
-makes it.  What is not tried there: `SystemCallArchitectures`, `KeyringMode` and `RemoveIPC` (no 32-bit program, key or
-queue), `DevicePolicy`, `MemoryMax` and `CPUQuota` (they need controllers that the kernel may have given to cgroup v1),
-and `LimitNOFILE` (it needs a capability that the machine around may not have).
+makes it.  What is not tried there: `DevicePolicy`, `MemoryMax` and `CPUQuota` (they need controllers that the kernel
+may have given to cgroup v1); `LimitNOFILE` beyond what the machine around allows (it needs a capability that this one
+may not have); and `SystemCallArchitectures` on other processors than x86-64.
 """
 
 from __future__ import annotations
@@ -57,6 +57,15 @@ class Kept:
         """Orders that count, in the view and by the query."""
         answer = self.machine.ask("query", "SELECT count(*) FROM orders_clean")
         return int(answer["rows"][0][0])
+
+    def start_in_sandbox(self, program: str) -> None:
+        """Run a program to its end as `probe.service`, which is the service but for what it starts."""
+        unit = (ROOT / "systemd" / SERVICE).read_text().replace("Type=notify", "Type=oneshot")
+        lines = [f"ExecStart={program}" if line.startswith("ExecStart=") else line for line in unit.splitlines()]
+        text = "\n".join(line for line in lines if "Restart=" not in line)
+        self.machine.write("/run/systemd/system/probe.service", text)
+        self.machine.systemctl("daemon-reload")
+        self.machine.systemctl("start", "probe.service")
 
     def right(self) -> bool:
         return bool(self.machine.ask("verify", "--all")["equal"])
@@ -121,12 +130,9 @@ def test_the_first_command_starts_the_service_through_its_socket(stopped: Kept) 
 def test_the_sandbox_bites_and_the_daemon_keeps_views_in_it(running: Kept) -> None:
     one = running.machine
     ipc = one.run("readlink", "/proc/self/ns/ipc").strip()
-    program = f"/{PREFIX}/bin/python /{PREFIX}/probe.py {ipc}"
-    unit = (ROOT / "systemd" / SERVICE).read_text().replace("Type=notify", "Type=oneshot")
-    lines = [f"ExecStart={program}" if line.startswith("ExecStart=") else line for line in unit.splitlines()]
-    one.write("/run/systemd/system/probe.service", "\n".join(line for line in lines if "Restart=" not in line))
-    one.systemctl("daemon-reload")
-    one.systemctl("start", "probe.service")
+    limits = one.run("cat", "/proc/1/limits").splitlines()
+    files_max = next(line.split()[4] for line in limits if line.startswith("Max open files"))
+    running.start_in_sandbox(f"/{PREFIX}/bin/python /{PREFIX}/probe.py {ipc} {files_max}")
     found = next(json.loads(line) for line in one.journal("probe.service").splitlines() if line.startswith("{"))
     assert not [directive for directive, bites in found.items() if not bites]
     # The daemon itself is in the same sandbox, with the native module loaded.
@@ -136,6 +142,21 @@ def test_the_sandbox_bites_and_the_daemon_keeps_views_in_it(running: Kept) -> No
     status = one.run("cat", f"/proc/{main['MainPID']}/status")
     assert all(line in status for line in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"))
     assert running.right()
+
+
+def test_what_the_service_shares_with_other_processes_goes_when_it_stops(stopped: Kept) -> None:
+    one = stopped.machine
+    try:
+        # Seen from inside while it runs, and gone when the last unit of the user has stopped.
+        stopped.start_in_sandbox("/bin/sh -c 'echo kept > /dev/shm/of-the-service && cat /dev/shm/of-the-service'")
+        assert "kept" in one.journal("probe.service")
+        assert "of-the-service" not in one.run("ls", "/dev/shm")
+        one.drop_in("probe.service", "[Service]\nRemoveIPC=no\n")
+        one.systemctl("start", "probe.service")
+        assert "of-the-service" in one.run("ls", "/dev/shm"), "it is RemoveIPC= that takes it away"
+    finally:
+        one.drop_in("probe.service", "")
+        one.run("rm", "-f", "/dev/shm/of-the-service")
 
 
 def test_a_cycle_a_reload_and_a_kill_are_survived(running: Kept) -> None:
@@ -165,6 +186,9 @@ def test_a_daemon_that_hangs_is_replaced_by_the_watchdog(running: Kept) -> None:
     try:
         one.systemctl("restart", SERVICE)
         before = one.until(SERVICE, ActiveState="active", StatusText="2 views: 2 fresh")
+        # One that turns is left alone for longer than the watchdog waits.
+        one.run("sleep", "5")
+        assert {name: one.show(SERVICE)[name] for name in ("MainPID", "NRestarts")}.items() <= before.items()
         one.systemctl("kill", "--signal=STOP", SERVICE)
         one.until(SERVICE, NRestarts=str(int(before["NRestarts"]) + 1), ActiveState="active")
         assert "Watchdog timeout" in one.journal(SERVICE)

@@ -136,7 +136,8 @@ document.addEventListener("submit", (event) => {
   const form = event.target.closest("form[data-form]");
   if (!form) return;
   event.preventDefault();
-  if (form.dataset.form === "go") location.hash = hashOf(form);
+  // Not `form.dataset`: a field of the form may be called so, and is found instead.
+  if (form.getAttribute("data-form") === "go") location.hash = hashOf(form);
 });
 
 document.addEventListener("keydown", (event) => {
@@ -151,7 +152,7 @@ document.addEventListener("keydown", (event) => {
 
 const hashOf = (form) => {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
-  return `#/${form.dataset.page}${[...query].length ? `?${query}` : ""}`;
+  return `#/${form.getAttribute("data-page")}${[...query].length ? `?${query}` : ""}`;
 };
 
 let typed = null;

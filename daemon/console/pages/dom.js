@@ -55,13 +55,15 @@ function patchAttributes(old, wanted) {
   const mine = (name) =>
     (name === "open" && old.nodeName === "DETAILS") ||
     (name === "selected" && old.parentNode === document.activeElement);
+  const before = old.getAttribute("value");
   for (const { name, value } of [...wanted.attributes]) {
     if (old.getAttribute(name) !== value && !mine(name)) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
     if (!wanted.hasAttribute(name) && !mine(name)) old.removeAttribute(name);
   }
-  if (old !== document.activeElement && "value" in old && old.nodeName === "INPUT") old.value = wanted.value;
+  // What was typed and not sent yet stays until the page's address says something else.
+  if (old !== document.activeElement && old.nodeName === "INPUT" && before !== wanted.getAttribute("value")) old.value = wanted.value;
 }
 
 const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null);

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from deltalake import write_deltalake
 
 from daemon.clock import SystemClock
-from daemon.live_keeper import open_keeper
 from daemon.port import JsonValue
 from daemon.scaffold import make_project, sample_orders
 from daemon.tokens import TokenFile
@@ -20,14 +18,7 @@ from daemon.topology import ScheduledView, Topology, WatchedDataset, make_topolo
 from tests.daemon.console.asking import ask, make_token
 from tests.daemon.console.browser import LOW_CONTRAST, NAMELESS, TOO_WIDE, Driver, window
 from tests.daemon.fakes import FakeKeeper
-from tests.daemon.running import Running, running
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    one = Driver.start()
-    yield one
-    one.stop()
+from tests.daemon.running import ready, real, running
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +26,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("console") / "shop"
     make_project(root, SystemClock().now_ms())
     return root
-
-
-def real(root: Path) -> Any:
-    """The real service with the real engine, in this process."""
-    return running(root, FakeKeeper(), open_keeper=lambda: open_keeper(root, SystemClock()))
-
-
-async def ready(one: Running) -> None:
-    await one.until(lambda: all(one.service.ready_gates().values()))
 
 
 def test_every_page_is_legible_fits_and_asks_nobody_else(driver: Driver, project: Path) -> None:
