@@ -202,6 +202,7 @@ pub(crate) enum Step {
     Append(Vec<Row>),
     Rewrite(i64),
     Update(i64),
+    Merge(i64, Vec<Row>),
     Vector(i64, bool),
     Overwrite(Vec<Row>),
     Compact,
@@ -223,6 +224,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         4 => rows().prop_map(Step::Append),
         2 => (0..6_i64).prop_map(Step::Rewrite),
         2 => (0..6_i64).prop_map(Step::Update),
+        2 => ((0..6_i64), rows()).prop_map(|(id, rows)| Step::Merge(id, rows)),
         4 => (0..6_i64, any::<bool>()).prop_map(|(id, inline)| Step::Vector(id, inline)),
         1 => rows().prop_map(Step::Overwrite),
         1 => Just(Step::Compact),
@@ -237,10 +239,8 @@ pub(crate) fn apply(table: &mut TestTable, step: Step) {
     match step {
         Step::Append(rows) => table.append(&rows),
         Step::Rewrite(id) => table.rewrite(|row| (row.id != Some(id)).then(|| row.clone())),
-        Step::Update(id) => table.rewrite(|row| {
-            let name = if row.id == Some(id) { Some("changed".into()) } else { row.name.clone() };
-            Some(Row { name, ..row.clone() })
-        }),
+        Step::Update(id) => table.rewrite(|row| Some(renamed(row, id))),
+        Step::Merge(id, rows) => table.merge(|row| Some(renamed(row, id)), &rows),
         Step::Vector(id, inline) => table.delete_by_vector(inline, |row| row.id == Some(id)),
         Step::Overwrite(rows) => table.overwrite(&rows),
         Step::Compact => table.compact(),
@@ -249,6 +249,12 @@ pub(crate) fn apply(table: &mut TestTable, step: Step) {
         Step::Statistics(present) => table.statistics = present,
         Step::Records(records) => table.records_changes = records,
     }
+}
+
+/// The row, under another name if it has this id.
+fn renamed(row: &Row, id: i64) -> Row {
+    let name = if row.id == Some(id) { Some("changed".into()) } else { row.name.clone() };
+    Row { name, ..row.clone() }
 }
 
 /// Reads `(after, upto]` in every way that applies and compares each with the difference of the two versions.

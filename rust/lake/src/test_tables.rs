@@ -113,6 +113,21 @@ impl TestTable {
 
     /// Changes rows by writing their files anew: `change` gives what a row becomes.
     pub fn rewrite(&mut self, change: impl Fn(&Row) -> Option<Row>) {
+        let (mut actions, gone, new) = self.rewritten(change);
+        actions.extend(self.change_files(&[("delete", &gone), ("insert", &new)]));
+        self.commit("UPDATE", actions);
+    }
+
+    /// Changes rows and adds others in one commit.
+    pub fn merge(&mut self, change: impl Fn(&Row) -> Option<Row>, rows: &[Row]) {
+        let (mut actions, gone, new) = self.rewritten(change);
+        actions.extend(self.add_rows(rows, true));
+        actions.extend(self.change_files(&[("update_preimage", &gone), ("update_postimage", &new), ("insert", rows)]));
+        self.commit("MERGE", actions);
+    }
+
+    /// Writes files anew: what to commit, the rows that were in them, and those that are.
+    fn rewritten(&mut self, change: impl Fn(&Row) -> Option<Row>) -> (Vec<Value>, Vec<Row>, Vec<Row>) {
         let mut actions = Vec::new();
         let (mut gone, mut new) = (Vec::new(), Vec::new());
         for (path, file) in self.state.files.clone() {
@@ -126,8 +141,7 @@ impl TestTable {
             self.state.files.remove(&path);
             actions.extend(self.add_rows(&kept, true));
         }
-        actions.extend(self.change_files(&gone, &new));
-        self.commit("UPDATE", actions);
+        (actions, gone, new)
     }
 
     /// Deletes rows by deletion vectors, inline ones or in a file.
@@ -149,7 +163,7 @@ impl TestTable {
             actions.push(self.add(&path, &next, true));
             self.state.files.insert(path, next);
         }
-        actions.extend(self.change_files(&gone, &[]));
+        actions.extend(self.change_files(&[("delete", &gone)]));
         self.commit("DELETE", actions);
     }
 
@@ -158,7 +172,7 @@ impl TestTable {
         let mut actions: Vec<Value> = self.state.files.iter().map(|(path, file)| remove(path, file, true)).collect();
         self.state.files.clear();
         actions.extend(self.add_rows(rows, true));
-        actions.extend(self.change_files(&gone, rows));
+        actions.extend(self.change_files(&[("delete", &gone), ("insert", rows)]));
         self.commit("WRITE", actions);
     }
 
@@ -241,12 +255,12 @@ impl TestTable {
         actions
     }
 
-    fn change_files(&mut self, gone: &[Row], new: &[Row]) -> Vec<Value> {
+    fn change_files(&mut self, changes: &[(&str, &[Row])]) -> Vec<Value> {
         if !self.records_changes {
             return Vec::new();
         }
         let mut actions = Vec::new();
-        for (kind, rows) in [("delete", gone), ("insert", new)] {
+        for (kind, rows) in changes {
             for (part, rows) in self.by_partition(rows) {
                 let path = self.new_path(part, "_change_data/c");
                 let size = self.write_file(&path, &rows, Some(kind));
