@@ -40,6 +40,12 @@ STRUCTS: Final = pa.array(
 FORMS: Final = pa.array(["NFC", "NFD", "NFKC", None, "nfkd", "NFD"])
 LANGUAGES: Final = pa.array(["python", "neutral", None, "python", "neutral", "python"])
 UNITS: Final = pa.array(["byte", "utf16", "byte", "codepoint", "byte", None])
+WEIGHTS: Final = pa.array([1, 2, 1, None, 5, 3])
+# Of 1 and 2, of no rows, and of -2: kind, format, number of rows, sign and exponent, bytes of the number.
+STATES: Final = pa.array(
+    [bytes([1, 1, 4, 1, 0, 2, 3]), None, bytes([1, 1, 0, 0]), bytes([1, 1, 2, 3, 2, 2, 1]), bytes([1, 1, 0, 0]), None]
+)
+STATISTICS: Final = pa.array(["sum", "avg", "sum", "avg", "avg", None])
 SPAN: Final = pa.struct([("start", pa.int64()), ("end", pa.int64()), ("unit", pa.string())])
 ROWS: Final = len(TEXTS)
 GROUPS: Final = pa.array([1, 2, 1, 2, 1, 1], pa.int32())
@@ -75,6 +81,10 @@ SAMPLES: Final[dict[str, tuple[pa.Array, ...]]] = {
     "qname_normalize": (NAMES, TEXTS, LANGUAGES),
     "utf8_normalize": (TEXTS, FORMS, FLAGS),
     "utf8_null_if_blank": (TEXTS,),
+    **dict.fromkeys(("exact_sum_state", "exact_var_state"), (FLOATS, WEIGHTS)),
+    **dict.fromkeys(("exact_covar_state", "exact_regr_state"), (FLOATS, OTHERS, WEIGHTS)),
+    "exact_state_merge": (STATES,),
+    "exact_state_value": (STATES, STATISTICS),
 }
 
 
@@ -157,6 +167,8 @@ def representations(column: pa.Array) -> Iterator[pa.Array]:
     elif pa.types.is_float64(kind):
         yield column.cast(pa.float32())
         yield column.dictionary_encode()
+    elif pa.types.is_binary(kind):
+        yield from (column.cast(other) for other in (pa.large_binary(), pa.binary_view()))
     elif pa.types.is_list(kind):
         yield column.cast(pa.large_list(kind.value_type))
         yield column.cast(pa.list_(kind.value_type, 2))
@@ -229,6 +241,8 @@ def written(value: Any, kind: pa.DataType) -> str:
         return f"arrow_cast(NULL, '{ARROW_NAMES[kind]}')" if kind in ARROW_NAMES else "NULL"
     if isinstance(value, str):
         return f"'{value}'"
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
     if pa.types.is_list(kind):
         return f"[{', '.join(written(one, kind.value_type) for one in value)}]"
     if pa.types.is_map(kind):
@@ -240,7 +254,13 @@ def written(value: Any, kind: pa.DataType) -> str:
     return f"arrow_cast({value}, 'Float64')" if isinstance(value, float) else str(value)
 
 
-ARROW_NAMES: Final = {pa.string(): "Utf8", pa.int64(): "Int64", pa.float64(): "Float64", pa.bool_(): "Boolean"}
+ARROW_NAMES: Final = {
+    pa.string(): "Utf8",
+    pa.int64(): "Int64",
+    pa.float64(): "Float64",
+    pa.bool_(): "Boolean",
+    pa.binary(): "Binary",
+}
 
 
 @pytest.mark.parametrize(

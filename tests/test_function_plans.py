@@ -22,6 +22,7 @@ FILTERS: Final = {
     "cdf_change_rank": "cdf_change_rank(word) > 1",
     "cdf_is_delete": "cdf_is_delete(word)",
     "cdf_is_upsert": "cdf_is_upsert(word)",
+    "exact_state_value": "exact_state_value(state, 'sum') > 1",
     "prefixed_hash_parts64": "prefixed_hash_parts64('row', word, start) > 0",
     "qname_normalize": "qname_normalize(word, 'm') = 'm.insert'",
     "span_contains": "span_contains(span_make(start, stop), 3)",
@@ -42,7 +43,7 @@ OVER_NESTED: Final = {
     "map_normalize": ("cardinality(map_normalize(counts)) = 1", "cardinality(map_keys(counts)) = 1"),
     "struct_pick": ("struct_pick(place, 'city') IS NOT NULL", "CASE WHEN place IS NOT NULL THEN place END IS NOT NULL"),
 }
-COLUMNS: Final = {"word", "words", "counts", "start", "stop", "place", "number", "note"}
+COLUMNS: Final = {"word", "words", "counts", "start", "stop", "place", "number", "state", "note"}
 PLACE: Final = pa.struct([("city", pa.string()), ("zip", pa.int64())])
 
 
@@ -65,6 +66,7 @@ def tables(native: SessionRuntime, tmp_path_factory: pytest.TempPathFactory) -> 
             "stop": [4, 8],
             "place": pa.array([{"city": "Rome", "zip": 1}, None], PLACE),
             "number": [0.1, 0.2],
+            "state": [bytes([1, 1, 4, 1, 0, 2, 3]), None],
             "note": ["never", "read"],
         }
     )
@@ -123,6 +125,9 @@ def test_an_aggregate_reads_its_arguments_only(
         ("condition",): "stop > 3",
         ("x",): "number",
         ("y", "x"): "number, stop",
+        ("x", "weight"): "number, stop",
+        ("y", "x", "weight"): "number, stop, 1",
+        ("state",): "state",
     }[function.argument_names]
     call = f"{function.name}({arguments})"
     scan = scan_of(native, f"SELECT start, {call} FROM rows WHERE cdf_is_upsert(word) GROUP BY start", tables)
@@ -169,12 +174,19 @@ def test_planners_and_who_switched_them_on_are_in_explain_and_in_the_artifacts(t
     keeper.close()
 
 
+def test_a_span_of_literals_is_not_made_for_each_row(native: SessionRuntime, tables: tuple[TableSpec, ...]) -> None:
+    query = "EXPLAIN SELECT id FROM rows WHERE span_make(3, 8) && span_make(start, stop)"
+    (logical, *_) = native.query(query, tables=tables).read_all().to_pydict()["plan"]
+    assert "span_overlaps(Int64(3), Int64(8), rows.start, rows.stop)" in logical
+
+
 def test_what_is_called_with_literals_is_a_literal_in_the_plan(
     native: SessionRuntime, tables: tuple[TableSpec, ...]
 ) -> None:
-    query = "EXPLAIN SELECT id FROM rows WHERE span_make(3, 8) && span_make(start, stop)"
+    query = "EXPLAIN SELECT id, utf8_normalize(' A', 'NFC', true) AS word FROM rows"
     (logical, *_) = native.query(query, tables=tables).read_all().to_pydict()["plan"]
-    assert "span_overlaps(Struct({start:3,end:8,unit:byte}), span_make(rows.start, rows.stop))" in logical
+    assert "Utf8(" in logical
+    assert "utf8_normalize(" not in logical
 
 
 def predicate(scan: str) -> str:

@@ -111,6 +111,21 @@ where
         Ok(Some(LogicalPlan::TableScan(TableScanBuilder::new(TableReference::bare(name), source).build()?)))
     }
 
+    /// Whether a plan scans states, and nothing else.
+    fn reads_states_only(&self, plan: &LogicalPlan) -> Result<bool, DataFusionError> {
+        let names: Vec<TableReference> =
+            (0..self.states.len()).map(|number| TableReference::bare((self.name_of)(number))).collect();
+        let (mut states, mut others) = (false, false);
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let known = names.contains(&scan.table_name);
+                (states, others) = (states || known, others || !known);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(states && !others)
+    }
+
     /// A plan with states in the place of the groups below its own that can be added up.
     ///
     /// A cut after which changes no longer keep the plan is not made: some rules look at what is below.
@@ -128,6 +143,10 @@ where
                 let Some(state) = added_up(aggregate)? else { return Ok(Transformed::no(node)) };
                 if left > 0 {
                     left -= 1;
+                    return Ok(Transformed::no(node));
+                }
+                // What puts the groups of a state together once more has its state already.
+                if self.reads_states_only(&aggregate.input)? {
                     return Ok(Transformed::no(node));
                 }
                 found = true;
