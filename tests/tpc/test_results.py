@@ -16,8 +16,9 @@ from registry.view import StateTable
 from tests import oracle
 from tests.tpc.lives import SEEDS, Life, SuiteName, life
 
-CHEAPER: Final[Mapping[SuiteName, frozenset[str]]] = {"tpch": frozenset(), "tpcds": frozenset({"q09"})}
-"""Incremental views that are recomputed because that is cheaper: query 9 reads one table fifteen times."""
+CHEAPER: Final[Mapping[SuiteName, frozenset[str]]] = {"tpch": frozenset(), "tpcds": frozenset({"q09", "q14__state"})}
+"""Incremental views that are recomputed because that is cheaper: query 9 reads one table fifteen times,
+and the groups of query 14 join three sales tables with what is sold in all of them."""
 
 MANY_ROUNDS: Final = 20
 MANY_SEEDS: Final = range(1, 4)
