@@ -14,7 +14,7 @@ from typing import Final
 
 from registry.dataset import Dataset, TableRef
 from registry.errors import DeltakeepError
-from registry.names import DatasetName
+from registry.names import DatasetName, RelationName
 from registry.native import DeltaInputPin, TableIdentity, TableState
 from registry.session import SessionRuntime
 
@@ -131,7 +131,7 @@ class Datasets:
     def _open(self, dataset: Dataset, version: int | None, now_ms: int) -> Observed:
         state = self._runtime.table_state(dataset.table, version)
         return Observed(
-            pin=pin_of(dataset, state),
+            pin=pin_of(RelationName(dataset.name), dataset.table, state),
             schema_text=state.schema_text,
             properties=state.properties,
             rows=state.rows,
@@ -164,11 +164,11 @@ def same_identity(left: TableIdentity, right: TableIdentity) -> bool:
     return left.commit_hash is None or right.commit_hash is None or left.commit_hash == right.commit_hash
 
 
-def pin_of(dataset: Dataset, state: TableState) -> DeltaInputPin:
+def pin_of(relation: RelationName, table: TableRef, state: TableState) -> DeltaInputPin:
     """The pin that a table's state stands for."""
     return DeltaInputPin(
-        relation=dataset.name,
-        uri=dataset.table.uri,
+        relation=relation,
+        uri=table.uri,
         table_id=state.table_id,
         version=state.version,
         timestamp_ms=state.timestamp_ms,

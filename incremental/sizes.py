@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from incremental.frontier import Absent, ViewTarget
+from incremental.observation import pin_of
 from incremental.offers import Offer
 from incremental.refresh import RefreshSpec, recompute_request
 from registry.bundle import PlanBundle
@@ -114,12 +115,4 @@ def _size(runtime: SessionRuntime, relation: RelationName, table: TableRef) -> R
         # For whoever asks how a view is kept, a table that nobody has made yet is no failure.
         missing = error.code == "not_a_table"
         return RelationSize(relation, table, unknown="there is no table yet" if missing else error.message)
-    pin = DeltaInputPin(
-        relation=relation,
-        uri=table.uri,
-        table_id=state.table_id,
-        version=state.version,
-        timestamp_ms=state.timestamp_ms,
-        commit_hash=state.commit_hash,
-    )
-    return RelationSize(relation, table, pin, state.rows, state.files, state.bytes)
+    return RelationSize(relation, table, pin_of(relation, table, state), state.rows, state.files, state.bytes)

@@ -284,6 +284,10 @@ class _Plans:
     stored: Mapping[CompileKey, PlanBundle]
     latest: PlanBundle | None
 
+    def is_in_force(self, key: CompileKey) -> bool:
+        """Whether the plan with this key is the one in force."""
+        return key in self.stored and self.stored[key] is self.latest
+
 
 @dataclass(frozen=True, slots=True)
 class _OneView:
@@ -301,11 +305,13 @@ class _OneView:
 
     def compiled(self, requests: list[CompileRequest]) -> CompiledView:
         """Compile it in the first of some ways, unless it is planned in another one of them already."""
-        keys = [self._key(request) for request in requests]
-        in_force = (key for key in keys if key in self.plans.stored and self.plans.stored[key] is self.plans.latest)
-        known = next(filter(None, map(self._reused, in_force)), None)
-        if known is not None:
-            return known
+        keys: list[CompileKey] = []
+        # Mostly the first one is in force, and no other key is made.
+        for request in requests:
+            keys.append(self._key(request))
+            known = self._reused(keys[-1]) if self.plans.is_in_force(keys[-1]) else None
+            if known is not None:
+                return known
         known = self._reused(keys[0])
         if known is not None:
             return known

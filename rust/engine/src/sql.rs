@@ -8,7 +8,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, ObjectName, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor,
+    Expr as SqlExpr, Spanned, Statement as SqlStatement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use functions::macro_statement::function_name;
@@ -118,22 +118,8 @@ fn first_word(statement: &Statement) -> String {
 }
 
 fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Result<Vec<String>> {
-    if let Some(function) = table_function(statement) {
-        return Err(EngineError::invalid_query(
-            subject,
-            format!(
-                "table function \"{function}\" cannot be read from in a view; for series write SELECT \
-                 unnest({function}(…))"
-            ),
-        ));
-    }
-    if let Some(relation) = sampled(statement) {
-        return Err(EngineError::invalid_query(
-            subject,
-            format!(
-                "TABLESAMPLE of \"{relation}\" would give other rows at each run; keep a part of the rows by a condition"
-            ),
-        ));
+    if let Some(refusal) = refused_source(statement) {
+        return Err(EngineError::invalid_query(subject, refusal));
     }
     let references =
         state.resolve_table_references(statement).map_err(|error| EngineError::planning(subject, error))?;
@@ -157,36 +143,24 @@ fn referenced(state: &SessionState, subject: &str, statement: &Statement) -> Res
     Ok(names.into_iter().collect())
 }
 
-/// The first function that a FROM clause calls.
-fn table_function(statement: &Statement) -> Option<ObjectName> {
+/// Why the first thing that a FROM clause reads, and that no view can, is refused.
+fn refused_source(statement: &Statement) -> Option<String> {
     struct Search;
     impl Visitor for Search {
-        type Break = ObjectName;
+        type Break = String;
 
-        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ObjectName> {
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
             match factor {
                 TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
-                    ControlFlow::Break(name.clone())
+                    ControlFlow::Break(format!(
+                        "table function \"{name}\" cannot be read from in a view; for series write SELECT \
+                         unnest({name}(…))"
+                    ))
                 }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    let Statement::Statement(inner) = statement else {
-        return None;
-    };
-    inner.visit(&mut Search).break_value()
-}
-
-/// The first relation that a query reads a sample of, which DataFusion would read whole.
-fn sampled(statement: &Statement) -> Option<ObjectName> {
-    struct Search;
-    impl Visitor for Search {
-        type Break = ObjectName;
-
-        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<ObjectName> {
-            match factor {
-                TableFactor::Table { name, sample: Some(_), .. } => ControlFlow::Break(name.clone()),
+                // DataFusion would read the whole relation.
+                TableFactor::Table { name, sample: Some(_), .. } => ControlFlow::Break(format!(
+                    "TABLESAMPLE of \"{name}\" would give other rows at each run; keep a part of the rows by a condition"
+                )),
                 _ => ControlFlow::Continue(()),
             }
         }

@@ -49,7 +49,7 @@ pub fn functions() -> Vec<PlatformFunction> {
 }
 
 /// The rows that a filter keeps: those where it is true.
-fn kept(filter: &BooleanArray) -> BooleanBuffer {
+pub(crate) fn kept(filter: &BooleanArray) -> BooleanBuffer {
     match filter.nulls() {
         Some(nulls) => filter.values() & nulls.inner(),
         None => filter.values().clone(),

@@ -328,12 +328,13 @@ impl ChangeFeed {
 
     fn take_recorded(&mut self, lake: &Lake, recorded: &Recorded) {
         self.kind = FeedKind::ChangeFiles;
-        self.recorded = [recorded.inserted.clone(), recorded.change_files(&self.now)].concat();
+        let change_files = recorded.change_files(&self.now);
+        self.recorded = [&recorded.inserted[..], &change_files].concat();
         let mut plus = Side::default();
         recorded.inserted.iter().for_each(|file| plus.whole(file));
         self.push_side(lake, plus, PartWeight::Plus);
-        if !recorded.change_files.is_empty() {
-            let provider = recorded.change_table(lake, &self.now);
+        if !change_files.is_empty() {
+            let provider = Recorded::change_table(lake, &self.now, change_files);
             self.parts.push(FeedPart { provider: Arc::new(provider), weight: PartWeight::ChangeType });
         }
     }

@@ -123,9 +123,8 @@ impl Recorded {
         self.change_files.iter().map(file).collect()
     }
 
-    /// The change files as a table with the columns of `now` and [`CHANGE_TYPE`].
-    pub fn change_table(&self, lake: &Lake, now: &Arc<TableSnapshot>) -> PinnedTable {
-        let files = self.change_files(now);
+    /// Change files as a table with the columns of `now` and [`CHANGE_TYPE`].
+    pub fn change_table(lake: &Lake, now: &Arc<TableSnapshot>, files: Vec<DataFile>) -> PinnedTable {
         PinnedTable::new(lake.clone(), Arc::clone(now))
             .with_files(files)
             .with_stored_column(CHANGE_TYPE, DataType::Utf8View)

@@ -18,6 +18,15 @@ use super::groups::ExactGroups;
 use super::moments::{Everything, Products, Squares, Values};
 use super::statistic::{Needs, Statistic};
 
+/// A number that is added as a float.
+pub(super) fn number() -> Coercion {
+    Coercion::new_implicit(
+        TypeSignatureClass::Native(logical_float64()),
+        vec![TypeSignatureClass::Float, TypeSignatureClass::Integer, TypeSignatureClass::Decimal],
+        NativeType::Float64,
+    )
+}
+
 /// One function of the family.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ExactFunction {
@@ -29,12 +38,7 @@ pub(super) struct ExactFunction {
 impl ExactFunction {
     pub fn new(statistic: Statistic) -> Self {
         let names = statistic.argument_names();
-        let number = Coercion::new_implicit(
-            TypeSignatureClass::Native(logical_float64()),
-            vec![TypeSignatureClass::Float, TypeSignatureClass::Integer, TypeSignatureClass::Decimal],
-            NativeType::Float64,
-        );
-        let mut signature = Signature::coercible(vec![number; names.len()], Volatility::Immutable);
+        let mut signature = Signature::coercible(vec![number(); names.len()], Volatility::Immutable);
         signature.parameter_names = Some(names.iter().map(ToString::to_string).collect());
         Self { statistic, signature, documentation: statistic.documentation() }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, LargeBinaryBuilder, new_null_array};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -11,10 +11,11 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use super::accumulator::{damaged, valid_rows};
 use super::moments::{Moments, Row};
 use super::statistic::Statistic;
+use crate::aggregates::kept;
 use crate::superaccumulator::Sign;
 
 /// Bytes that the state of a group takes where no more is known.
-const STATE_BYTES: usize = 24;
+pub(super) const STATE_BYTES: usize = 24;
 
 /// The moments of groups.
 ///
@@ -49,19 +50,11 @@ pub(super) fn for_each_row<R: Row>(values: &[ArrayRef], filter: Option<&BooleanA
     let columns: Vec<&[f64]> = arrays.iter().map(|column| column.values().as_ref()).collect();
     let mut valid = valid_rows(&arrays);
     if let Some(filter) = filter {
-        valid = NullBuffer::union(valid.as_ref(), Some(&NullBuffer::new(holds(filter))));
+        valid = NullBuffer::union(valid.as_ref(), Some(&NullBuffer::new(kept(filter))));
     }
     match valid {
         None => (0..columns[0].len()).for_each(|row| each(row, R::at(&columns, row))),
         Some(valid) => valid.valid_indices().for_each(|row| each(row, R::at(&columns, row))),
-    }
-}
-
-/// Where a condition holds; where it is NULL it does not.
-fn holds(filter: &BooleanArray) -> BooleanBuffer {
-    match filter.nulls() {
-        Some(nulls) => filter.values() & nulls.inner(),
-        None => filter.values().clone(),
     }
 }
 
@@ -116,10 +109,10 @@ impl<M: Moments> GroupsAccumulator for ExactGroups<M> {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let kept = opt_filter.map(|filter| NullBuffer::new(holds(filter)));
+        let wanted = opt_filter.map(|filter| NullBuffer::new(kept(filter)));
         let rows = values.iter().map(|column| -> Result<ArrayRef> {
             let column = column.as_primitive::<Float64Type>();
-            let valid = NullBuffer::union(column.nulls(), kept.as_ref());
+            let valid = NullBuffer::union(column.nulls(), wanted.as_ref());
             Ok(Arc::new(Float64Array::try_new(column.values().clone(), valid)?))
         });
         let no_moments = Ok(new_null_array(&DataType::LargeBinary, values[0].len()));

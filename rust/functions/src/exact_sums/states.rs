@@ -24,7 +24,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, Float64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use datafusion::common::types::{NativeType, logical_binary, logical_float64, logical_int64};
+use datafusion::common::types::{NativeType, logical_binary, logical_int64};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::error::Result;
@@ -35,9 +35,11 @@ use datafusion::logical_expr::{
     ReversedUDAF, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignatureClass, Volatility,
 };
 
-use super::groups::for_each_row;
+use super::function::number;
+use super::groups::{STATE_BYTES, for_each_row};
 use super::moments::{Everything, Moments, Products, Squares, Values};
 use super::statistic::{Needs, SECTION, Statistic};
+use crate::aggregates::kept;
 use crate::aggregates::single_group::{Peek, SingleGroup};
 use crate::arguments::{place, result_of, rows_of, string};
 use crate::tags::{AGGREGATE, DETERMINISTIC, INCREMENTAL};
@@ -48,9 +50,6 @@ use crate::{Function, NullBehaviour, PlatformFunction};
 pub const MERGE: &str = "exact_state_merge";
 /// Makes a number of a state.
 pub const VALUE: &str = "exact_state_value";
-
-/// Bytes that the state of a group takes where no more is known.
-const STATE_BYTES: usize = 24;
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<PlatformFunction> {
@@ -220,18 +219,13 @@ struct State {
 
 impl State {
     fn new(needs: Needs) -> Self {
-        let number = Coercion::new_implicit(
-            TypeSignatureClass::Native(logical_float64()),
-            vec![TypeSignatureClass::Float, TypeSignatureClass::Integer, TypeSignatureClass::Decimal],
-            NativeType::Float64,
-        );
         let weight = Coercion::new_implicit(
             TypeSignatureClass::Native(logical_int64()),
             vec![TypeSignatureClass::Integer],
             NativeType::Int64,
         );
         let names = needs.argument_names();
-        let arguments = names.iter().map(|_| number.clone()).chain([weight]).collect();
+        let arguments = names.iter().map(|_| number()).chain([weight]).collect();
         let mut signature = Signature::coercible(arguments, Volatility::Immutable);
         signature.parameter_names = Some(names.iter().chain(&["weight"]).map(ToString::to_string).collect());
         Self { needs, signature, documentation: documentation(needs) }
@@ -251,7 +245,7 @@ fn documentation(needs: Needs) -> Documentation {
         "```sql\n> SELECT {VALUE}({name}({names}, weight), '{statistic}') AS result FROM (VALUES {rows}) AS t({names}, \
          weight);\n+--------+\n| result |\n+--------+\n| {result}    |\n+--------+\n```"
     );
-    let mut builder = Documentation::builder(
+    let builder = Documentation::builder(
         SECTION,
         format!(
             "The exact sums that {} are made of, as bytes that can be kept, added by `{MERGE}` and asked by `{VALUE}`. \
@@ -262,15 +256,10 @@ fn documentation(needs: Needs) -> Documentation {
         format!("{name}({names}, weight)"),
     )
     .with_sql_example(example);
-    for argument in needs.argument_names() {
-        let role = match (needs.argument_names().len(), *argument) {
-            (1, _) => "The numbers.",
-            (_, "y") => "The dependent numbers.",
-            _ => "The independent numbers.",
-        };
-        builder = builder.with_argument(*argument, role);
-    }
-    builder.with_argument("weight", "How often each row counts, an integer; 1 for rows as they are.").build()
+    needs
+        .with_arguments(builder)
+        .with_argument("weight", "How often each row counts, an integer; 1 for rows as they are.")
+        .build()
 }
 
 impl AggregateUDFImpl for State {
@@ -366,16 +355,24 @@ impl<M: Moments> StateGroups<M> {
     }
 
     fn encoded(&self, groups: &[M]) -> ArrayRef {
-        let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * STATE_BYTES);
-        let mut bytes = Vec::new();
-        for moments in groups {
-            bytes.clear();
+        encoded(groups, |moments, bytes| {
             bytes.push(self.needs.code());
-            moments.encode(&mut bytes);
-            states.append_value(&bytes);
-        }
-        Arc::new(states.finish())
+            moments.encode(bytes);
+            true
+        })
     }
+}
+
+/// The states of groups, as `encode` appends their bytes; NULL where it says that there is none.
+fn encoded<G>(groups: &[G], encode: impl Fn(&G, &mut Vec<u8>) -> bool) -> ArrayRef {
+    let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * STATE_BYTES);
+    let mut bytes = Vec::new();
+    for group in groups {
+        bytes.clear();
+        let some = encode(group, &mut bytes);
+        states.append_option(some.then_some(&bytes));
+    }
+    Arc::new(states.finish())
 }
 
 impl<M: Moments> Peek for StateGroups<M> {
@@ -540,19 +537,7 @@ impl MergeGroups {
     }
 
     fn encoded(groups: &[Option<Kept>]) -> ArrayRef {
-        let mut states = BinaryBuilder::with_capacity(groups.len(), groups.len() * STATE_BYTES);
-        let mut bytes = Vec::new();
-        for kept in groups {
-            bytes.clear();
-            match kept {
-                Some(kept) => {
-                    kept.encode(&mut bytes);
-                    states.append_value(&bytes);
-                }
-                None => states.append_null(),
-            }
-        }
-        Arc::new(states.finish())
+        encoded(groups, |kept, bytes| kept.as_ref().map(|kept| kept.encode(bytes)).is_some())
     }
 }
 
@@ -576,9 +561,10 @@ impl GroupsAccumulator for MergeGroups {
     ) -> Result<()> {
         self.groups.resize(total_num_groups, None);
         let states = as_binary(&values[0])?;
-        let kept = |row: usize| opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let wanted = opt_filter.map(kept);
+        let wanted = |row: usize| wanted.as_ref().is_none_or(|rows| rows.value(row));
         for (row, (state, group)) in states.as_binary::<i32>().iter().zip(group_indices).enumerate() {
-            if let Some(state) = state.filter(|_| kept(row)) {
+            if let Some(state) = state.filter(|_| wanted(row)) {
                 self.add(*group, state)?;
             }
         }
@@ -702,118 +688,5 @@ fn asked(state: &[u8], word: &str) -> std::result::Result<(Kept, Statistic), Str
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::superaccumulator::Sign;
-
-    fn floats() -> impl Strategy<Value = f64> {
-        prop_oneof![
-            8 => any::<i32>().prop_map(|number| f64::from(number) / 128.0),
-            2 => any::<f64>(),
-            1 => prop_oneof![Just(0.0), Just(-0.0), Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY)],
-        ]
-    }
-
-    fn state_of<M: Moments>(needs: Needs, values: &[ArrayRef]) -> Vec<u8> {
-        let mut groups = StateGroups::<M>::new(needs);
-        groups.groups.push(M::default());
-        groups.update_batch(values, &vec![0; values[0].len()], None, 1).unwrap();
-        groups.evaluate(EmitTo::All).unwrap().as_binary::<i32>().value(0).to_vec()
-    }
-
-    fn state(needs: Needs, rows: &[(f64, f64, i64)]) -> Vec<u8> {
-        let column =
-            |of: fn(&(f64, f64, i64)) -> f64| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Float64Array>()) };
-        let weights: ArrayRef = Arc::new(rows.iter().map(|row| row.2).collect::<arrow::array::Int64Array>());
-        let values = match needs {
-            Needs::Values | Needs::Squares => vec![column(|row| row.0), weights],
-            Needs::Products | Needs::Everything => vec![column(|row| row.0), column(|row| row.1), weights],
-        };
-        match needs {
-            Needs::Values => state_of::<Values>(needs, &values),
-            Needs::Squares => state_of::<Squares>(needs, &values),
-            Needs::Products => state_of::<Products>(needs, &values),
-            Needs::Everything => state_of::<Everything>(needs, &values),
-        }
-    }
-
-    fn merged(states: &[Vec<u8>]) -> Vec<u8> {
-        let mut groups = MergeGroups { groups: vec![None], heap: 0 };
-        for state in states {
-            groups.add(0, state).unwrap();
-        }
-        assert_eq!(groups.heap, groups.groups[0].as_ref().map_or(0, Kept::heap_bytes));
-        groups.evaluate(EmitTo::All).unwrap().as_binary::<i32>().value(0).to_vec()
-    }
-
-    proptest! {
-        #[test]
-        fn changes_added_to_a_state_give_the_state_of_the_rows(
-            rows in proptest::collection::vec((floats(), floats(), 1_i64..4), 0..12),
-            more in proptest::collection::vec((floats(), floats(), 1_i64..1000), 0..6),
-            taken in 0_usize..12,
-        ) {
-            for needs in Needs::ALL {
-                let taken = taken.min(rows.len());
-                let mut changes: Vec<_> = more.clone();
-                changes.extend(rows[..taken].iter().map(|(y, x, weight)| (*y, *x, -weight)));
-                let mut after = rows[taken..].to_vec();
-                after.extend(&more);
-                // Rows of a weight are as many rows.
-                let single: Vec<_> =
-                    after.iter().flat_map(|(y, x, weight)| vec![(*y, *x, 1); usize::try_from(*weight).unwrap()]).collect();
-                let kept = merged(&[state(needs, &rows), state(needs, &changes)]);
-                prop_assert_eq!(&kept, &state(needs, &single));
-                let none: Vec<_> = single.iter().map(|(y, x, _)| (*y, *x, -1)).collect();
-                prop_assert_eq!(merged(&[state(needs, &none), kept]), state(needs, &[]));
-            }
-        }
-    }
-
-    #[test]
-    fn a_state_gives_what_the_function_gives() {
-        let rows = [(3.0, 1.0, 1), (5.5, 2.25, 1), (7.0, 3.5, 1)];
-        for statistic in Statistic::ALL {
-            let (kept, found) = asked(&state(statistic.needs(), &rows), statistic.word()).unwrap();
-            assert_eq!(found, statistic);
-            let mut accumulator = match statistic.needs() {
-                Needs::Values => Kept::Values(Values::default()),
-                Needs::Squares => Kept::Squares(Box::default()),
-                Needs::Products => Kept::Products(Box::default()),
-                Needs::Everything => Kept::Everything(Box::default()),
-            };
-            let (y, x): (Vec<f64>, Vec<f64>) = rows.iter().map(|row| (row.0, row.1)).unzip();
-            let mut blocks = crate::superaccumulator::blocks::Blocks::default();
-            let columns: &[&[f64]] = if statistic.argument_names().len() == 1 { &[&y] } else { &[&y, &x] };
-            of_each!(&mut accumulator, moments => moments.add_all(columns, &mut blocks, Sign::Plus));
-            assert_eq!(kept.value(statistic), accumulator.value(statistic), "{}", statistic.name());
-        }
-    }
-
-    #[test]
-    fn what_is_no_state_is_told() {
-        let sums = state(Needs::Values, &[(1.0, 0.0, 1)]);
-        let squares = state(Needs::Squares, &[(1.0, 0.0, 1)]);
-        assert!(Kept::read(&[]).is_none());
-        assert!(Kept::read(&[9, 1, 0, 0]).is_none());
-        assert!(Kept::read(&sums[..sums.len() - 1]).is_none());
-        let message = asked(&sums, "var_pop").unwrap_err();
-        assert_eq!(message, "argument \"statistic\" is one of sum, avg for states of exact_sum_state, not 'var_pop'");
-        let mut groups = MergeGroups { groups: vec![None], heap: 0 };
-        groups.add(0, &sums).unwrap();
-        let message = groups.add(0, &squares).unwrap_err().to_string();
-        assert!(message.contains("exact_sum_state") && message.contains("exact_var_state"), "{message}");
-        assert!(groups.add(0, b"x").is_err());
-    }
-
-    #[test]
-    fn these_bytes_are_frozen() {
-        // Kind, format, two rows, the number 3 = 3 * 2^0 in one byte.
-        assert_eq!(state(Needs::Values, &[(1.0, 0.0, 1), (2.0, 0.0, 1)]), [1, 1, 4, 1, 0, 2, 3]);
-        assert_eq!(state(Needs::Values, &[]), [1, 1, 0, 0]);
-        assert_eq!(state(Needs::Squares, &[(-2.0, 0.0, 1)]), [2, 1, 2, 3, 2, 2, 1, 1, 4, 2, 1]);
-        assert_eq!(state(Needs::Everything, &[]), [4, 1, 0, 0, 0, 0, 0, 0]);
-    }
-}
+#[path = "states_tests.rs"]
+mod tests;

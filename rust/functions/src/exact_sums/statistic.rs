@@ -1,6 +1,6 @@
 //! The aggregates of the family: names, the functions that they stand in for, and documentation.
 
-use datafusion::logical_expr::{DocSection, Documentation};
+use datafusion::logical_expr::{DocSection, Documentation, DocumentationBuilder};
 
 pub(super) const SECTION: DocSection = DocSection {
     include: true,
@@ -50,6 +50,19 @@ impl Needs {
             Self::Values | Self::Squares => &["x"],
             Self::Products | Self::Everything => &["y", "x"],
         }
+    }
+
+    /// The documentation with what these arguments are.
+    pub fn with_arguments(self, builder: DocumentationBuilder) -> DocumentationBuilder {
+        let arguments = self.argument_names();
+        arguments.iter().fold(builder, |builder, argument| {
+            let role = match (arguments.len(), *argument) {
+                (1, _) => "The numbers.",
+                (_, "y") => "The dependent numbers.",
+                _ => "The independent numbers.",
+            };
+            builder.with_argument(*argument, role)
+        })
     }
 }
 
@@ -208,16 +221,8 @@ impl Statistic {
              {line}\n| {result:<width$} |\n{line}\n```",
             "result"
         );
-        let mut builder =
+        let builder =
             Documentation::builder(SECTION, description, format!("{name}({columns})")).with_sql_example(example);
-        for argument in arguments {
-            let role = match (arguments.len(), *argument) {
-                (1, _) => "The numbers.",
-                (_, "y") => "The dependent numbers.",
-                _ => "The independent numbers.",
-            };
-            builder = builder.with_argument(*argument, role);
-        }
-        builder.build()
+        self.needs().with_arguments(builder).build()
     }
 }
