@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import datafusion_ext
+from datafusion_ext.function_objects import function_objects
 from registry.errors import MustStop
 from registry.functions import FunctionEntry, Snapshot, UdfPlanningSnapshot
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
+
+    from datafusion_ext.function_objects import FunctionObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def platform_differences(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> 
             if kinds != [function.kind]:
                 where = f"registered as {' and '.join(kinds)}" if kinds else "not registered"
                 found.append(f'{function.kind} function "{name}" is {where}')
-            elif _name_of(ctx, function.kind, name) != function.name:
+            elif not _is_ours(ctx, function, name):
                 found.append(f'{function.kind} function "{name}" is another one')
     offered = {capsule.name for capsule in datafusion_ext.udf_capsules()}
     found += [f'function "{name}" is not in the snapshot' for name in sorted(offered - _all_names(snapshot))]
@@ -88,9 +91,7 @@ def platform_differences(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> 
 def rust_udf_snapshot(ctx: SessionContext) -> UdfPlanningSnapshot:
     """Give the snapshot of the functions that a session has.
 
-    Raises `MustStop` (`platform_missing`) where the platform was not installed there. The PyPI package tells names and
-    kinds of functions and no more, so another function under the name of one of ours is not noticed here; it decides
-    nothing, because the native session plans every view again and compares signatures too.
+    Raises `MustStop` (`platform_missing`) where the platform was not installed there, or a function of it was replaced.
     """
     snapshot = UdfPlanningSnapshot.from_text(datafusion_ext.udf_snapshot())
     _refuse(platform_differences(ctx, snapshot), "call install_rust_udf_platform before anything is planned")
@@ -111,7 +112,7 @@ def _taken(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> list[str]:
         f'the name "{name}" is taken by a function of kind {kind}'
         for name in sorted(_all_names(snapshot))
         for kind, names in registered.items()
-        if name in names and _name_of(ctx, kind, name) == name
+        if name in names and _function_of(ctx, kind, name).name == name
     ]
 
 
@@ -123,14 +124,30 @@ def _registered(ctx: SessionContext) -> dict[str, frozenset[str]]:
     }
 
 
-def _name_of(ctx: SessionContext, kind: str, name: str) -> str:
+def _function_of(ctx: SessionContext, kind: str, name: str) -> FunctionObject:
     match kind:
         case "scalar":
-            return ctx.udf(name).name
+            return ctx.udf(name)
         case "aggregate":
-            return ctx.udaf(name).name
+            return ctx.udaf(name)
         case _:
-            return ctx.udwf(name).name
+            return ctx.udwf(name)
+
+
+def _is_ours(ctx: SessionContext, function: FunctionEntry, name: str) -> bool:
+    """Say whether a name stands for the very function that was registered.
+
+    The objects of the PyPI package tell no more than their names, but plans that call them are equal only where the
+    functions are: those of other libraries are compared by identity. A sort is the node that checks no types.
+    """
+    from datafusion import SessionContext, lit
+
+    rows = SessionContext().sql("SELECT 1")
+    here, ours = (
+        rows.sort(called(lit(1)).sort()).logical_plan()
+        for called in (_function_of(ctx, function.kind, name), function_objects()[function.name])
+    )
+    return here == ours
 
 
 def _names(function: FunctionEntry) -> tuple[str, ...]:

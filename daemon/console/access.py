@@ -18,6 +18,9 @@ from registry.errors import EXIT_NOT_ALLOWED, DeltakeepError
 FORWARDED: Final = ("x-forwarded-for", "forwarded", "via", "x-real-ip")
 """Headers that a proxy adds; with them a loopback address tells nothing about who asks."""
 
+FORWARDED_MAX: Final = 64
+"""Characters of what a proxy says of a caller; the longest address has 45, and it is kept for every caller."""
+
 
 class Refused(DeltakeepError):
     """The request does not come in; `status` is the HTTP status that says so, `wait_s` when to come again."""
@@ -56,7 +59,15 @@ def seen_through_proxy(asked: Asked, settings: ConsoleSettings) -> Asked:
     if not settings.behind_proxy:
         return asked
     last = asked.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return Asked(last or asked.peer, asked.method, asked.headers, asked.to_page)
+    return Asked(_forwarded(last) or asked.peer, asked.method, asked.headers, asked.to_page)
+
+
+def _forwarded(entry: str) -> str:
+    """The address in an entry of `X-Forwarded-For`, which some proxies write with a port; other words are cut short."""
+    if _is_address(entry):
+        return entry
+    name = _host_name(entry)
+    return name if _is_address(name) else entry[:FORWARDED_MAX]
 
 
 def is_free(asked: Asked, settings: ConsoleSettings) -> bool:

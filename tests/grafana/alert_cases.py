@@ -282,12 +282,28 @@ CASES: Final[tuple[Case, ...]] = (
         value="60",
     ),
     Case(
+        # Six in an hour, and four.
+        "DeltakeepCommitConflicts",
+        fires=Day(180, {'deltakeep_commit_conflicts_total{view="orders"}': "0+1x20"}),
+        quiet=Day(180, {'deltakeep_commit_conflicts_total{view="orders"}': "0 0 1 1 2 3 3 4 5 5 6 7 7 8 9 9 10 11 11x3"}),
+        labels=VIEW,
+        value="6",
+        step=10,
+    ),
+    Case(
         # Messages are few: one of two that is lost is much, one of twelve is not.
         "DeltakeepIntegrationFailing",
         fires=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x40 1x60")),
         quiet=Day(80, _delivered("notifications", 'target="ops",', "0x30 1x60", "0x30 11x60")),
         labels={"target": "ops", "integration": "webhook ops"},
         value="50%",
+    ),
+    Case(
+        "DeltakeepIntegrationFailing",
+        fires=Day(80, _delivered("lineage_events", "", "0+3x90", "0+22x90")),
+        quiet=Day(80, _delivered("lineage_events", "", "0+2x90", "0+23x90")),
+        labels={"integration": "lineage"},
+        value="12%",
     ),
     Case(
         "DeltakeepIntegrationFailing",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from datafusion import SessionConfig, SessionContext, col, udf
+from datafusion import Accumulator, SessionConfig, SessionContext, col, udaf, udf
 
 import datafusion_ext
 from registry.errors import MustStop
@@ -137,6 +137,42 @@ def test_a_difference_to_the_snapshot_is_named() -> None:
     assert difference == f'function "{snapshot.functions[0].name}" is not in the snapshot'
 
 
+def test_a_function_that_was_replaced_under_its_name_and_type_is_named() -> None:
+    context = session()
+    snapshot = install_rust_udf_platform(context).snapshot
+    assert snapshot is not None
+    context.register_udf(udf(never, [pa.string()], pa.bool_(), "immutable", "cdf_is_delete"))
+    context.register_udaf(udaf(Nothing, [pa.bool_()], pa.int64(), [pa.int64()], "immutable", "count_if"))
+    assert sorted(platform_differences(context, snapshot)) == [
+        'aggregate function "count_if" is another one',
+        'scalar function "cdf_is_delete" is another one',
+    ]
+    with pytest.raises(MustStop, match='"cdf_is_delete" is another one'):
+        rust_udf_snapshot(context)
+    datafusion_ext.register_functions(context)
+    assert platform_differences(context, snapshot) == ()
+
+
+def never(values: pa.Array) -> pa.Array:
+    return pa.array([False] * len(values))
+
+
+class Nothing(Accumulator):
+    """An aggregate of the same shape as `count_if` that counts nothing."""
+
+    def state(self) -> list[pa.Scalar]:
+        return [pa.scalar(0)]
+
+    def update(self, *values: pa.Array) -> None:
+        pass
+
+    def merge(self, states: list[pa.Array]) -> None:
+        pass
+
+    def evaluate(self) -> pa.Scalar:
+        return pa.scalar(0)
+
+
 def session_with_all() -> SessionContext:
     context = session()
     datafusion_ext.register_functions(context)
@@ -179,14 +215,6 @@ def test_coercion_return_fields_and_results_cross(function: FunctionEntry, nativ
         ], query
 
 
-# DataFusion lists no parameters where the signature takes any type, of its own functions neither.
-OF_ANY_TYPE = {
-    *("any_value_det", "arg_max", "arg_min", "collect_set", "list_compact", "list_unique_sorted"),
-    *("map_get_default", "map_normalize", "struct_pick"),
-}
-BUILT_IN_OF_ANY_TYPE = ("array_agg", "array_sort", "first_value", "map_keys", "named_struct")
-
-
 @pytest.mark.parametrize("function", FUNCTIONS, ids=names(FUNCTIONS))
 def test_information_schema_says_what_the_documentation_says(function: FunctionEntry, native: SessionRuntime) -> None:
     assert function.documentation is not None
@@ -202,13 +230,7 @@ def test_information_schema_says_what_the_documentation_says(function: FunctionE
             "syntax_example": function.documentation.syntax,
         }
     ]
-    listed = listed_parameters(native, function.name)
-    assert listed == (() if function.name in OF_ANY_TYPE else function.argument_names)
-
-
-def test_built_in_functions_of_any_type_list_no_parameters_either(native: SessionRuntime) -> None:
-    assert [listed_parameters(native, name) for name in BUILT_IN_OF_ANY_TYPE] == [()] * len(BUILT_IN_OF_ANY_TYPE)
-    assert listed_parameters(native, "substr") != ()
+    assert listed_parameters(native, function.name) == function.argument_names
 
 
 def listed_parameters(native: SessionRuntime, name: str) -> tuple[str, ...]:

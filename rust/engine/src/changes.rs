@@ -12,7 +12,7 @@ use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
-use lake::{ChangeFeed, FeedKind, PartWeight};
+use lake::{ChangeFeed, FeedKind, FeedPart, PartWeight};
 use maintenance::{InputShape, LEAF_WEIGHT, WEIGHT};
 
 use crate::binding::LeafNeeds;
@@ -51,16 +51,21 @@ pub fn shape(feed: Option<&ChangeFeed>) -> InputShape {
 
 /// Read the part of a feed that `needs` asks for.
 pub async fn read(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds, budget: u64) -> Result<ChangeSet> {
-    let plan = consolidated(execution, feed, needs)?;
+    let plan = consolidated(execution, feed.kind, &feed.parts, needs)?;
     let collected = execution.collect(&plan, budget).await?;
     Ok(ChangeSet { table: collected.table(&plan)?, rows: collected.rows, collected })
 }
 
 /// The plan of a change set: the parts of the feed, cut to what is needed, signed, and added up.
-fn consolidated(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds) -> Result<LogicalPlan> {
+fn consolidated(
+    execution: &Execution,
+    kind: FeedKind,
+    parts: &[FeedPart],
+    needs: &LeafNeeds,
+) -> Result<LogicalPlan> {
     let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != LEAF_WEIGHT).collect();
     let mut union: Option<LogicalPlanBuilder> = None;
-    for part in &feed.parts {
+    for part in parts {
         let mut builder = LogicalPlanBuilder::scan("part", provider_as_source(Arc::clone(&part.provider)), None)?;
         if let Some(filter) = &needs.filter {
             builder = builder.filter(filter.clone())?;
@@ -82,7 +87,7 @@ fn consolidated(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds) -> 
     }
     let union = union.ok_or_else(|| EngineError::defect("change set", "a feed with changes has no parts"))?;
     let union = union.build()?;
-    let rows = if feed.kind == FeedKind::InsertOnly { union } else { maintenance::consolidate(union)? };
+    let rows = if kind == FeedKind::InsertOnly { union } else { maintenance::consolidate(union)? };
     // Under the name that the weight has in a leaf.
     let last = rows.schema().fields().len() - 1;
     let mut named: Vec<Expr> = rows.schema().columns().into_iter().map(Expr::Column).collect();
@@ -105,3 +110,48 @@ fn signed(execution: &Execution, provider: &dyn TableProvider) -> Result<Expr> {
 
 /// The change sets of a refresh by relation.
 pub type ChangeSets = BTreeMap<String, ChangeSet>;
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+    use datafusion::arrow::datatypes::Int64Type;
+    use datafusion::catalog::MemTable;
+
+    use super::*;
+    use crate::session::{EngineOptions, EngineSession};
+
+    #[tokio::test]
+    async fn rows_of_change_files_are_signed_by_our_own_function_and_added_up() {
+        let rows = RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from(vec![1, 1, 2, 3, 4, 4])) as _),
+            (
+                CHANGE_TYPE,
+                Arc::new(StringArray::from(vec![
+                    "update_preimage",
+                    "update_postimage",
+                    "insert",
+                    "delete",
+                    "insert",
+                    "update_postimage",
+                ])) as _,
+            ),
+        ])
+        .unwrap();
+        let provider = Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap());
+        let parts = [FeedPart { provider, weight: PartWeight::ChangeType }];
+        let session = EngineSession::new(EngineOptions::default()).unwrap();
+        let execution = Execution::new(&session, 0).unwrap();
+        let needs = LeafNeeds { columns: ["id".to_owned()].into(), ..LeafNeeds::default() };
+        let plan = consolidated(&execution, FeedKind::ChangeFiles, &parts, &needs).unwrap();
+        assert!(plan.display_indent().to_string().contains("cdf_is_upsert(part._change_type)"), "{}", plan.display_indent());
+
+        let collected = execution.collect(&plan, u64::MAX).await.unwrap();
+        let mut found = Vec::new();
+        for batch in &collected.batches {
+            let [ids, weights] = [0, 1].map(|column| batch.column(column).as_primitive::<Int64Type>().clone());
+            found.extend(ids.values().iter().copied().zip(weights.values().iter().copied()));
+        }
+        found.sort_unstable();
+        assert_eq!(found, [(2, 1), (3, -1), (4, 2)]);
+    }
+}

@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError, plan_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use lake::{ChangeFeed, FeedKind};
 
 use crate::binding::{Side, unqualified};
@@ -150,11 +152,8 @@ async fn feeds(
     for (relation, predicate) in &request.hypothetical {
         let now = inputs.now(relation)?;
         let schema = lake::view_typed(&now.schema);
-        let parsed = session
-            .planning_context()
-            .parse_sql_expr(predicate, &DFSchema::try_from(schema.as_ref().clone())?)
+        let predicate = condition(session, predicate, &schema)
             .map_err(|error| EngineError::planning(&format!("predicate on \"{relation}\""), error))?;
-        let predicate: Expr = unqualified(&parsed)?;
         let pruned = lake::prune(&now.files, &schema, &now.partition_columns, &[predicate]);
         let removed: Vec<_> = pruned.kept.iter().map(|index| now.files[*index].clone()).collect();
         if removed.is_empty() {
@@ -175,6 +174,39 @@ async fn feeds(
         );
     }
     Ok(feeds)
+}
+
+/// The condition that a text puts on each row of a table.
+fn condition(session: &EngineSession, text: &str, schema: &Schema) -> Result<Expr> {
+    let schema = DFSchema::try_from(schema.clone())?;
+    let parsed = session.planning_context().parse_sql_expr(text, &schema)?;
+    let mut beyond = None;
+    parsed.apply(|node| {
+        if sees_other_rows(node) {
+            beyond = Some(node.to_string());
+        }
+        Ok(if beyond.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if let Some(beyond) = beyond {
+        return plan_err!("a condition is asked of each row alone, and {beyond} looks at others too");
+    }
+    match parsed.get_type(&schema)? {
+        DataType::Boolean | DataType::Null => unqualified(&parsed),
+        other => plan_err!("a condition is true or false, and {parsed} is of type {other}"),
+    }
+}
+
+/// Whether the value of an expression depends on more than the row that it is computed for.
+fn sees_other_rows(node: &Expr) -> bool {
+    matches!(
+        node,
+        Expr::AggregateFunction(_)
+            | Expr::WindowFunction(_)
+            | Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::SetComparison(_)
+            | Expr::ScalarSubquery(_)
+    )
 }
 
 /// The scan units of an incremental refresh: the change sets, then everything that the change plans read.

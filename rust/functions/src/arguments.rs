@@ -36,8 +36,13 @@ pub(crate) fn integer() -> Coercion {
 /// The signature of an immutable function with these typed forms and argument names.
 ///
 /// The names of a function with any number of arguments cover its first ones.
-pub(crate) fn listed(mut forms: Vec<TypeSignature>, names: &[&str]) -> Signature {
-    forms.push(TypeSignature::VariadicAny);
+pub(crate) fn listed(forms: Vec<TypeSignature>, names: &[&str]) -> Signature {
+    listed_of_any(forms, TypeSignature::VariadicAny, names)
+}
+
+/// The signature of an immutable function of values of `any` type, with typed forms as samples of them.
+pub(crate) fn listed_of_any(mut forms: Vec<TypeSignature>, any: TypeSignature, names: &[&str]) -> Signature {
+    forms.push(any);
     let mut signature = Signature::one_of(forms, Volatility::Immutable);
     signature.parameter_names = Some(names.iter().map(ToString::to_string).collect());
     signature

@@ -26,7 +26,10 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, DocSection, Expr, ScalarUDFImpl};
 
@@ -44,6 +47,12 @@ const SECTION: DocSection = DocSection {
 /// The functions of this family.
 pub fn functions() -> Vec<PlatformFunction> {
     [list::functions(), map_normalize::functions(), map_lookup::functions(), struct_pick::functions()].concat()
+}
+
+/// A map of texts to integers, in a typed form of a signature.
+fn sample_map() -> DataType {
+    let (key, value) = (Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Int64, true));
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(vec![key, value].into()), false)), false)
 }
 
 /// Applies a function of arrays to a column or to a constant, which stays one.

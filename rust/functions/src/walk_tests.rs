@@ -170,19 +170,6 @@ fn return_types_and_return_fields_agree() {
     }
 }
 
-/// The functions without a typed form.
-const OF_ANY_TYPE: [&str; 9] = [
-    "any_value_det",
-    "arg_max",
-    "arg_min",
-    "collect_set",
-    "list_compact",
-    "list_unique_sorted",
-    "map_get_default",
-    "map_normalize",
-    "struct_pick",
-];
-
 #[tokio::test]
 async fn information_schema_shows_what_the_snapshot_says() {
     let context = session(true);
@@ -213,8 +200,7 @@ async fn information_schema_shows_what_the_snapshot_says() {
             ),
         )
         .await;
-        // What takes any type has no typed forms, so it is listed without parameters, as DataFusion's own is.
-        assert_eq!(shown.is_empty(), OF_ANY_TYPE.contains(&name.as_str()), "parameters of {name}: {shown:?}");
+        assert_eq!(shown.is_empty(), documentation.arguments.is_empty(), "parameters of {name}: {shown:?}");
         for row in shown {
             let position: usize = row[0].parse().unwrap();
             let expected = documentation.arguments.get(position - 1).map_or("", |(argument, _)| argument.as_str());

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon.console.access import Asked, Refused, check, is_free, is_loopback, seen_through_proxy
+from daemon.console.access import (
+    FORWARDED_MAX,
+    Asked,
+    Refused,
+    check,
+    is_free,
+    is_loopback,
+    seen_through_proxy,
+)
 from daemon.console.settings import ConsoleSettings, console_settings
 from registry.errors import DefinitionError
 
@@ -87,6 +95,21 @@ def test_failures_behind_a_proxy_count_for_whom_the_proxy_saw() -> None:
     assert seen_through_proxy(one, PROXIED).address == "203.0.113.9"
     assert seen_through_proxy(one, PLAIN).address == "127.0.0.1"
     assert asked(peer="2001:db8::1").address == asked(peer="2001:db8::2").address == "2001:db8::/64"
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("[2001:db8::1]:4711", "2001:db8::/64"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("unknown", "unknown"),
+        ("x" * 10_000, "x" * FORWARDED_MAX),
+        (" ", "127.0.0.1"),
+    ],
+)
+def test_whom_a_proxy_saw_is_an_address_without_a_port_and_nothing_long(entry: str, address: str) -> None:
+    assert seen_through_proxy(asked(x_forwarded_for=f"1.1.1.1, {entry}"), PROXIED).address == address
 
 
 def test_loopback_is_what_the_standards_call_so() -> None:

@@ -16,12 +16,13 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
-    Volatility,
+    TypeSignature,
 };
 
 use super::frame::{FrameAccumulator, FrameResult};
 use super::single_group::{Peek, SingleGroup};
 use super::{SECTION, kept};
+use crate::arguments::{integer, listed_of_any, string};
 use crate::tags::{AGGREGATE, DETERMINISTIC};
 use crate::total_order::{self, Bytes, Codec, Fixed, Kind, Layout};
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -125,8 +126,12 @@ struct BestRowFunction {
 
 impl BestRowFunction {
     fn new(choice: Choice) -> Self {
-        let mut signature = Signature::any(2, Volatility::Immutable);
-        signature.parameter_names = Some(vec!["value".to_owned(), choice.key_name().to_owned()]);
+        let samples = vec![
+            TypeSignature::Coercible(vec![integer(), integer()]),
+            TypeSignature::Coercible(vec![string(), integer()]),
+            TypeSignature::Coercible(vec![string(), string()]),
+        ];
+        let signature = listed_of_any(samples, TypeSignature::Any(2), &["value", choice.key_name()]);
         Self { choice, signature, documentation: choice.documentation() }
     }
 

@@ -13,13 +13,14 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
-    Volatility,
+    TypeSignature,
 };
 
 use super::distinct_bytes::DistinctBytes;
 use super::frame::{FrameAccumulator, FrameResult};
 use super::single_group::{Peek, SingleGroup};
 use super::{SECTION, kept};
+use crate::arguments::{integer, listed_of_any, string};
 use crate::tags::{AGGREGATE, DETERMINISTIC};
 use crate::total_order::{self, Codec, Layout};
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -45,8 +46,9 @@ struct CollectSet {
 
 impl CollectSet {
     fn new() -> Self {
-        let mut signature = Signature::any(1, Volatility::Immutable);
-        signature.parameter_names = Some(vec!["value".to_owned()]);
+        let samples =
+            vec![TypeSignature::Coercible(vec![integer()]), TypeSignature::Coercible(vec![string()])];
+        let signature = listed_of_any(samples, TypeSignature::Any(1), &["value"]);
         let documentation = Documentation::builder(
             SECTION,
             "The distinct values, ascending, as a list. NULLs are left out; an empty list if nothing is left. NaN is \

@@ -8,16 +8,17 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericListArray, Off
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, filter, take};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::utils::{ListCoercion, take_function_args};
+use datafusion::common::utils::take_function_args;
 use datafusion::common::{exec_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TypeSignature,
 };
 
 use super::{SECTION, call_of, map_column};
+use crate::arguments::listed_of_any;
 use crate::tags::{LIST, NESTED};
 use crate::total_order::{self, ByteCells, Codec, Layout};
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -84,8 +85,9 @@ struct ListFunction {
 
 impl ListFunction {
     fn new(operation: Operation) -> Self {
-        let mut signature = Signature::arrays(1, Some(ListCoercion::FixedSizedListToList), Volatility::Immutable);
-        signature.parameter_names = Some(vec!["list".to_owned()]);
+        let of = |element| TypeSignature::Exact(vec![DataType::new_list(element, true)]);
+        let samples = vec![of(DataType::Int64), of(DataType::Utf8)];
+        let signature = listed_of_any(samples, TypeSignature::Any(1), &["list"]);
         Self { operation, signature, documentation: operation.documentation() }
     }
 

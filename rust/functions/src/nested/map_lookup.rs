@@ -13,12 +13,12 @@ use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TypeSignature,
 };
 
 use super::map_normalize::MapNormalize;
-use super::{SECTION, call_of};
-use crate::arguments::place;
+use super::{SECTION, call_of, sample_map};
+use crate::arguments::{listed_of_any, place};
 use crate::constant::constant_at;
 use crate::tags::{MAP, NESTED};
 use crate::total_order::{self, ASCENDING};
@@ -45,8 +45,8 @@ struct MapGetDefault {
 
 impl MapGetDefault {
     fn new() -> Self {
-        let mut signature = Signature::any(3, Volatility::Immutable);
-        signature.parameter_names = Some(vec!["map".to_owned(), "key".to_owned(), "default".to_owned()]);
+        let sample = TypeSignature::Exact(vec![sample_map(), DataType::Utf8, DataType::Int64]);
+        let signature = listed_of_any(vec![sample], TypeSignature::Any(3), &["map", "key", "default"]);
         let documentation = Documentation::builder(
             SECTION,
             "The value of a key in a map; the default if the map has no such key, if its value is NULL, or if the map \

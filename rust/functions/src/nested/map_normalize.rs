@@ -12,10 +12,11 @@ use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TypeSignature,
 };
 
-use super::{SECTION, call_of, map_column};
+use super::{SECTION, call_of, map_column, sample_map};
+use crate::arguments::listed_of_any;
 use crate::tags::{MAP, NESTED};
 use crate::total_order::{self, Codec, Layout};
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -42,8 +43,8 @@ pub(super) struct MapNormalize {
 
 impl MapNormalize {
     fn new() -> Self {
-        let mut signature = Signature::any(1, Volatility::Immutable);
-        signature.parameter_names = Some(vec!["map".to_owned()]);
+        let sample = TypeSignature::Exact(vec![sample_map()]);
+        let signature = listed_of_any(vec![sample], TypeSignature::Any(1), &["map"]);
         let documentation = Documentation::builder(
             SECTION,
             "The map with its entries ascending by key. Of entries with the same key the last one is kept; NULL values \

@@ -9,10 +9,11 @@ use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    TypeSignature,
 };
 
 use super::{SECTION, call_of, map_column};
+use crate::arguments::listed;
 use crate::tags::{NESTED, STRUCT};
 use crate::{Function, NullBehaviour, PlatformFunction};
 
@@ -38,8 +39,8 @@ pub(super) struct StructPick {
 
 impl StructPick {
     fn new() -> Self {
-        let mut signature = Signature::variadic_any(Volatility::Immutable);
-        signature.parameter_names = Some(vec!["struct".to_owned(), "field".to_owned()]);
+        let sample = DataType::Struct(vec![Field::new("name", DataType::Utf8, true)].into());
+        let signature = listed(vec![TypeSignature::Exact(vec![sample, DataType::Utf8])], &["struct", "field"]);
         let documentation = Documentation::builder(
             SECTION,
             "A struct of the named fields of a struct, in the order of the names. Names are literals and are matched \
