@@ -15,6 +15,7 @@ from incremental.alignment import Vector, vector_to_json
 from incremental.frontier import Broken, Definition, Frontier, FrontierState, Held, ViewTarget
 from incremental.invalidation import Changed, Finding
 from incremental.offers import Offer
+from incremental.strategy import goes_with_time
 from registry.bundle import PlanBundle
 from registry.formats import COMMIT_FORMAT, FORMAT_KEY
 from registry.names import RelationName, TableId
@@ -36,8 +37,6 @@ _REDEFINING: Final = frozenset(
 
 class FrontierRequest(RefreshRequest):
     """A refresh whose change set is proved empty, and which commits all the same to make its frontier durable."""
-
-    commit_empty: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def recompute_of(request: RefreshRequest, reason: ReasonCode) -> RefreshRequest:
 def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> FrontierRequest:
     """Ask for a commit without files that makes the effective frontier durable."""
     inputs = tuple(_input(offer, before=offer.pin.version, before_hash=offer.pin.commit_hash) for offer in spec.offers)
-    return FrontierRequest(**_fields(spec, "incremental", reason, inputs))
+    return FrontierRequest(**{**_fields(spec, "incremental", reason, inputs), "commit_empty": True})
 
 
 def _request(
@@ -137,6 +136,7 @@ def _fields(
             base=spec.target.version,
             own_version=spec.target.own_version,
             content_digest=None if spec.target.details is None else spec.target.details.content_digest,
+            clock_ms=None if spec.target.details is None else spec.target.details.clock_ms,
         ),
         "write": WriteSpec(
             partition_by=view.write.partition_by,
@@ -148,6 +148,8 @@ def _fields(
         ),
         "view": ViewIdentity(name=view.name, id=view.id),
         "content_key": spec.bundle.content_key,
+        # What time alone changes is told from the clock of the last commit, so that has to be the content's.
+        "commit_empty": goes_with_time(spec.bundle.maintenance),
         "replace_definition": isinstance(spec.state, Broken) and spec.state.reason in _REDEFINING,
         "extra_info": {
             FORMAT_KEY: COMMIT_FORMAT,

@@ -95,6 +95,11 @@ class Forbidden:
     message: str
 
 
+CLOCK_MESSAGE: Final = "The content depends on the time, which went on."
+
+TEMPORAL_FILTER: Final = "temporal_filter"
+"""How the engine says that a condition on the time is maintained."""
+
 Proposal = SkipIt | Recompute | TryIncremental | Forbidden
 
 
@@ -130,9 +135,11 @@ def propose(
         return _recompute(state.reason, state.message, policy)
     match verdict:
         case Nothing(reason=reason, message=message):
-            if demand.clock:
-                return _recompute(ReasonCode.CLOCK_DEPENDENT, "The content depends on the time, which went on.", policy)
-            return SkipIt(reason, message)
+            if not demand.clock:
+                return SkipIt(reason, message)
+            if not maintenance.incremental or policy is RefreshPolicy.RECOMPUTE:
+                return _recompute(ReasonCode.CLOCK_DEPENDENT, CLOCK_MESSAGE, policy)
+            return TryIncremental(CLOCK_MESSAGE)
         case Unusable(reason=reason, message=message):
             return _recompute(reason, message, policy)
         case Stale() | None:
@@ -374,7 +381,14 @@ _ALWAYS_ALLOWED: Final = frozenset(
 def depends_on_clock(maintenance: MaintenanceAnalysis) -> bool:
     """Whether the time is one of the view's inputs."""
     clock = ReasonCode.CLOCK_DEPENDENT.value
-    return maintenance.reason == clock or any(one.reason == clock for one in maintenance.operators)
+    return maintenance.reason == clock or any(
+        one.reason == clock or one.how == TEMPORAL_FILTER for one in maintenance.operators
+    )
+
+
+def goes_with_time(maintenance: MaintenanceAnalysis) -> bool:
+    """Whether the changes of the view are computed, and time alone makes some."""
+    return maintenance.incremental and depends_on_clock(maintenance)
 
 
 def _not_incremental(maintenance: MaintenanceAnalysis) -> tuple[ReasonCode, str]:

@@ -297,13 +297,14 @@ class RefreshInput(NativeRequest):
 class RefreshTarget(NativeRequest):
     """Where a refresh commits: `base` is the version that it builds upon, None where the table has to be created.
 
-    `content_digest` is the digest of its rows, if the last commit told.
+    `content_digest` is the digest of its rows, if the last commit told, and `clock_ms` what `now()` meant in them.
     """
 
     table: TableRef
     base: int | None = None
     own_version: int | None = None
     content_digest: str | None = None
+    clock_ms: int | None = None
 
 
 class WriteSpec(NativeRequest):
@@ -326,8 +327,9 @@ class ViewIdentity(NativeRequest):
 class RefreshRequest(NativeRequest):
     """Asks for one refresh of one view, or for its plan. `bundle` is the bundle as JSON values.
 
-    `change_budget_bytes` bounds what the incremental path may hold in memory (None: a quarter of the pool), `exact`
-    makes a plan count the changed rows, and `hypothetical` maps relations to predicates that stand for their changes.
+    `commit_empty` commits although nothing changes, to record pins and clock, `change_budget_bytes` bounds what the
+    incremental path may hold in memory (None: a quarter of the pool), `exact` makes a plan count the changed rows, and
+    `hypothetical` maps relations to predicates that stand for their changes.
     """
 
     bundle: Mapping[str, Any]
@@ -340,6 +342,7 @@ class RefreshRequest(NativeRequest):
     view: ViewIdentity
     content_key: str
     replace_definition: bool = False
+    commit_empty: bool = False
     change_budget_bytes: int | None = None
     extra_info: Mapping[str, Any] = Field(default_factory=dict)
     exact: bool = False

@@ -142,7 +142,7 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     ),
     _R.CLOCK_DEPENDENT: (
         "the view depends on the current time",
-        "leave now(), current_date and the like out, and put them into a later view or the query that reads this one",
+        "compare a column with now() in the WHERE of its own relation, and leave the time out of all else",
     ),
     _R.UNSUPPORTED_EXPRESSION: (
         "the plan has an expression that the change rules do not know",

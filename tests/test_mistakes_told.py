@@ -135,7 +135,11 @@ def test_a_bad_query(person: Person, query: str, words: list[str]) -> None:
         (("preview", "--dataset", "order", "--where", "true"), EXIT_NOT_FOUND, ['no dataset "order"']),
         (("preview", "--dataset", "orders", "--where", "nonsense >"), EXIT_FAILED, ['predicate on "orders"', "SQL"]),
         (("preview", "--dataset", "orders", "--where", "town = 1"), EXIT_FAILED, ['no column "town"', '"city"']),
-        (("preview", "--dataset", "orders", "--where", "sum(amount) > 3"), EXIT_FAILED, ["each row alone", "sum(amount)"]),
+        (
+            ("preview", "--dataset", "orders", "--where", "sum(amount) > 3"),
+            EXIT_FAILED,
+            ["each row alone", "sum(amount)"],
+        ),
         (("preview", "--dataset", "orders", "--where", "amount IN (SELECT 1)"), EXIT_FAILED, ["each row alone"]),
         (("preview", "--dataset", "orders", "--where", "amount"), EXIT_FAILED, ["is true or false", "Int64"]),
         (("query", "SELECT * FROM nowhere"), EXIT_FAILED, ["nowhere", "not found"]),

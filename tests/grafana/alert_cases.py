@@ -285,7 +285,9 @@ CASES: Final[tuple[Case, ...]] = (
         # Six in an hour, and four.
         "DeltakeepCommitConflicts",
         fires=Day(180, {'deltakeep_commit_conflicts_total{view="orders"}': "0+1x20"}),
-        quiet=Day(180, {'deltakeep_commit_conflicts_total{view="orders"}': "0 0 1 1 2 3 3 4 5 5 6 7 7 8 9 9 10 11 11x3"}),
+        quiet=Day(
+            180, {'deltakeep_commit_conflicts_total{view="orders"}': "0 0 1 1 2 3 3 4 5 5 6 7 7 8 9 9 10 11 11x3"}
+        ),
         labels=VIEW,
         value="6",
         step=10,

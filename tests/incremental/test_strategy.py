@@ -18,6 +18,7 @@ from incremental.strategy import (
     choose,
     correction_of,
     depends_on_clock,
+    goes_with_time,
     known_reason,
     propose,
 )
@@ -50,6 +51,10 @@ AUTO, STRICT, ALWAYS = RefreshPolicy.AUTO, RefreshPolicy.INCREMENTAL, RefreshPol
         (HELD, IDLE, GOOD, ALWAYS, Demand(), SkipIt, "no_new_versions"),
         (HELD, IDLE, GOOD, STRICT, Demand(recompute=True), Recompute, "requested"),
         (HELD, IDLE, BAD, AUTO, Demand(clock=True), Recompute, "clock_dependent"),
+        (HELD, IDLE, BAD, STRICT, Demand(clock=True), Forbidden, "clock_dependent"),
+        (HELD, IDLE, GOOD, AUTO, Demand(clock=True), TryIncremental, None),
+        (HELD, IDLE, GOOD, STRICT, Demand(clock=True), TryIncremental, None),
+        (HELD, IDLE, GOOD, ALWAYS, Demand(clock=True), Recompute, "clock_dependent"),
         (HELD, STALE, GOOD, AUTO, Demand(), TryIncremental, None),
         (HELD, STALE, GOOD, ALWAYS, Demand(), Recompute, "policy_recompute"),
         (HELD, STALE, BAD, AUTO, Demand(), Recompute, "window_not_incremental"),
@@ -217,3 +222,8 @@ def test_codes_of_the_engine_become_reasons() -> None:
 def test_the_clock_is_an_input_of_some_views() -> None:
     assert not depends_on_clock(GOOD)
     assert depends_on_clock(MaintenanceAnalysis(reason="clock_dependent"))
+    recent = (OperatorMaintenance(operator="Filter: at > now()", how="temporal_filter"),)
+    assert depends_on_clock(MaintenanceAnalysis(incremental=True, operators=recent))
+    assert goes_with_time(MaintenanceAnalysis(incremental=True, operators=recent))
+    assert depends_on_clock(MaintenanceAnalysis(reason="limit_not_incremental", operators=recent))
+    assert not goes_with_time(MaintenanceAnalysis(reason="limit_not_incremental", operators=recent))

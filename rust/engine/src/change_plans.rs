@@ -44,9 +44,11 @@ pub(crate) struct AffectedGroups {
 impl CompiledChanges {
     /// Derive and optimize the changes of a view's plan, or say why they cannot be derived.
     ///
-    /// `tables` has the kinds of tables that the plans will be bound to, the change sets among them.
+    /// `tables` has the kinds of tables that the plans will be bound to, the change sets among them; `before` has the
+    /// time of the content that is there, for a plan that asks for it.
     pub fn compile(
         execution: &Execution,
+        before: Option<&Execution>,
         plan: &LogicalPlan,
         shapes: &BTreeMap<String, InputShape>,
         tables: Tables<'_>,
@@ -56,6 +58,12 @@ impl CompiledChanges {
             Ok(ChangePlan::Groups { steps, keys, key_columns, .. }) => (steps, keys, false, Some(key_columns)),
             Err(reason) => return Ok(Err(reason)),
         };
+        let at_that_time = |plan| match before {
+            Some(before) => maintenance::with_clock_before(plan, |function| before.moment(function)),
+            None => Ok(plan),
+        };
+        let steps = steps.into_iter().map(at_that_time).collect::<Result<Vec<_>>>()?;
+        let first = at_that_time(first)?;
         let optimized =
             steps.iter().chain([&first]).map(|plan| execution.optimize(plan)).collect::<Result<Vec<_>>>()?;
         let needs = leaf_needs(&optimized)?;
@@ -74,6 +82,7 @@ impl CompiledChanges {
                 let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(&keys)), None)?.build()?;
                 let rows = maintenance::group_rows(plan, shapes, &scan)
                     .map_err(|reason| EngineError::defect("change plan", reason.message()))?;
+                let rows = at_that_time(rows)?;
                 held.keys = Some(keys);
                 Some(AffectedGroups { key_columns, rows: held.template(execution, rows, tables)? })
             }

@@ -57,12 +57,7 @@ pub async fn read(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds, b
 }
 
 /// The plan of a change set: the parts of the feed, cut to what is needed, signed, and added up.
-fn consolidated(
-    execution: &Execution,
-    kind: FeedKind,
-    parts: &[FeedPart],
-    needs: &LeafNeeds,
-) -> Result<LogicalPlan> {
+fn consolidated(execution: &Execution, kind: FeedKind, parts: &[FeedPart], needs: &LeafNeeds) -> Result<LogicalPlan> {
     let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != LEAF_WEIGHT).collect();
     let mut union: Option<LogicalPlanBuilder> = None;
     for part in parts {
@@ -141,9 +136,14 @@ mod tests {
         let parts = [FeedPart { provider, weight: PartWeight::ChangeType }];
         let session = EngineSession::new(EngineOptions::default()).unwrap();
         let execution = Execution::new(&session, 0).unwrap();
-        let needs = LeafNeeds { columns: ["id".to_owned()].into(), ..LeafNeeds::default() };
+        let mut needs = LeafNeeds::default();
+        needs.columns.insert("id".to_owned());
         let plan = consolidated(&execution, FeedKind::ChangeFiles, &parts, &needs).unwrap();
-        assert!(plan.display_indent().to_string().contains("cdf_is_upsert(part._change_type)"), "{}", plan.display_indent());
+        assert!(
+            plan.display_indent().to_string().contains("cdf_is_upsert(part._change_type)"),
+            "{}",
+            plan.display_indent()
+        );
 
         let collected = execution.collect(&plan, u64::MAX).await.unwrap();
         let mut found = Vec::new();

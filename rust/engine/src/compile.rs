@@ -25,7 +25,7 @@ use crate::lineage::{self, FunctionUse, Lineage};
 use crate::output_types::{column_types, is_storable, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
-use crate::volatility::volatile_functions;
+use crate::volatility::{is_timeless, volatile_functions};
 use crate::{dataframe_plan, optimizing, row_order, set_operations, sql};
 
 /// What a view is defined by.
@@ -138,7 +138,8 @@ fn compile_here(
     };
     let whole = view.bundle(name, &optimized, inputs, &Stage::Whole)?;
     match &options.state {
-        Some(state) if whole.volatile_functions.is_empty() => {
+        // A state would have a time of its own, which need not be that of what is computed from it.
+        Some(state) if is_timeless(&optimized).map_err(|error| EngineError::planning(&subject, error))? => {
             Ok(view.in_stages(name, state, &optimized, inputs)?.unwrap_or(whole))
         }
         _ => Ok(whole),
@@ -343,7 +344,12 @@ fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
-    optimizing::optimize(state, plan).map_err(|error| EngineError::planning(subject, error))
+    is_timeless(plan)
+        .and_then(|timeless| match timeless {
+            true => optimizing::optimize(state, plan),
+            false => optimizing::optimize(&optimizing::without_common_expressions(state), plan),
+        })
+        .map_err(|error| EngineError::planning(subject, error))
 }
 
 /// The plan with exact functions in the place of sums of floats, if there are any.

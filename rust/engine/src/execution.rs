@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream, execute_stream_partitioned};
 use futures::TryStreamExt;
 
@@ -27,6 +27,16 @@ impl Execution {
     /// A fresh state of `session` in which `now()` is `clock_ms`.
     pub fn new(session: &EngineSession, clock_ms: i64) -> Result<Self> {
         Ok(Self { state: session.execution_state(clock_ms)? })
+    }
+
+    /// What a function without arguments gives at the clock of this state, `now()` say.
+    pub fn moment(&self, function: &str) -> Result<Expr> {
+        let call = self.state.udf(function)?.call(vec![]).alias("moment");
+        let plan = self.state.optimize(&LogicalPlanBuilder::empty(true).project([call])?.build()?)?;
+        match plan.expressions().into_iter().next().map(Expr::unalias) {
+            Some(literal @ Expr::Literal(..)) => Ok(literal),
+            _ => Err(EngineError::defect("clock", format!("{function}() has no value")).into()),
+        }
     }
 
     /// A function of the platform, as it is installed.

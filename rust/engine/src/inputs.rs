@@ -104,12 +104,15 @@ impl Inputs {
     }
 
     /// The optimized plans of the view's changes, or why there are none.
+    ///
+    /// `clock_before_ms` is the time of the content that is there.
     pub fn compiled_changes(
         &self,
         session: &EngineSession,
         execution: &Execution,
         bundle: &PlanBundle,
         shapes: &BTreeMap<String, InputShape>,
+        clock_before_ms: Option<i64>,
     ) -> Result<Result<Arc<CompiledChanges>, Reason>> {
         let known = shapes.iter().map(|(relation, shape)| (relation.clone(), shape.changed, shape.insert_only));
         let key = (bundle.fingerprint.clone(), known.collect());
@@ -118,15 +121,23 @@ impl Inputs {
             return Ok(Ok(compiled));
         }
         let plan = self.plan(session, bundle)?;
+        let before = match (bundle.maintenance.is_temporal(), clock_before_ms) {
+            (false, _) => None,
+            (true, Some(clock_ms)) => Some(Execution::new(session, clock_ms)?),
+            (true, None) => return Ok(Err(Reason::ClockDependent("the content that is there".to_owned()))),
+        };
         let none = ChangeSets::new();
-        let compiled = CompiledChanges::compile(execution, &plan, shapes, &|name| match Side::of(name) {
-            Some((Side::Changes, relation)) => empty_change_set(&self.get(relation)?.now.schema),
-            _ => self.table(session, name, &none, &Held::default()),
-        })?;
-        // No clock is in a plan of changes: what depends on the time has none.
+        let compiled =
+            CompiledChanges::compile(execution, before.as_ref(), &plan, shapes, &|name| match Side::of(name) {
+                Some((Side::Changes, relation)) => empty_change_set(&self.get(relation)?.now.schema),
+                _ => self.table(session, name, &none, &Held::default()),
+            })?;
         Ok(compiled.map(|compiled| {
             let compiled = Arc::new(compiled);
-            session.changes().put(key, Arc::clone(&compiled));
+            // Optimizing put the clocks of this refresh into plans that ask for them.
+            if before.is_none() {
+                session.changes().put(key, Arc::clone(&compiled));
+            }
             compiled
         }))
     }

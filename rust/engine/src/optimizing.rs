@@ -4,9 +4,12 @@
 //! a plan that has such names already the same name would stand for two things, and columns would silently be mixed up
 //! (seen with `__common_expr_1` in 55.2).  So the session goes on counting where the plan ends.
 
+use std::sync::Arc;
+
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 
 /// Numbers above this are no names that a session made.
@@ -19,6 +22,17 @@ const MOST: usize = 1 << 32;
 pub fn optimize(state: &SessionState, plan: &LogicalPlan) -> Result<LogicalPlan> {
     state.execution_props().alias_generator.update_min_id(largest_number(plan)?);
     state.optimize(plan)
+}
+
+/// A state that leaves an expression where it is, however often it occurs.
+///
+/// What a condition asks the clock twice would be taken out of it otherwise, and be a column of the rows below.
+pub fn without_common_expressions(state: &SessionState) -> SessionState {
+    let rules = state.optimizers().iter().filter(|rule| rule.name() != "common_sub_expression_eliminate");
+    let rules = rules.map(Arc::clone).collect();
+    let mut without = SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(rules).build();
+    *without.execution_props_mut() = ExecutionProps::new();
+    without
 }
 
 /// The largest number at the end of a name like those that rules make: two underscores, words, and a number.

@@ -116,11 +116,13 @@ async fn changes(
     let feeds = feeds?;
     let shapes = inputs.shapes(&feeds);
     // A change plan that DataFusion cannot optimize is an error here, and a reason to recompute above.
-    let compiled = match inputs.compiled_changes(session, execution, &request.bundle, &shapes)? {
+    let clock_before_ms = request.target.clock_ms;
+    let compiled = match inputs.compiled_changes(session, execution, &request.bundle, &shapes, clock_before_ms)? {
         Ok(compiled) => compiled,
         Err(reason) => return Ok(Err(reason.into())),
     };
-    let units = change_units(inputs, &feeds, &compiled)?;
+    let nothing = feeds.is_empty() && !request.goes_with_time();
+    let units = if nothing { Vec::new() } else { change_units(inputs, &feeds, &compiled)? };
     let rows = if request.exact && request.hypothetical.is_empty() {
         let result = dry_run(session, request).await?;
         if result.outcome == Outcome::FellBack {
@@ -129,7 +131,7 @@ async fn changes(
         }
         Some(result.rows)
     } else {
-        feeds.is_empty().then(RowCount::default)
+        nothing.then(RowCount::default)
     };
     let appends = compiled.groups.is_none() && compiled.insert_only;
     Ok(Ok(Changes { units, appends, rows }))
@@ -215,9 +217,6 @@ fn change_units(
     feeds: &BTreeMap<String, ChangeFeed>,
     compiled: &CompiledChanges,
 ) -> Result<Vec<ScanUnit>> {
-    if feeds.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut units = Vec::new();
     for ((side, relation), need) in &compiled.needs {
         if *side == Side::Changes {

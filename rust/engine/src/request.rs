@@ -116,6 +116,9 @@ pub struct RefreshTarget {
     /// The digest of its content, as the last commit of ours wrote it.
     #[serde(default)]
     pub content_digest: Option<String>,
+    /// What `now()` meant in its content, milliseconds since the epoch.
+    #[serde(default)]
+    pub clock_ms: Option<i64>,
 }
 
 /// How the target is written.
@@ -136,6 +139,13 @@ pub struct RefreshWrite {
     /// Whether a recomputation writes only the difference to the old content.
     #[serde(default)]
     pub recompute_difference: bool,
+}
+
+impl RefreshRequest {
+    /// Whether there may be something to do, although no input brings any change.
+    pub(crate) fn goes_with_time(&self) -> bool {
+        self.bundle.maintenance.is_temporal() && self.target.clock_ms != Some(self.clock_ms)
+    }
 }
 
 /// The view that is refreshed.

@@ -12,7 +12,10 @@ use crate::leaves::is_table_function;
 use crate::merged_groups::merged;
 use crate::restriction::group_expressions;
 use crate::windows::partition_keys;
-use crate::{Reason, outer_joins, scalar_subqueries};
+use crate::{Reason, outer_joins, scalar_subqueries, temporal};
+
+/// How conditions on the time are maintained.
+const TEMPORAL: &str = "temporal_filter";
 
 /// How a view is maintained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,13 +28,20 @@ pub struct Analysis {
     pub operators: Vec<OperatorMaintenance>,
 }
 
+impl Analysis {
+    /// Whether the content changes by time alone.
+    pub fn is_temporal(&self) -> bool {
+        self.operators.iter().any(|operator| operator.how == TEMPORAL)
+    }
+}
+
 /// How one operator is maintained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorMaintenance {
     /// The operator as DataFusion shows it, shortened.
     pub operator: String,
-    /// `linear`, `join_terms`, `merged_groups`, `affected_groups`, `affected_partitions`, `affected_keys`, `compared` or
-    /// `recompute`.
+    /// `linear`, `temporal_filter`, `join_terms`, `merged_groups`, `affected_groups`, `affected_partitions`,
+    /// `affected_keys`, `compared` or `recompute`.
     pub how: String,
     /// Why it has to be recomputed.
     pub reason: Option<Reason>,
@@ -99,13 +109,15 @@ fn verdict(plan: &LogicalPlan, place: Place) -> Result<&'static str, Reason> {
         return Err(reason);
     }
     match plan {
+        LogicalPlan::Filter(_) if temporal::is_temporal(plan) => Ok(TEMPORAL),
         LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
             if is_table_function(scan) {
                 return Err(Reason::OperatorNotIncremental(operator_name(plan)));
             }
             let schema = scan.source.schema();
             let reserved = [WEIGHT, LEAF_WEIGHT].into_iter().find(|name| schema.field_with_name(name).is_ok());
-            reserved.map_or(Ok("linear"), |name| Err(Reason::UnsupportedExpression(name.to_owned())))
+            let how = if temporal::is_temporal(plan) { TEMPORAL } else { "linear" };
+            reserved.map_or(Ok(how), |name| Err(Reason::UnsupportedExpression(name.to_owned())))
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)

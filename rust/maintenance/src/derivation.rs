@@ -12,7 +12,7 @@ use crate::columns::{all_columns, named_unqualified, project, weight};
 use crate::consolidate::consolidate;
 use crate::leaves::{Side, rebased, rebased_scan, shape_of};
 use crate::steps::Steps;
-use crate::{ChangePlan, InputShape, Reason, aggregates, joins, linear, outer_joins, windows};
+use crate::{ChangePlan, InputShape, Reason, aggregates, joins, linear, outer_joins, temporal, windows};
 
 /// The change set of one operator.
 pub(crate) struct Changes {
@@ -30,7 +30,7 @@ pub(crate) struct Derivation<'a> {
 }
 
 impl Derivation<'_> {
-    /// The changes of a plan; `None` if it reads unchanged inputs only.
+    /// The changes of a plan; `None` if it reads unchanged inputs only, and no clock.
     pub fn changes(self, plan: &LogicalPlan) -> Result<Option<Changes>, Reason> {
         let lifted = |error| cannot_build(plan, &error);
         match plan {
@@ -47,6 +47,7 @@ impl Derivation<'_> {
                 let input = self.changes(&projection.input)?;
                 input.map(|input| linear::projection(projection, input)).transpose().map_err(lifted)
             }
+            LogicalPlan::Filter(filter) if temporal::is_temporal(plan) => temporal::changes(plan, filter, self),
             LogicalPlan::Filter(filter) => {
                 let input = self.changes(&filter.input)?;
                 input.map(|input| linear::filter(filter, input)).transpose().map_err(lifted)

@@ -1,19 +1,22 @@
 //! Expressions: which of them give the same value for the same row at any time.
 //!
-//! Invariant: an expression that passes is a function of its row alone, so it commutes with taking changes.
+//! Invariant: an expression that passes is a function of its row alone, so it commutes with taking changes.  The one
+//! exception are conditions on the time, which have [a rule of their own](crate::temporal).
 
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, WindowFunctionDefinition};
 
 use crate::Reason;
+use crate::temporal::{self, is_clock};
 
 /// The reason why an expression of an operator cannot be maintained, for the first such expression.
 pub(crate) fn refusal(plan: &LogicalPlan) -> Option<Reason> {
+    let clock_is_covered = temporal::is_covered(plan);
     let mut found = None;
     let visited = plan.apply_expressions(|expression| {
         expression.apply(|node| {
-            found = refusal_of_node(node);
+            found = if clock_is_covered && is_clock(node) { None } else { refusal_of_node(node) };
             Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
     });

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use crate::analyze::operator_name;
 use crate::columns::{LEAF_WEIGHT, WEIGHT, project};
 use crate::null_equality::with_plain_keys;
-use crate::{InputShape, Reason};
+use crate::{InputShape, Reason, temporal};
 
 /// Which content of an input a scan reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +93,9 @@ pub(crate) fn rebased(
                 let unchanged = inputs.get(scan.table_name.table()).is_some_and(|shape| !shape.changed);
                 rebased_scan(scan, if unchanged { Side::Now } else { side }).map(Transformed::yes)
             }
+            LogicalPlan::Filter(filter) if side == Side::Before && temporal::is_temporal(&node) => {
+                Ok(Transformed::yes(LogicalPlan::Filter(temporal::before(filter)?)))
+            }
             LogicalPlan::Join(join) => match with_plain_keys(join) {
                 Some(rewritten) => Ok(Transformed::yes(LogicalPlan::Join(rewritten))),
                 None => Ok(Transformed::no(node)),
@@ -138,7 +141,8 @@ fn with_weight(schema: &Schema) -> Arc<dyn TableSource> {
     Arc::new(LogicalTableSource::new(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))))
 }
 
-fn requalified(expression: &Expr, relation: &TableReference) -> Result<Expr, DataFusionError> {
+/// An expression over the columns of a relation, whatever they were qualified by.
+pub(crate) fn requalified(expression: &Expr, relation: &TableReference) -> Result<Expr, DataFusionError> {
     expression
         .clone()
         .transform_up(|node| match node {

@@ -35,6 +35,7 @@ mod restriction;
 mod scalar_subqueries;
 mod stages;
 mod steps;
+mod temporal;
 mod windows;
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use merged_groups::TARGET;
 pub use reasons::Reason;
 pub use stages::{Stages, stages};
 pub use steps::STEPS;
+pub use temporal::with_clock_before;
 
 /// What is known of the change of one input over the range, from metadata alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +98,8 @@ pub enum ChangePlan {
 
 /// Derives the plan of a view's changes from its optimized plan.
 ///
-/// `inputs` has the shape of each relation that the plan scans.
+/// `inputs` has the shape of each relation that the plan scans.  Plans of a view with a temporal filter have to be given
+/// the time of the content before, by [`with_clock_before`].
 ///
 /// Errors: the reason why the view has to be recomputed, the same as [`analyze`] gives.
 pub fn change_plan(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) -> Result<ChangePlan, Reason> {
@@ -114,7 +117,8 @@ pub fn change_plan(plan: &LogicalPlan, inputs: &BTreeMap<String, InputShape>) ->
 fn maintained(plan: &LogicalPlan) -> Result<LogicalPlan, Reason> {
     match analyze(plan).reason {
         Some(reason) => Err(reason),
-        None => scalar_subqueries::joined(plan),
+        None => temporal::above_scans(scalar_subqueries::joined(plan)?)
+            .map_err(|error| derivation::cannot_build(plan, &error)),
     }
 }
 

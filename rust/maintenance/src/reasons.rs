@@ -142,7 +142,7 @@ reasons! {
         "leave the function out, or set refresh = \"recompute\"";
     /// A function of the current time.
     ClockDependent(detail) = "clock_dependent", "`{detail}` depends on the time of the refresh",
-        "apply the condition on the current time when reading the view";
+        "compare a column with the time in a WHERE on one relation; leave the time out of what is returned";
     /// An expression that the rules cannot carry.
     UnsupportedExpression(detail) = "unsupported_expression", "the expression `{detail}` cannot be maintained",
         "rewrite the expression";

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use datafusion::common::{Column, DataFusionError, NullEquality};
 use datafusion::logical_expr::{Aggregate, Expr, Join, JoinConstraint, JoinType, LogicalPlan};
 
-use crate::Reason;
 use crate::columns::{all_columns, named, project, substitute};
 use crate::derivation::{Derivation, cannot_build};
 use crate::joins::{JoinTree, Weighted, has_join_on_top};
 use crate::leaves::Side;
 use crate::outer_joins::{self, Kept};
 use crate::windows::partition_keys;
+use crate::{Reason, temporal};
 
 /// One key: an expression over the plan that is restricted, and its column among the keys.
 #[derive(Clone, Debug)]
@@ -67,6 +67,10 @@ impl Restriction<'_> {
                 let mut restricted = union.clone();
                 restricted.inputs = inputs;
                 Ok(LogicalPlan::Union(restricted))
+            }
+            LogicalPlan::Filter(filter) if self.side == Side::Before && temporal::is_temporal(plan) => {
+                let rows = LogicalPlan::Filter(temporal::before(filter).map_err(lifted)?);
+                with_input(&rows, self.of(&filter.input, keys)?).map_err(lifted)
             }
             _ => match below(plan, keys) {
                 Some((input, below)) => with_input(plan, self.of(input, &below)?).map_err(lifted),

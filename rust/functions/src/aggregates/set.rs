@@ -46,8 +46,7 @@ struct CollectSet {
 
 impl CollectSet {
     fn new() -> Self {
-        let samples =
-            vec![TypeSignature::Coercible(vec![integer()]), TypeSignature::Coercible(vec![string()])];
+        let samples = vec![TypeSignature::Coercible(vec![integer()]), TypeSignature::Coercible(vec![string()])];
         let signature = listed_of_any(samples, TypeSignature::Any(1), &["value"]);
         let documentation = Documentation::builder(
             SECTION,

@@ -116,15 +116,6 @@ async fn wrong_calls_name_function_and_argument() {
 }
 
 #[tokio::test]
-async fn they_are_listed_like_built_in_ones() {
-    let query = "SELECT routine_name, function_type, is_deterministic FROM information_schema.routines WHERE \
-                 routine_name IN ('arg_max', 'arg_min', 'any_value_det', 'collect_set', 'count_if', 'first_value') \
-                 AND function_type = 'AGGREGATE' ORDER BY routine_name";
-    let rows: usize = collect(&context(), query).await.unwrap().iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(rows, 6);
-}
-
-#[tokio::test]
 async fn fields_keep_type_and_metadata_of_the_value() {
     let metadata = [("unit".to_owned(), "m".to_owned())].into();
     let field = Field::new("v", DataType::Utf8, false).with_metadata(metadata);

@@ -39,7 +39,8 @@ pub(super) struct StructPick {
 
 impl StructPick {
     fn new() -> Self {
-        let sample = DataType::Struct(vec![Field::new("name", DataType::Utf8, true)].into());
+        let fields = vec![Field::new("name", DataType::Utf8, true), Field::new("line", DataType::Int64, true)];
+        let sample = DataType::Struct(fields.into());
         let signature = listed(vec![TypeSignature::Exact(vec![sample, DataType::Utf8])], &["struct", "field"]);
         let documentation = Documentation::builder(
             SECTION,

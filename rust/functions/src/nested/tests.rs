@@ -152,9 +152,9 @@ async fn golden_structs() {
 #[tokio::test]
 async fn wrong_calls_name_function_and_argument() {
     for (query, words) in [
-        ("SELECT list_compact(1)", vec!["list_compact", "list: array", "Int64"]),
-        ("SELECT list_unique_sorted('a')", vec!["list_unique_sorted", "list: array", "Utf8"]),
-        ("SELECT list_compact([1], [2])", vec!["list_compact", "list: array"]),
+        ("SELECT list_compact(1)", vec!["list_compact", "\"list\"", "Int64"]),
+        ("SELECT list_unique_sorted('a')", vec!["list_unique_sorted", "\"list\"", "Utf8"]),
+        ("SELECT list_compact([1], [2])", vec!["list_compact", "list: Any"]),
         ("SELECT map_normalize([1])", vec!["map_normalize", "\"map\"", "List"]),
         ("SELECT map_get_default([1], 1, 1)", vec!["map_get_default", "\"map\"", "List"]),
         ("SELECT map_get_default(MAP {'a': 1}, 1, 1)", vec!["map_get_default", "\"key\"", "Int64", "Utf8"]),
@@ -171,14 +171,6 @@ async fn wrong_calls_name_function_and_argument() {
         let message = message(query).await;
         assert!(words.iter().all(|word| message.contains(word)), "{query}: {message}");
     }
-}
-
-#[tokio::test]
-async fn they_are_listed_like_built_in_ones() {
-    let query = "SELECT routine_name FROM information_schema.routines WHERE routine_name IN ('list_compact', \
-                 'list_unique_sorted', 'map_normalize', 'map_get_default', 'struct_pick', 'array_sort')";
-    let rows: usize = collect(query).await.unwrap().iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(rows, 6);
 }
 
 #[tokio::test]

@@ -7,12 +7,12 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableSource};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableSource, lit};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::lake::{History, RELATIONS, Row, schema_of};
-use crate::{LEAF_WEIGHT, STEPS, Side, TARGET};
+use crate::{LEAF_WEIGHT, STEPS, Side, TARGET, with_clock_before};
 
 /// A source that exists for the planner only, and claims to answer every filter exactly.
 #[derive(Debug)]
@@ -120,8 +120,34 @@ pub(super) fn side_of(history: &History, side: Side, relation: &str) -> Arc<MemT
     }
 }
 
+/// The time of the content before, and that of the refresh, in seconds; the integers of the lake are around them.
+const CLOCKS: (i64, i64) = (1, 3);
+
+/// The plan with the time of a side in the place of the clock.
+fn at_time(plan: LogicalPlan, side: Side) -> LogicalPlan {
+    let moment =
+        |seconds: i64| lit(ScalarValue::TimestampNanosecond(Some(seconds * 1_000_000_000), Some("+00:00".into())));
+    let now = moment(if side == Side::Before { CLOCKS.0 } else { CLOCKS.1 });
+    let plan = with_clock_before(plan, |function| {
+        assert_eq!(function, "now");
+        Ok(moment(CLOCKS.0))
+    });
+    plan.unwrap()
+        .transform_up_with_subqueries(|node| {
+            node.map_expressions(|expression| {
+                expression.transform_up(|part| match &part {
+                    Expr::ScalarFunction(call) if call.func.name() == "now" => Ok(Transformed::yes(now.clone())),
+                    _ => Ok(Transformed::no(part)),
+                })
+            })
+        })
+        .unwrap()
+        .data
+}
+
+/// Runs a plan at the time of the refresh.
 pub(super) async fn run(plan: LogicalPlan) -> Result<Vec<Row>, DataFusionError> {
-    run_in(&context(), plan).await
+    run_in(&context(), at_time(plan, Side::Now)).await
 }
 
 async fn run_in(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<Row>, DataFusionError> {
@@ -184,7 +210,7 @@ pub(super) async fn run_view(plan: &LogicalPlan, history: &History, side: Side) 
     let context = context();
     assert!(context.remove_optimizer_rule("eliminate_cross_join"));
     let plan = bound(plan, &|_, relation| side_of(history, side, relation));
-    run_in(&context, plan).await.unwrap()
+    run_in(&context, at_time(plan, side)).await.unwrap()
 }
 
 /// The relations that a plan scans on one side, one entry for each scan.

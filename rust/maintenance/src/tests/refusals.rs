@@ -42,6 +42,9 @@ refused! {
     volatile: "volatile_function", "SELECT a, random() AS x FROM r";
     volatile_in_a_filter: "volatile_function", "SELECT a FROM r WHERE x > random()";
     clock: "clock_dependent", "SELECT a, now() AS at FROM r";
+    clock_in_a_condition_on_a_join: "clock_dependent", "SELECT r.a FROM r JOIN t ON r.a = t.a WHERE to_timestamp_seconds(r.b + t.c) < now()";
+    clock_in_a_condition_on_groups: "clock_dependent", "SELECT a, max(b) AS b FROM r GROUP BY a HAVING to_timestamp_seconds(max(b)) < now()";
+    clock_beside_a_random_number: "volatile_function", "SELECT a FROM r WHERE to_timestamp_seconds(a) < now() AND x > random()";
     reserved_name: "unsupported_expression", "SELECT a AS __weight FROM r";
     table_function: "operator_not_incremental", "SELECT value FROM generate_series(1, 3)";
     columns_of_one_name: "unsupported_expression", "SELECT r.a, t.a FROM r JOIN t ON r.b = t.c";

@@ -100,6 +100,31 @@ shapes! {
     group_by_date_and_decimal: "SELECT d, m, count(*) AS n, avg(m) AS mean FROM u GROUP BY d, m";
     group_by_constant: "SELECT 1 AS one, count(*) AS n FROM r GROUP BY 1";
 
+    temporal_filter: "SELECT a, b, s FROM r WHERE to_timestamp_seconds(a) <= now()";
+    temporal_filter_that_loses_rows: "SELECT a, b FROM r WHERE to_timestamp_seconds(a) > now() - INTERVAL '1 second' AND b > 0";
+    temporal_filter_with_two_ends: "SELECT a, s FROM r WHERE to_timestamp_seconds(a) > now() - INTERVAL '2 seconds' AND to_timestamp_seconds(a) <= now()";
+    temporal_filter_with_columns_on_both_sides: "SELECT a, b FROM r WHERE to_timestamp_seconds(a) < now() + CASE WHEN b > 1 THEN INTERVAL '1 second' ELSE INTERVAL '0 seconds' END";
+    temporal_filter_with_an_or: "SELECT a, b, x FROM r WHERE to_timestamp_seconds(a) > now() OR b = 1";
+    temporal_filter_that_may_be_null: "SELECT a FROM r WHERE to_timestamp_seconds(a) > CASE WHEN now() > to_timestamp_seconds(2) THEN NULL ELSE now() END";
+    temporal_filter_on_a_computed_column: "SELECT e, s FROM (SELECT a + b AS e, s FROM r) q WHERE to_timestamp_seconds(e) < now()";
+    temporal_filters_of_one_relation_in_a_row: "SELECT k FROM (SELECT a AS k, unnest([b, a]) AS v FROM r WHERE to_timestamp_seconds(a) < now()) q WHERE to_timestamp_seconds(v) >= now()";
+    temporal_filter_below_groups: "SELECT s, count(*) AS n, sum(b) AS b, min(a) AS a FROM r WHERE to_timestamp_seconds(a) <= now() GROUP BY s";
+    temporal_filter_below_groups_that_are_merged: "SELECT s, count(*) AS n, count(b) AS k, sum(b) AS b FROM r WHERE to_timestamp_seconds(a) > now() - INTERVAL '1 second' GROUP BY s";
+    temporal_filter_below_groups_of_its_column: "SELECT a, count(*) AS n, max(s) AS s FROM r WHERE to_timestamp_seconds(a) <= now() GROUP BY a";
+    temporal_filters_below_a_join: "SELECT r.b, t.c, r.s FROM r JOIN t ON r.a = t.a WHERE to_timestamp_seconds(r.b) < now() AND to_timestamp_seconds(t.c) >= now()";
+    temporal_filter_on_one_side_of_a_join: "SELECT r.b, t.c, u.m FROM r JOIN t ON r.a = t.a JOIN u ON t.c = u.c WHERE to_timestamp_seconds(r.b) <= now()";
+    temporal_filter_on_the_key_of_a_self_join: "SELECT p.b, q.b AS qb FROM r p JOIN r q ON p.a = q.a WHERE to_timestamp_seconds(p.a) <= now()";
+    temporal_filter_below_groups_of_a_join: "SELECT t.s, count(*) AS n, avg(r.b) AS b FROM r JOIN t ON r.a = t.a WHERE to_timestamp_seconds(r.b) <= now() GROUP BY t.s";
+    temporal_filters_below_an_outer_join: "SELECT p.b, q.c FROM (SELECT * FROM r WHERE to_timestamp_seconds(b) <= now()) p LEFT JOIN (SELECT * FROM t WHERE to_timestamp_seconds(c) > now()) q ON p.a = q.a";
+    temporal_filter_below_a_full_join: "SELECT p.a, p.b, t.c FROM (SELECT * FROM r WHERE to_timestamp_seconds(b) > now()) p FULL JOIN t ON p.a = t.a";
+    temporal_filter_below_a_window: "SELECT a, b, rank() OVER (PARTITION BY s ORDER BY b) AS n FROM r WHERE to_timestamp_seconds(a) <= now()";
+    temporal_filter_below_distinct: "SELECT DISTINCT s, b FROM r WHERE to_timestamp_seconds(a) > now()";
+    temporal_filter_below_a_union: "SELECT a, s FROM r WHERE to_timestamp_seconds(a) < now() UNION ALL SELECT c, s FROM t";
+    temporal_filter_in_a_sub_query: "SELECT a, b FROM r WHERE a NOT IN (SELECT a FROM t WHERE to_timestamp_seconds(c) <= now())";
+    temporal_filter_beside_a_sub_query: "SELECT a, b FROM r WHERE to_timestamp_seconds(b) > now() AND EXISTS (SELECT 1 FROM t WHERE t.a = r.a)";
+    temporal_filter_in_a_scalar_sub_query: "SELECT a, b FROM r WHERE b > (SELECT max(c) FROM t WHERE to_timestamp_seconds(c) < now())";
+    temporal_filter_below_an_intersection: "SELECT a FROM r WHERE to_timestamp_seconds(b) <= now() INTERSECT SELECT a FROM t";
+
     left_join: "SELECT r.b, r.s, t.c FROM r LEFT JOIN t ON r.a = t.a";
     left_join_with_residual_filter: "SELECT r.a, r.b, t.c FROM r LEFT JOIN t ON r.a = t.a AND r.b < t.c";
     left_join_with_a_condition_on_the_kept_side: "SELECT r.a, r.b, t.c FROM r LEFT JOIN t ON r.a = t.a AND r.b > 1";
