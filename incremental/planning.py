@@ -50,7 +50,6 @@ from incremental.strategy import (
     TryIncremental,
     choose,
     depends_on_clock,
-    goes_with_time,
     known_reason,
     propose,
 )
@@ -258,10 +257,6 @@ class Planner:
     def _durable(self, draft: ViewPlan, spec: RefreshSpec, memory: ViewMemory) -> ViewPlan:
         """Add a commit without files to a skip whose frontier has run far ahead of the committed one."""
         assert draft.frontier is not None, "only a frontier that holds can be skipped"
-        maintenance = spec.bundle.maintenance
-        if depends_on_clock(maintenance) and not goes_with_time(maintenance):
-            # The commit would say that the content is as of now; the recompute that time brings makes it durable.
-            return draft
         effective = draft.frontier.advanced(draft.pins, draft.vector)
         offered = memory.tried_durable
         durable = frontier_of(spec.target) if offered is None else offered

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from incremental.alignment import Vector, vector_to_json
 from incremental.frontier import Broken, Definition, Frontier, FrontierState, Held, ViewTarget
 from incremental.invalidation import Changed, Finding
 from incremental.offers import Offer
-from incremental.strategy import goes_with_time
+from incremental.strategy import depends_on_clock, goes_with_time
 from registry.bundle import PlanBundle
 from registry.formats import COMMIT_FORMAT, FORMAT_KEY
 from registry.names import RelationName, TableId
@@ -110,7 +110,13 @@ def recompute_of(request: RefreshRequest, reason: ReasonCode) -> RefreshRequest:
 
 
 def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> FrontierRequest:
-    """Ask for a commit without files that makes the effective frontier durable."""
+    """Ask for a commit without files that makes the effective frontier durable.
+
+    The content of a view that depends on the time stays as of the time that it has.
+    """
+    content_ms = None if spec.target.details is None else spec.target.details.clock_ms
+    if content_ms is not None and depends_on_clock(spec.bundle.maintenance):
+        spec = replace(spec, clock_ms=content_ms)
     inputs = tuple(_input(offer, before=offer.pin.version, before_hash=offer.pin.commit_hash) for offer in spec.offers)
     return FrontierRequest(**{**_fields(spec, "incremental", reason, inputs), "commit_empty": True})
 

@@ -172,17 +172,25 @@ def test_such_a_view_has_no_states(workspace: Workspace) -> None:
     keeper.close()
 
 
-def test_a_view_that_returns_the_time_keeps_the_time_of_its_content(tmp_path: Path) -> None:
-    """A commit that only records a frontier must not say that the content is as of then."""
+@pytest.mark.parametrize(
+    "query",
+    ["SELECT id, now() AS seen FROM events", "SELECT id FROM events WHERE at <= now()"],
+    ids=["shown", "compared"],
+)
+def test_recording_a_frontier_leaves_a_content_as_of_its_time(tmp_path: Path, query: str) -> None:
     workspace = Workspace(tmp_path)
-    dataset = workspace.dataset("events", EVENTS, events(0, range(3)))
-    workspace.view("aged", "SELECT id, now() AS seen FROM events", 'target_lag = "1h"')
+    dataset = workspace.dataset("events", EVENTS, events(0, range(30)))
+    workspace.view("aged", query, 'target_lag = "1h"')
     workspace.configure()
     keeper = Keeper.open(workspace.root, clock=workspace.clock, durable_after_commits=2)
     workspace.cycle(keeper)
     for days in range(6):
         dataset.set_property("delta.deletedFileRetentionDuration", f"interval {8 + days} days")
         assert workspace.cycle(keeper)["aged"].outcome == "skipped"
+    said = workspace.said("aged")
+    assert said is not None
+    assert said["pins"][0]["version"] > 0
+    assert_right(workspace)
     assert all(report.equal for report in keeper.verify())
     keeper.close()
 
