@@ -105,9 +105,13 @@ def test_a_bad_project_file(person: Person, command: tuple[str, ...], old: str, 
         ("SELEC city FROM orders", ["views/cities.sql:1:", "not valid SQL", "found: SELEC at line 1, column 1"]),
         ("SELECT city,\n town FROM orders", ["views/cities.sql:2:", 'no column "town"', '"orders.city"']),
         ("SELECT city, amount AS city FROM orders", ["views/cities.sql:1:", '"orders.city" is ambiguous']),
+        (
+            "SELECT city, (SELECT count(*) FROM notes WHERE text < city) AS n FROM orders",
+            ["views/cities.sql:1:", "depends on orders.city", "join its relation to the outer one"],
+        ),
         ("SELECT city AS _change_type FROM orders", ["views/cities.sql:1:", "_change_type", "change feeds"]),
     ],
-    ids=["no SQL", "unknown column", "a name twice", "a name of change feeds"],
+    ids=["no SQL", "unknown column", "a name twice", "a sub-query that nothing runs", "a name of change feeds"],
 )
 def test_a_bad_query(person: Person, query: str, words: list[str]) -> None:
     person.workspace.view("cities", query)

@@ -26,7 +26,7 @@ use crate::output_types::{column_types, is_storable, storable, target_schema};
 use crate::relation_source::{RelationTable, planning_schema};
 use crate::session::EngineSession;
 use crate::volatility::{is_timeless, volatile_functions};
-use crate::{dataframe_plan, optimizing, row_order, set_operations, sql};
+use crate::{dataframe_plan, optimizing, row_order, set_operations, sql, sub_queries};
 
 /// What a view is defined by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,7 @@ fn compile_here(
         Transformed::no(logical.clone())
     };
     let optimized = optimize(&state, &subject, &exact.data)?;
+    sub_queries::require_joined(&optimized).map_err(|error| EngineError::planning(&subject, error))?;
     let optimized = row_order::without_ties(optimized).map_err(|error| EngineError::planning(&subject, error))?;
     let view = Compiling {
         session,
@@ -338,6 +339,7 @@ fn definition_bytes(
 /// The plan with what SQL leaves open, or DataFusion answers otherwise, decided.
 fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
     set_operations::counted(plan)
+        .and_then(sub_queries::asked_for_existence)
         .and_then(row_order::ordered_limits)
         .map_err(|error| EngineError::planning(subject, error))
 }
@@ -345,9 +347,12 @@ fn settled(subject: &str, plan: LogicalPlan) -> Result<LogicalPlan> {
 fn optimize(state: &SessionState, subject: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
     // The state has no query start time, so calls of the clock are not folded.
     is_timeless(plan)
-        .and_then(|timeless| match timeless {
-            true => optimizing::optimize(state, plan),
-            false => optimizing::optimize(&optimizing::without_common_expressions(state), plan),
+        .and_then(|timeless| {
+            if timeless {
+                optimizing::optimize(state, plan)
+            } else {
+                optimizing::optimize(&optimizing::without_common_expressions(state), plan)
+            }
         })
         .map_err(|error| EngineError::planning(subject, error))
 }

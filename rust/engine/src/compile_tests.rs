@@ -413,3 +413,37 @@ fn groups_below_others_are_states_where_they_are_asked_for() {
     let other = compiled(&total.replace("count(*)", "count(name)"), true);
     assert_ne!(other.state.unwrap().content_key, first.content_key);
 }
+
+#[test]
+fn existence_needs_no_order_and_no_limit() {
+    let plain = compile_sql("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)").unwrap();
+    for rest in ["LIMIT 1", "ORDER BY u.name LIMIT 3", "ORDER BY u.name"] {
+        let same = format!("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id {rest})");
+        let same = compile_sql(&same).unwrap_or_else(|error| panic!("{rest}: {error}"));
+        assert_eq!(same.displays.optimized, plain.displays.optimized, "{rest}");
+        assert!(same.maintenance.incremental, "{rest}");
+    }
+    let none = compile_sql("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u LIMIT 0)").unwrap();
+    assert_ne!(none.displays.optimized, plain.displays.optimized);
+}
+
+#[test]
+fn a_sub_query_that_nothing_runs_is_told_with_what_to_write() {
+    for (text, words) in [
+        (
+            "SELECT id, (SELECT count(*) FROM u WHERE u.id < t.id) AS n FROM t",
+            ["depends on t.id", "something else than an equality"],
+        ),
+        ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id OFFSET 1)", ["EXISTS", "WHERE"]),
+        ("SELECT CASE WHEN EXISTS (SELECT 1 FROM u WHERE u.id = t.id) THEN 1 END AS n FROM t", ["EXISTS", "LEFT JOIN"]),
+        ("SELECT sum(CASE WHEN id IN (SELECT id FROM u) THEN 1 END) AS n FROM t", ["IN (SELECT", "LEFT JOIN"]),
+        (
+            "SELECT t.id, q.name FROM t CROSS JOIN LATERAL (SELECT name FROM u WHERE u.id = t.id ORDER BY name LIMIT 2) q",
+            ["depends on t.id", "group or rank"],
+        ),
+    ] {
+        let error = compile_sql(text).unwrap_err();
+        assert_eq!(error.code(), "invalid_query", "{text}: {error}");
+        assert!(words.iter().all(|word| error.message().contains(word)), "{text}: {error}");
+    }
+}

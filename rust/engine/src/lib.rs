@@ -44,6 +44,7 @@ mod scan_units;
 pub mod session;
 mod set_operations;
 pub mod sql;
+mod sub_queries;
 mod target;
 mod templates;
 mod volatility;
