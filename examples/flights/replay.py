@@ -307,7 +307,7 @@ def narrate(record: RefreshRecord) -> str:
     if record.outcome != "committed":
         return f"{record.view}: {record.outcome} ({record.reason}) {record.message}"
     read, otherwise = record.bytes_read or 0, record.bytes_recompute or 0
-    saved = f", {1 - read / otherwise:.0%} less than a recompute" if read < otherwise else ""
+    saved = f", {100 * (otherwise - read) // otherwise}% less than a recompute" if read < otherwise else ""
     return (
         f"{record.view}: {record.strategy} ({record.reason}), "
         f"+{record.rows_inserted or 0:,} -{record.rows_deleted or 0:,} rows, "

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from incremental.keeper import Keeper
+from incremental.preview import PreviewRequest
 from registry.names import ViewName
 from tests import oracle
 from tests.incremental.fake_lake import SteppedClock
@@ -82,7 +83,11 @@ def keeper(workspace: Workspace) -> Iterator[Keeper]:
 
 
 def test_time_alone_moves_rows_in_and_out(workspace: Workspace, keeper: Keeper) -> None:
-    workspace.clock.step(9 * MINUTE)
+    workspace.clock.step(10 * MINUTE)
+    (planned,) = [one for one in keeper.preview(PreviewRequest()).views if one.view == "recent"]
+    assert planned.plan.plan is not None
+    assert planned.plan.plan.change_rows_bound >= 20
+    workspace.clock.step(-MINUTE)
     records = workspace.cycle(keeper)
     assert {name: one.strategy for name, one in records.items()} == dict.fromkeys(VIEWS, "incremental")
     recent = records["recent"]

@@ -68,9 +68,10 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<(Refr
             message: None,
             // The target is read once to find rows that go, and once more where their files are rewritten.
             bytes_to_read: bytes(&units) + if appends { 0 } else { 2 * target_size.1 },
+            // Time may move any row that is looked at.
             change_rows_bound: units
                 .iter()
-                .filter(|unit| unit.side == Side::Changes.name())
+                .filter(|unit| request.goes_with_time() || unit.side == Side::Changes.name())
                 .map(|unit| unit.rows)
                 .sum(),
             scan_units: units,
