@@ -142,12 +142,14 @@ def _is_ours(ctx: SessionContext, function: FunctionEntry, name: str) -> bool:
     """
     from datafusion import SessionContext, lit
 
+    ours = function_objects().get(function.name)
+    if ours is None:
+        return False
     rows = SessionContext().sql("SELECT 1")
-    here, ours = (
-        rows.sort(called(lit(1)).sort()).logical_plan()
-        for called in (_function_of(ctx, function.kind, name), function_objects()[function.name])
+    here, registered = (
+        rows.sort(called(lit(1)).sort()).logical_plan() for called in (_function_of(ctx, function.kind, name), ours)
     )
-    return here == ours
+    return here == registered
 
 
 def _names(function: FunctionEntry) -> tuple[str, ...]:
