@@ -35,10 +35,6 @@ _REDEFINING: Final = frozenset(
 )
 
 
-class FrontierRequest(RefreshRequest):
-    """A refresh whose change set is proved empty, and which commits all the same to make its frontier durable."""
-
-
 @dataclass(frozen=True, slots=True)
 class RefreshSpec:
     """What is the same in every request for a view within a cycle."""
@@ -109,7 +105,7 @@ def recompute_of(request: RefreshRequest, reason: ReasonCode) -> RefreshRequest:
     return request.model_copy(update={"strategy": "recompute", "reason": reason.value, "inputs": inputs})
 
 
-def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> FrontierRequest:
+def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> RefreshRequest:
     """Ask for a commit without files that makes the effective frontier durable.
 
     The content of a view that depends on the time stays as of the time that it has.
@@ -118,33 +114,27 @@ def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> FrontierRequest:
     if content_ms is not None and depends_on_clock(spec.bundle.maintenance):
         spec = replace(spec, clock_ms=content_ms)
     inputs = tuple(_input(offer, before=offer.pin.version, before_hash=offer.pin.commit_hash) for offer in spec.offers)
-    return FrontierRequest(**{**_fields(spec, "incremental", reason, inputs), "commit_empty": True})
+    return _request(spec, "incremental", reason, inputs).model_copy(update={"commit_empty": True})
 
 
 def _request(
     spec: RefreshSpec, strategy: Strategy, reason: ReasonCode, inputs: tuple[RefreshInput, ...]
 ) -> RefreshRequest:
-    return RefreshRequest(**_fields(spec, strategy, reason, inputs))
-
-
-def _fields(
-    spec: RefreshSpec, strategy: Strategy, reason: ReasonCode, inputs: tuple[RefreshInput, ...]
-) -> dict[str, Any]:
     view, definition = spec.view, definition_of(spec.view, spec.bundle)
-    return {
-        "bundle": spec.bundle.runnable,
-        "strategy": strategy,
-        "reason": reason.value,
-        "clock_ms": spec.clock_ms,
-        "inputs": inputs,
-        "target": RefreshTarget(
+    return RefreshRequest(
+        bundle=spec.bundle.runnable,
+        strategy=strategy,
+        reason=reason.value,
+        clock_ms=spec.clock_ms,
+        inputs=inputs,
+        target=RefreshTarget(
             table=view.target,
             base=spec.target.version,
             own_version=spec.target.own_version,
             content_digest=None if spec.target.details is None else spec.target.details.content_digest,
             clock_ms=None if spec.target.details is None else spec.target.details.clock_ms,
         ),
-        "write": WriteSpec(
+        write=WriteSpec(
             partition_by=view.write.partition_by,
             target_file_size=view.write.target_file_size,
             properties=view.write.table_properties(),
@@ -152,20 +142,20 @@ def _fields(
             recompute_difference=view.write.recompute_writes is RecomputeWrites.DIFFERENCE
             and isinstance(spec.state, Held),
         ),
-        "view": ViewIdentity(name=view.name, id=view.id),
-        "content_key": spec.bundle.content_key,
+        view=ViewIdentity(name=view.name, id=view.id),
+        content_key=spec.bundle.content_key,
         # What time alone changes is told from the clock of the last commit, so that has to be the content's.
-        "commit_empty": goes_with_time(spec.bundle.maintenance),
-        "replace_definition": isinstance(spec.state, Broken) and spec.state.reason in _REDEFINING,
-        "extra_info": {
+        commit_empty=goes_with_time(spec.bundle.maintenance),
+        replace_definition=isinstance(spec.state, Broken) and spec.state.reason in _REDEFINING,
+        extra_info={
             FORMAT_KEY: COMMIT_FORMAT,
             "vector": vector_to_json(spec.vector),
             "definition": definition.digest,
             "functions": definition.functions,
         },
-        "exact": spec.exact,
-        "hypothetical": dict(spec.hypothetical or {}),
-    }
+        exact=spec.exact,
+        hypothetical=dict(spec.hypothetical or {}),
+    )
 
 
 def _input(offer: Offer, before: int | None, before_hash: str | None) -> RefreshInput:

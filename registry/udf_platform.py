@@ -17,7 +17,7 @@ from registry.errors import MustStop
 from registry.functions import FunctionEntry, Snapshot, UdfPlanningSnapshot
 
 if TYPE_CHECKING:
-    from datafusion import SessionContext
+    from datafusion import DataFrame, SessionContext
 
     from datafusion_ext.function_objects import FunctionObject
 
@@ -73,7 +73,10 @@ def install_rust_udf_platform(ctx: SessionContext, options: RustUdfPlatformOptio
 
 def platform_differences(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> tuple[str, ...]:
     """Say in words, one text a name, how the functions of a session differ from a snapshot."""
+    from datafusion import SessionContext
+
     registered = _registered(ctx)
+    rows = SessionContext().sql("SELECT 1")
     found = []
     for function in snapshot.functions:
         for name in _names(function):
@@ -81,7 +84,7 @@ def platform_differences(ctx: SessionContext, snapshot: UdfPlanningSnapshot) -> 
             if kinds != [function.kind]:
                 where = f"registered as {' and '.join(kinds)}" if kinds else "not registered"
                 found.append(f'{function.kind} function "{name}" is {where}')
-            elif not _is_ours(ctx, function, name):
+            elif not _is_ours(rows, _function_of(ctx, function.kind, name), function):
                 found.append(f'{function.kind} function "{name}" is another one')
     offered = {capsule.name for capsule in datafusion_ext.udf_capsules()}
     found += [f'function "{name}" is not in the snapshot' for name in sorted(offered - _all_names(snapshot))]
@@ -134,22 +137,19 @@ def _function_of(ctx: SessionContext, kind: str, name: str) -> FunctionObject:
             return ctx.udwf(name)
 
 
-def _is_ours(ctx: SessionContext, function: FunctionEntry, name: str) -> bool:
-    """Say whether a name stands for the very function that was registered.
+def _is_ours(rows: DataFrame, registered: FunctionObject, function: FunctionEntry) -> bool:
+    """Say whether what is registered is the very function of ours; `rows` are any to plan over.
 
     The objects of the PyPI package tell no more than their names, but plans that call them are equal only where the
     functions are: those of other libraries are compared by identity. A sort is the node that checks no types.
     """
-    from datafusion import SessionContext, lit
+    from datafusion import lit
 
     ours = function_objects().get(function.name)
     if ours is None:
         return False
-    rows = SessionContext().sql("SELECT 1")
-    here, registered = (
-        rows.sort(called(lit(1)).sort()).logical_plan() for called in (_function_of(ctx, function.kind, name), ours)
-    )
-    return here == registered
+    here, there = (rows.sort(called(lit(1)).sort()).logical_plan() for called in (registered, ours))
+    return here == there
 
 
 def _names(function: FunctionEntry) -> tuple[str, ...]:

@@ -55,6 +55,10 @@ def _polls(error: str, same: str) -> dict[str, str]:
     }
 
 
+def _conflicts(lost: str) -> dict[str, str]:
+    return {'deltakeep_commit_conflicts_total{view="orders"}': lost}
+
+
 def _retention(of: str, until: str) -> dict[str, str]:
     return {
         f'deltakeep_{of}_pinned_until_timestamp_seconds{{{of}="orders"}}': until,
@@ -276,18 +280,16 @@ CASES: Final[tuple[Case, ...]] = (
     Case("DeltakeepMemoryPoolNearlyFull", fires=Day(30, _memory(95)), quiet=Day(30, _memory(85)), value="95%"),
     Case(
         "DeltakeepCommitConflicts",
-        fires=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0+1x100"}),
-        quiet=Day(90, {'deltakeep_commit_conflicts_total{view="orders"}': "0x40 1 2 3 4 5x60"}),
+        fires=Day(90, _conflicts("0+1x100")),
+        quiet=Day(90, _conflicts("0x40 1 2 3 4 5x60")),
         labels=VIEW,
         value="60",
     ),
     Case(
         # Six in an hour, and four.
         "DeltakeepCommitConflicts",
-        fires=Day(180, {'deltakeep_commit_conflicts_total{view="orders"}': "0+1x20"}),
-        quiet=Day(
-            180, {'deltakeep_commit_conflicts_total{view="orders"}': "0 0 1 1 2 3 3 4 5 5 6 7 7 8 9 9 10 11 11x3"}
-        ),
+        fires=Day(180, _conflicts("0+1x20")),
+        quiet=Day(180, _conflicts("0 0 1 1 2 3 3 4 5 5 6 7 7 8 9 9 10 11 11x3")),
         labels=VIEW,
         value="6",
         step=10,
