@@ -124,6 +124,8 @@ class Keeping:
         match event.get("kind"):
             case "view_examined":
                 self._metrics.examined(event.get("elapsed_ms", 0) / 1000)
+                for relation, why in event.get("distrusted", {}).items():
+                    self._log.warning("change files not read", view=view, relation=relation, reason=why)
             case "refresh_planned":
                 self._running.add(view)
                 self._metrics.planned(view, event.get("cause", "dataset"), event.get("retry"))

@@ -115,7 +115,12 @@ class Cycle:
             plan = self._planner.plan_view(view, bundle, supplies, memory)
             spent_ms = self._clock.monotonic_ms() - began_ms
             self._emit(
-                EventKind.VIEW_EXAMINED, name, reason=plan.reason.value, action=plan.action.value, elapsed_ms=spent_ms
+                EventKind.VIEW_EXAMINED,
+                name,
+                reason=plan.reason.value,
+                action=plan.action.value,
+                elapsed_ms=spent_ms,
+                distrusted=plan.distrusted,
             )
             if plan.action is Action.REFRESH:
                 self._announce(plan)

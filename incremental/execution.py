@@ -67,6 +67,7 @@ class Executor:
     ) -> Ran:
         """Carry out a plan; every plan that replaces it is announced before it runs."""
         last: DeltakeepError | None = None
+        gave_up: RefreshResult | None = None
         for _ in range(MAX_ATTEMPTS):
             if plan.action is not Action.REFRESH:
                 return self._stand_still(plan, steps)
@@ -85,11 +86,12 @@ class Executor:
                 continue
             match result.outcome:
                 case "committed":
-                    return Ran(plan, Outcome.COMMITTED, result, self._after(view))
+                    return Ran(plan, Outcome.COMMITTED, result, self._after(view), gave_up=gave_up)
                 case "unchanged":
                     return Ran(_empty(plan), Outcome.UNCHANGED, result, plan.target)
                 case "fell_back":
                     reason = known_reason(result.reason, ReasonCode.OPERATOR_NOT_INCREMENTAL)
+                    gave_up = result if reason is ReasonCode.CHEAPER_RECOMPUTE else None
                     plan = self._fallen_back(plan, view, reason, result.message or reason.text)
                     announce(plan, "fell_back")
                 case "conflict":

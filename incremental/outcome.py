@@ -11,7 +11,7 @@ from typing import Final
 
 from incremental.frontier import Held, ViewTarget, frontier_of
 from incremental.memory import ViewMemory
-from incremental.strategy import WRITE_WEIGHT, Estimate, incremental_size
+from incremental.strategy import WRITE_WEIGHT, Estimate, changed_inputs, given_up, incremental_size
 from incremental.view_plan import Action, ViewPlan
 from registry.artifact_rows import RefreshRecord
 from registry.errors import DeltakeepError
@@ -36,7 +36,8 @@ class Outcome(StrEnum):
 class Ran:
     """A plan that was carried out, and what came of it.
 
-    `target` is the target as it is now, None where it was not read again.
+    `target` is the target as it is now, None where it was not read again; `gave_up` is what an incremental refresh had
+    done when it found a recompute to be cheaper.
     """
 
     plan: ViewPlan
@@ -44,6 +45,7 @@ class Ran:
     result: RefreshResult | None = None
     target: ViewTarget | None = None
     error: DeltakeepError | None = None
+    gave_up: RefreshResult | None = None
 
     @property
     def message(self) -> str:
@@ -115,17 +117,25 @@ def _estimated(memory: ViewMemory, ran: Ran) -> ViewMemory:
     plan, result = ran.plan, ran.result
     if result is None or plan.action is not Action.REFRESH:
         return memory
-    took_ms = 0.0
-    if ran.outcome is Outcome.COMMITTED:
-        took_ms = sum(spent for phase, spent in result.elapsed_ms.items() if phase != "commit")
+    took_ms = _spent_ms(result) if ran.outcome is Outcome.COMMITTED else 0.0
+    if ran.gave_up is not None and plan.plan is not None:
+        spent_ms = _spent_ms(ran.gave_up)
+        lesson = given_up(plan.plan, ran.gave_up.read.bytes, spent_ms, plan.choice, _bytes(plan.target))
+        memory = memory.estimated(lesson)
     if plan.strategy == "incremental" and plan.plan is not None:
         expected, weighted = plan.plan.bytes_to_read, incremental_size(plan.plan, _bytes(plan.target))
-        return memory.estimated(Estimate("incremental", expected, result.read.bytes, weighted, took_ms))
+        changed = changed_inputs(plan.plan)
+        return memory.estimated(Estimate("incremental", expected, result.read.bytes, weighted, took_ms, changed))
     if plan.strategy == "recompute":
         expected = sum(unit.bytes for unit in result.scan_units)
         weighted = expected + WRITE_WEIGHT * (_bytes(plan.target) or result.written.bytes)
         return memory.estimated(Estimate("recompute", expected, result.read.bytes, weighted, took_ms))
     return memory
+
+
+def _spent_ms(result: RefreshResult) -> float:
+    """What a refresh took without its commit, which is the same on either path."""
+    return sum(spent for phase, spent in result.elapsed_ms.items() if phase != "commit")
 
 
 def _bytes(target: ViewTarget | None) -> int:

@@ -236,6 +236,7 @@ class Planner:
         planned = _refresh(draft, "incremental", choice.reason, choice.message, ())
         if plan.change_rows is not None and not plan.change_rows.inserted and not plan.change_rows.deleted:
             planned = replace(planned, reason=ReasonCode.EMPTY_CHANGE, message=EMPTY_CHANGE_MESSAGE)
+        request = request.model_copy(update={"change_limit_rows": choice.limit_rows})
         return replace(planned, request=request, plan=plan)
 
     def _recompute(
@@ -291,6 +292,7 @@ class Planner:
             identity=TableIdentity(table_id=moved.now.table_id, commit_hash=moved.after_hash),
             filters_of=bundle.runnable,
             relation=offer.relation,
+            trusted_writers=offer.trusted_writers,
         )
         try:
             return judge_input(moved, self._runtime.examine(request))

@@ -102,7 +102,8 @@ def incremental_request(
 def recompute_of(request: RefreshRequest, reason: ReasonCode) -> RefreshRequest:
     """The recompute at the same pins as an incremental request that could not be carried out."""
     inputs = tuple(one.model_copy(update={"before": None, "before_commit_hash": None}) for one in request.inputs)
-    return request.model_copy(update={"strategy": "recompute", "reason": reason.value, "inputs": inputs})
+    anew = {"strategy": "recompute", "reason": reason.value, "inputs": inputs, "change_limit_rows": None}
+    return request.model_copy(update=anew)
 
 
 def frontier_request(spec: RefreshSpec, reason: ReasonCode) -> RefreshRequest:

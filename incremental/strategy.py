@@ -5,6 +5,8 @@ Pure.
 Where the view has taken both paths, it compares the milliseconds that its own history lets expect; before, the bytes to
 read and to write on either path.
 A path that was not taken for long is tried again, for a small share of the time that the other one took.
+What metadata cannot tell is how many rows of the view a change reaches: an incremental refresh that meets more of them
+than a recompute has time for gives up, and that is remembered for changes of the same inputs.
 Invariant: `refresh = "incremental"` never recomputes content that exists; it fails with the reason instead.
 """
 
@@ -59,6 +61,18 @@ TRIAL_AFTER: Final = 16
 
 TRIAL_RATIO: Final = 3.0
 """A path that is expected to cost more than this many times as much is not tried."""
+
+ROWS_PER_MS: Final = 400
+"""How many rows of a view an incremental refresh compares and writes in a millisecond."""
+
+SLOW_BYTES_PER_MS: Final = 30_000
+"""Weighted bytes that a recompute with much to compute, a window over everything say, gets through in a millisecond."""
+
+LEAST_LIMIT: Final = 20_000
+"""No fewer changed rows of a view than these are reason to give up."""
+
+GIVEN_UP: Final = 1.5
+"""How many times a recompute's time a refresh that gave up is taken to have needed."""
 
 SMALL_CHANGE: Final = 0.05
 """The share of a recompute's bytes that changes may be, for a path that bytes speak against to be timed once."""
@@ -175,19 +189,23 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The strategy that will run, and what it was compared with."""
+    """The strategy that will run, and what it was compared with.
+
+    `limit_rows` are the rows of the view that may change before the incremental path has cost more than a recompute.
+    """
 
     strategy: Strategy
     reason: ReasonCode
     message: str
     costs: Costs | None
+    limit_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
     """What a view's refreshes have shown.
 
-    `estimates` are the last refreshes of either path, the newest last; `in_a_row` counts how often the path of the
+    `estimates` are the last refreshes of each kind, the newest last; `in_a_row` counts how often the path of the
     newest one was taken without a break, and `in_a_row_ms` what that took.
     """
 
@@ -202,8 +220,8 @@ class Experience:
 
     def after(self, estimate: Estimate) -> Experience:
         """With one more refresh."""
-        same = [one for one in self.estimates if one.strategy == estimate.strategy]
-        others = [one for one in self.estimates if one.strategy != estimate.strategy]
+        same = [one for one in self.estimates if one.kind == estimate.kind]
+        others = [one for one in self.estimates if one.kind != estimate.kind]
         goes_on = bool(self.estimates) and self.estimates[-1].strategy == estimate.strategy
         return Experience(
             estimates=(*others, *[*same, estimate][-CORRECTION_SAMPLES:]),
@@ -228,6 +246,7 @@ def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy:
     incremental = Choice("incremental", ReasonCode.INCREMENTAL, "Only the changes are computed.", costs)
     if policy is not RefreshPolicy.AUTO:
         return incremental
+    incremental = replace(incremental, limit_rows=_limit_rows(costs))
     recompute = Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, _comparison(costs), costs)
     if costs.incremental_ms is None or costs.recompute_ms is None:
         dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
@@ -240,6 +259,12 @@ def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy:
         return chosen
     message = f"{_comparison(costs)} The other path is tried again after {experience.in_a_row} refreshes."
     return replace(other, message=message)
+
+
+def _limit_rows(costs: Costs) -> int:
+    """How many rows of the view may change in the time that a recompute takes, a slow one where nobody knows."""
+    recompute_ms = costs.recompute / SLOW_BYTES_PER_MS if costs.recompute_ms is None else costs.recompute_ms
+    return max(LEAST_LIMIT, round(recompute_ms * ROWS_PER_MS))
 
 
 def _comparison(costs: Costs) -> str:
@@ -268,8 +293,8 @@ def _worth_a_first_trial(plan: RefreshPlan, experience: Experience, costs: Costs
     """
     recomputes = bool(experience.estimates) and experience.estimates[-1].strategy == "recompute"
     timed = recomputes and experience.in_a_row_ms > 0
-    changed = sum(unit.bytes for unit in plan.scan_units if unit.side == "changes")
-    small = changed <= plan.recompute_bytes * SMALL_CHANGE
+    read = sum(unit.bytes for unit in plan.scan_units if unit.side == "changes")
+    small = read <= plan.recompute_bytes * SMALL_CHANGE
     return timed and small and costs.incremental_ms is None and costs.incremental <= costs.recompute * TRIAL_RATIO
 
 
@@ -282,9 +307,14 @@ def costs_of(plan: RefreshPlan, target_bytes: int, experience: Experience) -> Co
         incremental=incremental - plan.bytes_to_read * (1 - correction),
         recompute=recompute,
         correction=correction,
-        incremental_ms=_expected_ms(experience.estimates, "incremental", incremental, TIMED_SAMPLES),
-        recompute_ms=_expected_ms(experience.estimates, "recompute", recompute, 1),
+        incremental_ms=_expected_ms(experience.estimates, ("incremental", changed_inputs(plan)), incremental),
+        recompute_ms=_expected_ms(experience.estimates, RECOMPUTE, recompute),
     )
+
+
+def changed_inputs(plan: RefreshPlan) -> frozenset[str]:
+    """The relations whose changes a plan reads."""
+    return frozenset(unit.relation for unit in plan.scan_units if unit.side == "changes")
 
 
 def incremental_size(plan: RefreshPlan, target_bytes: int) -> float:
@@ -302,6 +332,8 @@ class Estimate:
 
     `weighted` is its size as it was known before, in weighted bytes without a correction; `took_ms` is what it took
     without the commit, which is the same on either path, and 0 where it committed nothing.
+    `changed` are the inputs whose changes it applied; `given_up` that it met more changed rows than were worth it, so
+    that its time is only supposed.
     """
 
     strategy: Strategy
@@ -309,14 +341,41 @@ class Estimate:
     actual: int
     weighted: float = 0.0
     took_ms: float = 0.0
+    changed: frozenset[str] = frozenset()
+    given_up: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What it can be compared with: an update of one input may cost a thousand times what one of another does."""
+        return self.strategy, self.changed
 
 
-def _expected_ms(history: Sequence[Estimate], strategy: Strategy, weighted: float, samples: int) -> float | None:
+Kind = tuple[Strategy, frozenset[str]]
+
+RECOMPUTE: Final[Kind] = ("recompute", frozenset())
+
+
+def given_up(plan: RefreshPlan, read: int, spent_ms: float, choice: Choice | None, target_bytes: int) -> Estimate:
+    """What an incremental refresh that gave up for its changed rows teaches: it would have taken longer than that."""
+    recompute_ms = 0.0 if choice is None or choice.costs is None else choice.costs.recompute_ms or 0.0
+    return Estimate(
+        "incremental",
+        plan.bytes_to_read,
+        read,
+        incremental_size(plan, target_bytes),
+        max(spent_ms, recompute_ms) * GIVEN_UP + WORTH_MS,
+        changed_inputs(plan),
+        given_up=True,
+    )
+
+
+def _expected_ms(history: Sequence[Estimate], kind: Kind, weighted: float) -> float | None:
     """How long a path would take: a fixed part and a part by size, in the proportion that `SMALL` stands for.
 
-    None until the path was timed often enough.
+    None until refreshes of its kind were timed often enough; that one was given up says enough.
     """
-    timed = [one for one in history if one.strategy == strategy and one.took_ms > 0]
+    timed = [one for one in history if one.kind == kind and one.took_ms > 0]
+    samples = 1 if kind == RECOMPUTE or any(one.given_up for one in timed) else TIMED_SAMPLES
     if len(timed) < samples:
         return None
     rates = sorted(one.took_ms / (SMALL + one.weighted) for one in timed)

@@ -67,6 +67,12 @@ class ViewPlan:
         """Whether an input has versions that the content does not reflect."""
         return any(not isinstance(one, Still) for one in self.findings)
 
+    @property
+    def distrusted(self) -> dict[RelationName, str]:
+        """What is wrong with change files that a trusted writer made, by the input that they belong to."""
+        summaries = [(one.relation, one.summary) for one in self.findings if isinstance(one, Changed)]
+        return {name: summary.distrusted for name, summary in summaries if summary and summary.distrusted}
+
     def to_json(self) -> dict[str, Any]:
         """The decision and its facts as JSON values."""
         return {

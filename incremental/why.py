@@ -190,6 +190,8 @@ def _changed_fact(finding: Changed) -> Fact:
         f" ({', '.join(summary.operations) or 'unknown operations'}): {summary.added.files} files added,"
         f" {summary.removed.files} removed, {summary.matching.files} of them can matter to the view."
     )
+    if summary.distrusted is not None:
+        text += f" Its change files are not read, because {summary.distrusted}; its data files are compared."
     return Fact(text, "changed", {**values, **summary.to_json()})
 
 

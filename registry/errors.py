@@ -179,6 +179,7 @@ _NATIVE: Final[dict[str, tuple[type[DeltakeepError], str]]] = {
     "execution_failed": (MustStop, ""),
     "schema_changed": (PlanAgain, "the schema of an input moved; the view is planned again"),
     "budget_exceeded": (MustRecompute, ""),
+    "cheaper_recompute": (MustRecompute, ""),
     "target_mismatch": (MustRecompute, "run verify to see what somebody else changed in the target"),
     "engine_defect": (MustStop, "report it with the message and the view's definition"),
     "cancelled": (RetryLater, ""),

@@ -196,9 +196,10 @@ class ExamineRequest(NativeRequest):
 
 
 class ChangeSummary(NativeModel):
-    """What happened to a table in a range of versions; no data file was read.
+    """What happened to a table in a range of versions; of its files only change files of other writers were looked at.
 
-    `matching` is the part of the changed files whose partition values and statistics can meet the view's filters.
+    `matching` is the part of the changed files whose partition values and statistics can meet the view's filters,
+    `distrusted` what is wrong with change files of a trusted writer, which are therefore not read.
     """
 
     problem: ExamineProblem | None = None
@@ -207,6 +208,7 @@ class ChangeSummary(NativeModel):
     schema_changed: bool = False
     insert_only: bool = False
     feed: str | None = None
+    distrusted: str | None = None
     added: Amount = Amount()
     removed: Amount = Amount()
     matching: Amount = Amount()
@@ -328,8 +330,9 @@ class RefreshRequest(NativeRequest):
     """Asks for one refresh of one view, or for its plan. `bundle` is the bundle as JSON values.
 
     `commit_empty` commits although nothing changes, to record pins and clock, `change_budget_bytes` bounds what the
-    incremental path may hold in memory (None: a quarter of the pool), `exact` makes a plan count the changed rows, and
-    `hypothetical` maps relations to predicates that stand for their changes.
+    incremental path may hold in memory (None: a quarter of the pool), `change_limit_rows` the rows of the view that it
+    compares before it gives up because a recompute is cheaper (None: no limit), `exact` makes a plan count the changed
+    rows, and `hypothetical` maps relations to predicates that stand for their changes.
     """
 
     bundle: Mapping[str, Any]
@@ -344,6 +347,7 @@ class RefreshRequest(NativeRequest):
     replace_definition: bool = False
     commit_empty: bool = False
     change_budget_bytes: int | None = None
+    change_limit_rows: int | None = None
     extra_info: Mapping[str, Any] = Field(default_factory=dict)
     exact: bool = False
     hypothetical: Mapping[str, str] = Field(default_factory=dict)

@@ -84,7 +84,7 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.REQUESTED: ("somebody asked for it", ""),
     _R.POLICY_RECOMPUTE: ('the view says refresh = "recompute"', 'set refresh = "auto" to allow incremental refreshes'),
     _R.INCREMENTAL: ("the changes are known and cheaper to apply than a recompute", ""),
-    _R.CHEAPER_RECOMPUTE: ("a recompute reads and writes less than applying the changes", ""),
+    _R.CHEAPER_RECOMPUTE: ("a recompute costs less than applying the changes", ""),
     _R.NO_NEW_VERSIONS: ("no input has a new version", ""),
     _R.NO_DATA_CHANGE: ("the new versions of the inputs changed no data", ""),
     _R.FILTERED_OUT: ("no changed file can hold rows that meet the view's filters", ""),

@@ -42,6 +42,10 @@ class Workspace:
     clock: SteppedClock = field(default_factory=SteppedClock)
     datasets: dict[str, SourceTable] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
+    trusted_writers: Sequence[str] = ()
+    """Whose change files are believed, in every dataset."""
+    timed_choice: bool = False
+    """Whether paths are chosen by time, on the machine's own clock."""
     settings: str = ""
     """More of `[engine]`, and whatever tables come after it in `deltakeep.toml`."""
 
@@ -62,8 +66,10 @@ class Workspace:
         """Write `deltakeep.toml`."""
         self.root.mkdir(parents=True, exist_ok=True)
         lines = ['[project]\nname = "test"\nstore = "state"\ntargets = "views_out"']
-        lines += [f'[datasets.{name}]\nuri = "lake/{name}"' for name in self.datasets]
-        lines.append("[engine]\ndurable = false\ntarget_partitions = 2\ntimed_choice = false")
+        trusted = f"trusted_writers = {json.dumps(list(self.trusted_writers))}"
+        lines += [f'[datasets.{name}]\nuri = "lake/{name}"\n{trusted}' for name in self.datasets]
+        lines.append("[engine]\ndurable = false\ntarget_partitions = 2")
+        lines[-1] += f"\ntimed_choice = {json.dumps(self.timed_choice)}"
         (self.root / "deltakeep.toml").write_text("\n\n".join([*lines, self.settings]) + "\n")
 
     def open(self) -> Keeper:

@@ -105,6 +105,18 @@ def test_a_refresh_counts_once_however_often_it_is_planned_again() -> None:
     assert value(one, metrics, "plan_duration_seconds_sum", phase="decide") == 0.03
 
 
+def test_change_files_that_do_not_add_up_are_told_in_the_log() -> None:
+    one, _, _ = keeping()
+    why = "they have 2 rows from before an update and 1 from after one"
+    examined = {"kind": "view_examined", "view": "daily", "elapsed_ms": 30}
+    with capture_logs() as lines:
+        one.took_event({**examined, "distrusted": {"orders": why}})
+        one.took_event({**examined, "distrusted": {}})
+    [line] = lines
+    assert (line["log_level"], line["event"]) == ("warning", "change files not read")
+    assert (line["view"], line["relation"], line["reason"]) == ("daily", "orders", why)
+
+
 def test_a_race_that_was_lost_for_good_is_a_conflict_too() -> None:
     one, metrics, _ = keeping()
     lost = ViewOutcome(view="daily", strategy="skip", reason="lost_race", outcome="lost_race")

@@ -145,3 +145,52 @@ def test_a_version_of_the_past_is_one_of_the_view(workspace: Workspace, opened: 
 def test_states_have_the_names_of_their_view(workspace: Workspace, name: str, found: bool) -> None:  # noqa: FBT001
     view = replace(load_project(workspace.root).views["large"], name=ViewName("a"))
     assert view.names_state(name) is found
+
+
+def test_an_edit_keeps_the_states_that_it_does_not_change(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    sold = workspace.dataset("sales", SALES, sales(0, 40))
+    best = "SELECT shop, sum(items) AS sold, count(*) AS n FROM sales GROUP BY shop ORDER BY sold DESC, shop LIMIT 3"
+    workspace.view("best", best)
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    edits = {
+        "a longer list": best.replace("LIMIT 3", "LIMIT 4"),
+        "another column": best.replace(
+            "count(*) AS n", "count(*) AS n, sum(items) * 100 AS cents, upper(shop) AS name"
+        ),
+        "a condition on what is there": best.replace("GROUP BY shop", "GROUP BY shop HAVING count(*) > 2"),
+    }
+    for edit, query in edits.items():
+        workspace.view("best", query)
+        keeper.reload()
+        sold.append(sales(40, 2))
+        before = workspace.targets()["best"].version
+        done = workspace.cycle(keeper)
+        workspace.assert_right(about=edit)
+        assert (done["best"].strategy, done["best"].reason) == ("recompute", "definition_changed"), edit
+        assert workspace.targets()["best"].version == before + 1, f"{edit}: the swap is one commit"
+        assert done["best__state"].strategy == "incremental", edit
+    workspace.view("best", best.replace("count(*) AS n", "min(day) AS first"))
+    keeper.reload()
+    done = workspace.cycle(keeper)
+    workspace.assert_right()
+    assert (done["best__state"].strategy, done["best__state"].reason) == ("recompute", "definition_changed")
+
+
+def test_an_aggregate_that_is_added_leaves_other_states_alone(
+    workspace: Workspace, opened: Callable[[], Keeper]
+) -> None:
+    keeper = opened()
+    workspace.cycle(keeper)
+    query = workspace.views["large"].replace("sum(s.items) AS items", "sum(s.items) AS items, sum(s.day) AS days", 1)
+    workspace.view("large", query.replace("SELECT items, n", "SELECT items, n, days"), ALWAYS)
+    keeper.reload()
+    workspace.datasets["sales"].append(sales(40, 3))
+    done = workspace.cycle(keeper)
+    workspace.assert_right()
+    assert {name: record.strategy for name, record in done.items()} == {
+        "large__state__state": "incremental",
+        "large__state": "recompute",
+        "large": "recompute",
+    }

@@ -18,6 +18,7 @@ from incremental.strategy import (
     choose,
     correction_of,
     depends_on_clock,
+    given_up,
     goes_with_time,
     known_reason,
     propose,
@@ -145,6 +146,40 @@ def test_milliseconds_overrule_bytes_once_both_paths_were_timed() -> None:
 def test_exact_changes_are_worth_a_few_milliseconds(incremental_ms: float, recompute_ms: float) -> None:
     taught = experienced(("recompute", recompute_ms), *times(TIMED_SAMPLES, "incremental", incremental_ms))
     assert chosen(taught).strategy == "incremental"
+
+
+def test_times_teach_of_changes_of_the_same_inputs() -> None:
+    slow = [Estimate("incremental", 0, 0, 0, 500, frozenset({"kinds"}))] * TIMED_SAMPLES
+    taught = experienced(("recompute", 50))
+    for estimate in slow:
+        taught = taught.after(estimate)
+
+    def strategy(relation: str) -> str:
+        units = (ScanUnit(relation=relation, version=1, side="changes"),)
+        found = choose(plan(0, 0, 0).model_copy(update={"scan_units": units}), 0, taught, AUTO)
+        assert isinstance(found, Choice)
+        return found.strategy
+
+    assert strategy("kinds") == "recompute"
+    assert strategy("facts") == "incremental", "nobody knows yet"
+
+
+def test_one_refresh_that_was_given_up_is_lesson_enough() -> None:
+    taught = experienced(("recompute", 50))
+    choice = chosen(taught)
+    assert (choice.strategy, choice.limit_rows) == ("incremental", 20_000)
+    lesson = given_up(plan(0, 0, 0), 0, 30, choice, 0)
+    assert (lesson.took_ms, lesson.given_up) == (85, True)
+    taught = taught.after(lesson).after(Estimate("recompute", 0, 0, 0, 50))
+    assert chosen(taught).strategy == "recompute"
+
+
+def test_more_rows_may_change_where_a_recompute_takes_longer() -> None:
+    assert chosen(experienced(("recompute", 500))).limit_rows == 200_000
+    unknown = choose(plan(0, 0, 300 * MB), 100 * MB, FRESH, AUTO)
+    assert isinstance(unknown, Choice)
+    assert unknown.limit_rows == 8_000_000, "a slow one is supposed where nobody knows"
+    assert chosen(experienced(("recompute", 500)), STRICT).limit_rows is None
 
 
 def test_one_slow_refresh_decides_nothing() -> None:

@@ -11,17 +11,15 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use lake::{ChangeFeed, FeedKind, FeedPart, PartWeight};
 use maintenance::{InputShape, LEAF_WEIGHT, WEIGHT};
 
 use crate::binding::LeafNeeds;
+use crate::change_types::signed;
 use crate::error::EngineError;
 use crate::execution::{Collected, Execution};
 use crate::request::FileWork;
-
-/// The column of change files that says what happened to a row.
-const CHANGE_TYPE: &str = "_change_type";
 
 /// The change set of one relation.
 pub struct ChangeSet {
@@ -90,19 +88,6 @@ fn consolidated(execution: &Execution, kind: FeedKind, parts: &[FeedPart], needs
     LogicalPlanBuilder::from(rows).project(named)?.build()
 }
 
-/// The weight that a row of a change file stands for, by our own functions of change types.
-fn signed(execution: &Execution, provider: &dyn TableProvider) -> Result<Expr> {
-    let change_type = provider
-        .schema()
-        .fields()
-        .iter()
-        .find(|field| field.name() == CHANGE_TYPE)
-        .map(|field| Expr::Column(Column::new_unqualified(field.name())))
-        .ok_or_else(|| EngineError::defect("change set", "a change file has no column \"_change_type\""))?;
-    let upsert = execution.function("cdf_is_upsert")?.call(vec![change_type]);
-    when(upsert, lit(1_i64)).otherwise(lit(-1_i64))
-}
-
 /// The change sets of a refresh by relation.
 pub type ChangeSets = BTreeMap<String, ChangeSet>;
 
@@ -111,6 +96,7 @@ mod tests {
     use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
     use datafusion::arrow::datatypes::Int64Type;
     use datafusion::catalog::MemTable;
+    use lake::CHANGE_TYPE;
 
     use super::*;
     use crate::session::{EngineOptions, EngineSession};

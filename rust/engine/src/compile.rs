@@ -181,7 +181,10 @@ impl Compiling<'_> {
         let encoded = encode(session, &subject, &plan, &relations)?;
 
         let mut lineage = lineage::extract(&plan);
-        let macros_used = note_written_functions(&mut lineage, self.functions, self.macros);
+        let is_state = matches!(stage, Stage::State(..));
+        // What the query says beyond a state's own plan is for those who read the state.
+        let macros_used =
+            if is_state { BTreeMap::new() } else { note_written_functions(&mut lineage, self.functions, self.macros) };
         let functions_used = function_hashes(session, &subject, &lineage)?;
         let closure = closure(&functions_used, &macros_used);
         require_tags(session, &mut lineage);
@@ -191,16 +194,12 @@ impl Compiling<'_> {
             .collect::<Result<_>>()?;
         let target = target_schema(&subject, &plan)?;
         let platform = session.platform();
-        let mut meaning = self.meaning.clone();
-        match stage {
-            Stage::Whole => {}
-            // What a state holds follows from where the plan was cut, which the query does not say.
-            Stage::State(_, behind) => {
-                meaning.extend_from_slice(&encoded.bytes);
-                meaning.extend_from_slice(behind.as_deref().unwrap_or_default().as_bytes());
-            }
-            Stage::Rest(key) => meaning.extend_from_slice(key.as_bytes()),
-        }
+        let meaning = match stage {
+            Stage::Whole => self.meaning.clone(),
+            // Its plan alone, so that a state outlives an edit of what is computed from it.
+            Stage::State(_, behind) => [&encoded.bytes, behind.as_deref().unwrap_or_default().as_bytes()].concat(),
+            Stage::Rest(key) => [&self.meaning, key.as_bytes()].concat(),
+        };
         Ok(PlanBundle {
             name: name.to_owned(),
             compile_key: match stage {
@@ -208,7 +207,7 @@ impl Compiling<'_> {
                 Stage::Whole | Stage::Rest(_) => self.compile_key.clone(),
             },
             fingerprint: fingerprint(session, encoded.encoding, &encoded.bytes, &closure, &inputs_used),
-            content_key: content_key(session, &meaning, self.exact, &closure, &inputs_used),
+            content_key: content_key(session, &meaning, self.exact && !is_state, &closure, &inputs_used),
             output_schema: column_types(&subject, &target)?,
             table_schema: lake::delta_schema_json(&subject, &target)?,
             required_functions: lineage.required_functions.clone(),

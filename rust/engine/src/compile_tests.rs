@@ -376,6 +376,17 @@ fn a_view_that_changes_cannot_keep_is_cut_into_two_stages() {
     ] {
         assert!(compiled(one_stage, true).state.is_none(), "{one_stage}");
     }
+    // The state outlives an edit of what is computed from it, and no other.
+    for (edited, same) in [
+        (best.replace("LIMIT 3", "LIMIT 5"), true),
+        (best.replace("SELECT id, count(*) AS n", "SELECT id, 2 * count(*) AS m, abs(count(*)) AS n"), true),
+        (best.replace("FROM t", "FROM t WHERE id > 1"), false),
+        (best.replace("SELECT id,", "SELECT id, min(parent) AS least,"), false),
+    ] {
+        let state_of_edited = compiled(&edited, false).state.unwrap();
+        assert_eq!(state_of_edited.content_key == state.content_key, same, "{edited}");
+        assert_eq!(state_of_edited.fingerprint == state.fingerprint, same, "{edited}");
+    }
     let alone = compile(&session(), "v", &Definition::Sql(best.to_owned()), &small(), &CompileOptions::default());
     assert!(alone.unwrap().state.is_none());
 }

@@ -3,7 +3,7 @@
 //! Only effective changes remain: a row that leaves and comes back in one refresh is in neither list.  Of *n* equal
 //! rows of the target exactly *k* are taken when the change says minus *k*.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::{cast, filter_record_batch};
@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
+use functions::DistinctBytes;
 
 use crate::error::EngineError;
 use crate::execution::grow;
@@ -18,21 +19,30 @@ use crate::execution::grow;
 /// Rows per batch when counted rows are turned back into columns.
 const BATCH_ROWS: usize = 8192;
 
-/// Bytes that one entry costs beside its row: hash table, allocation and count.
-const ENTRY_BYTES: usize = 64;
-
 /// A bag of rows with signed counts.
 pub struct RowCounts {
     schema: SchemaRef,
     converter: RowConverter,
-    counts: HashMap<Box<[u8]>, i64>,
+    /// The rows, each once, as bytes that sort as they do.
+    rows: DistinctBytes,
+    /// How often each of them counts, by its number.
+    counts: Vec<i64>,
     reservation: MemoryReservation,
-    budget: u64,
+    limit: Limit,
+}
+
+/// How much a bag may hold before whoever fills it is told to give up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Bytes in memory.
+    pub bytes: u64,
+    /// Distinct rows from which on a recomputation costs less; none where that is no question.
+    pub rows: Option<u64>,
 }
 
 impl RowCounts {
-    /// An empty bag of rows of `schema`, which may hold `budget` bytes.
-    pub fn new(schema: SchemaRef, reservation: MemoryReservation, budget: u64) -> Result<Self> {
+    /// An empty bag of rows of `schema`.
+    pub fn new(schema: SchemaRef, reservation: MemoryReservation, limit: Limit) -> Result<Self> {
         let fields: Vec<SortField> =
             schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
         if let Some(field) = schema
@@ -48,31 +58,39 @@ impl RowCounts {
             return Err(EngineError::invalid_query("change of the view", message).into());
         }
         let converter = RowConverter::new(fields)?;
-        Ok(Self { converter, schema, counts: HashMap::new(), reservation, budget })
+        Ok(Self { converter, schema, rows: DistinctBytes::default(), counts: Vec::new(), reservation, limit })
     }
 
     /// Add the rows of a batch, each `weights` times, or once.
+    ///
+    /// Fails with `budget_exceeded` or `cheaper_recompute` above its limit.
     pub fn add(&mut self, batch: &RecordBatch, weights: Option<&Int64Array>) -> Result<()> {
-        let rows = self.rows(batch)?;
-        for index in 0..batch.num_rows() {
+        let rows = self.encoded(batch)?;
+        for (index, row) in rows.iter().enumerate() {
             let weight = weights.map_or(1, |weights| weights.value(index));
-            let row = rows.row(index);
-            if let Some(count) = self.counts.get_mut(row.data()) {
-                *count += weight;
-            } else {
-                grow(&mut self.reservation, row.data().len() + ENTRY_BYTES, self.budget)?;
-                self.counts.insert(row.data().into(), weight);
+            let number = position(self.rows.name(row.data()));
+            match self.counts.get_mut(number) {
+                Some(count) => *count += weight,
+                None => self.counts.push(weight),
             }
         }
-        Ok(())
+        let size = self.rows.size() + self.counts.capacity() * size_of::<i64>();
+        let more = size.saturating_sub(self.reservation.size());
+        grow(&mut self.reservation, more, self.limit.bytes)?;
+        match self.limit.rows {
+            Some(limit) if self.counts.len() as u64 > limit => {
+                Err(EngineError::CheaperRecompute { rows: limit }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Match rows of the target against the bag; true where the row has to go.
     pub fn matched(&mut self, batch: &RecordBatch, rule: Matching) -> Result<BooleanArray> {
-        let rows = self.rows(batch)?;
+        let rows = self.encoded(batch)?;
         let mut goes = Vec::with_capacity(batch.num_rows());
-        for index in 0..batch.num_rows() {
-            let count = self.counts.get_mut(rows.row(index).data());
+        for row in &rows {
+            let count = self.rows.find(row.data()).and_then(|number| self.counts.get_mut(position(number)));
             goes.push(match (rule, count) {
                 (Matching::Replace, Some(count)) if *count > 0 => {
                     *count -= 1;
@@ -90,13 +108,13 @@ impl RowCounts {
     }
 
     /// How many rows are still to be taken from the target.
-    pub fn missing(&self) -> u64 {
-        self.counts.values().filter(|count| **count < 0).map(|count| count.unsigned_abs()).sum()
+    pub fn removed(&self) -> u64 {
+        self.counts.iter().filter(|count| **count < 0).map(|count| count.unsigned_abs()).sum()
     }
 
     /// Whether no row has a negative count.
     pub fn only_inserts(&self) -> bool {
-        self.counts.values().all(|count| *count >= 0)
+        self.counts.iter().all(|count| *count >= 0)
     }
 
     /// The rows with negative counts, each once.
@@ -109,7 +127,7 @@ impl RowCounts {
         self.batches(|count| usize::try_from(count.max(0)).unwrap_or(0))
     }
 
-    fn rows(&self, batch: &RecordBatch) -> Result<datafusion::arrow::row::Rows> {
+    fn encoded(&self, batch: &RecordBatch) -> Result<datafusion::arrow::row::Rows> {
         let columns = batch
             .columns()
             .iter()
@@ -128,14 +146,14 @@ impl RowCounts {
     fn batches(&self, times: impl Fn(i64) -> usize) -> Result<Vec<RecordBatch>> {
         let parser = self.converter.parser();
         // Sorted by encoded row, so that equal changes give equal files.
-        let mut chosen: Vec<(&[u8], usize)> = self
-            .counts
-            .iter()
-            .map(|(row, count)| (row.as_ref(), times(*count)))
-            .filter(|(_, times)| *times > 0)
-            .collect();
-        chosen.sort_unstable();
-        let mut rows = chosen.iter().flat_map(|(row, times)| std::iter::repeat_n(parser.parse(row), *times)).peekable();
+        let order = self.rows.order(|number| times(self.counts[position(number)]) > 0);
+        let mut rows = order
+            .into_iter()
+            .flat_map(|number| {
+                let row = parser.parse(self.rows.get(number));
+                std::iter::repeat_n(row, times(self.counts[position(number)]))
+            })
+            .peekable();
         let mut batches = Vec::new();
         while rows.peek().is_some() {
             let part: Vec<_> = rows.by_ref().take(BATCH_ROWS).collect();
@@ -146,6 +164,11 @@ impl RowCounts {
         }
         Ok(batches)
     }
+}
+
+/// The place of a row's count: numbers count rows in memory.
+fn position(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// How rows of the target meet a bag.
@@ -189,14 +212,18 @@ impl Deletions {
         let positions = positions
             .as_primitive_opt::<Int64Type>()
             .ok_or_else(|| EngineError::defect("target scan", "the row position is not an Int64"))?;
-        for index in goes.values().set_indices() {
-            let position = u64::try_from(positions.value(index))
-                .map_err(|_| EngineError::defect("target scan", "a row position is negative"))?;
-            match self.positions.get_mut(files.value(index)) {
-                Some(list) => list.push(position),
-                None => {
-                    self.positions.insert(files.value(index).to_owned(), vec![position]);
-                }
+        let mut goes_on = goes.values().set_indices().peekable();
+        while let Some(first) = goes_on.peek().copied() {
+            // Rows of a file come one after another.
+            let path = files.value(first);
+            let list = match self.positions.get_mut(path) {
+                Some(list) => list,
+                None => self.positions.entry(path.to_owned()).or_default(),
+            };
+            while let Some(index) = goes_on.next_if(|index| files.value(*index) == path) {
+                let position = u64::try_from(positions.value(index))
+                    .map_err(|_| EngineError::defect("target scan", "a row position is negative"))?;
+                list.push(position);
             }
         }
         let gone = filter_record_batch(batch, goes)?;
@@ -234,7 +261,8 @@ mod tests {
 
     fn counts() -> RowCounts {
         let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-        RowCounts::new(batch(&[]).schema(), MemoryConsumer::new("test").register(&pool), u64::MAX).unwrap()
+        let limit = Limit { bytes: u64::MAX, rows: None };
+        RowCounts::new(batch(&[]).schema(), MemoryConsumer::new("test").register(&pool), limit).unwrap()
     }
 
     #[test]
@@ -244,7 +272,7 @@ mod tests {
         let goes = bag.matched(&batch(&[Some(1), Some(1), Some(1), None, None, Some(0), Some(7)]), Matching::Weighted);
         let goes: Vec<bool> = goes.unwrap().values().iter().collect();
         assert_eq!(goes, [true, true, false, true, false, true, false]);
-        assert_eq!(bag.missing(), 0);
+        assert_eq!(bag.removed(), 0);
     }
 
     #[test]
@@ -252,7 +280,7 @@ mod tests {
         let mut bag = counts();
         bag.add(&batch(&[Some(1)]), Some(&Int64Array::from(vec![-3]))).unwrap();
         bag.matched(&batch(&[Some(1), Some(2)]), Matching::Weighted).unwrap();
-        assert_eq!(bag.missing(), 2);
+        assert_eq!(bag.removed(), 2);
     }
 
     #[test]
@@ -266,10 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bag_above_its_budget_is_an_error() {
+    fn a_bag_above_its_limit_is_an_error() {
         let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-        let mut bag = RowCounts::new(batch(&[]).schema(), MemoryConsumer::new("test").register(&pool), 100).unwrap();
-        let error = bag.add(&batch(&[Some(1), Some(2), Some(3)]), None).unwrap_err();
-        assert!(EngineError::execution("x", error).code() == "budget_exceeded");
+        for (limit, code) in [
+            (Limit { bytes: 100, rows: None }, "budget_exceeded"),
+            (Limit { bytes: 1 << 20, rows: Some(2) }, "cheaper_recompute"),
+        ] {
+            let reservation = MemoryConsumer::new("test").register(&pool);
+            let mut bag = RowCounts::new(batch(&[]).schema(), reservation, limit).unwrap();
+            let error = bag.add(&batch(&[Some(1), Some(2), Some(3)]), None).unwrap_err();
+            assert_eq!(EngineError::execution("x", error).code(), code);
+        }
     }
 }

@@ -118,6 +118,12 @@ pub enum EngineError {
         /// What it may hold.
         bytes: u64,
     },
+    /// The incremental path goes on, but a recomputation costs less.
+    #[error("the change has more than {rows} rows, and a recomputation takes less time than applying so many")]
+    CheaperRecompute {
+        /// How many rows may change.
+        rows: u64,
+    },
     /// A row that has to be taken from the target is not in it.
     #[error("the target lacks {rows} rows that its frontier says it has")]
     TargetMismatch {
@@ -173,6 +179,7 @@ impl EngineError {
             Self::ExecutionFailed { .. } | Self::Overflow { .. } => "execution_failed",
             Self::SchemaChanged { .. } => "schema_changed",
             Self::BudgetExceeded { .. } => "budget_exceeded",
+            Self::CheaperRecompute { .. } => "cheaper_recompute",
             Self::TargetMismatch { .. } => "target_mismatch",
             Self::Cancelled => "cancelled",
             Self::Defect { .. } => "engine_defect",

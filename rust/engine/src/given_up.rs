@@ -19,7 +19,8 @@ impl GivenUp {
         let reason = match error.code() {
             // What a step multiplies by a weight is larger than what the view itself adds up.
             _ if matches!(error, EngineError::Overflow { .. }) => "unsupported_expression",
-            code @ ("budget_exceeded" | "target_mismatch" | "history_gone" | "schema_changed") => code,
+            code
+            @ ("budget_exceeded" | "cheaper_recompute" | "target_mismatch" | "history_gone" | "schema_changed") => code,
             "missing_file" => "history_gone",
             "out_of_memory" => "budget_exceeded",
             // The view's own query was planned before; what DataFusion cannot do is a step of the change plan.
@@ -55,6 +56,9 @@ mod tests {
             let given_up = GivenUp::from_error(error).unwrap();
             assert!(known.contains(&given_up.reason.as_str()), "{given_up:?}");
         }
+        // No judgement of the algebra: the reason of whoever compares costs.
+        let given_up = GivenUp::from_error(EngineError::CheaperRecompute { rows: 1 }).unwrap();
+        assert_eq!(given_up.reason, "cheaper_recompute");
     }
 
     #[test]

@@ -201,8 +201,7 @@ impl Inputs {
                 commit_hash: opened.pin.before_commit_hash.clone(),
             };
             let (range, trusted) = ((before, opened.pin.now), &opened.pin.trusted_writers);
-            let feed =
-                change_feed(session, &opened.pin.table, range, Some(&expected), trusted).await.map_err(lake_error)?;
+            let feed = change_feed(session, &opened.pin.table, range, Some(&expected), trusted).await?;
             if feed.kind != FeedKind::Empty {
                 feeds.insert(relation.clone(), feed);
             }

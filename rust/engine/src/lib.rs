@@ -10,6 +10,7 @@ pub mod binding;
 pub mod bundle;
 pub mod canonical;
 mod change_plans;
+mod change_types;
 mod changes;
 mod commit;
 pub mod compile;

@@ -183,6 +183,8 @@ pub struct ChangeSummary {
     pub insert_only: bool,
     /// How the changes are read: `empty`, `insert_only`, `change_files` or `difference`.
     pub feed: Option<String>,
+    /// What is wrong with change files of a trusted writer, which are therefore not read.
+    pub distrusted: Option<String>,
     /// Files that are new.
     pub added: FileWork,
     /// Files that are gone.
@@ -203,7 +205,7 @@ pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Resul
             let reason = match error.code() {
                 code @ ("history_gone" | "table_replaced" | "schema_changed") => code,
                 "missing_file" | "version_not_found" => "history_gone",
-                _ => return Err(error.into()),
+                _ => return Err(error),
             };
             let problem = Problem { reason: reason.to_owned(), message: error.to_string() };
             let commits = request.upto.saturating_sub(request.after);
@@ -222,6 +224,7 @@ pub async fn examine(session: &EngineSession, request: &ExamineRequest) -> Resul
         schema_changed: feed.before.schema != feed.now.schema,
         insert_only: matches!(feed.kind, FeedKind::Empty | FeedKind::InsertOnly),
         feed: Some(feed_name(feed.kind).to_owned()),
+        distrusted: feed.distrusted,
         added: sizes(&feed.added),
         removed: sizes(&feed.removed),
         matching,

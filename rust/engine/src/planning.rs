@@ -171,6 +171,8 @@ async fn feeds(
                 added: vec![],
                 removed,
                 recorded: vec![],
+                by_others: false,
+                distrusted: None,
                 parts: vec![],
                 operations: BTreeSet::new(),
             },

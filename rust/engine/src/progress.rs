@@ -75,6 +75,13 @@ impl Progress {
         }
     }
 
+    /// Call what has no phase of the time since the start by the name of its end: it was given up.
+    pub(crate) fn rest(&mut self, started: Instant) {
+        let known: f64 = self.elapsed_ms.values().sum();
+        let rest = (started.elapsed().as_secs_f64() * 1000.0 - known).max(0.0);
+        self.elapsed_ms.insert("given_up".to_owned(), rest);
+    }
+
     /// Add the time since a moment to a phase.
     pub(crate) fn timed(&mut self, phase: &str, since: Instant) {
         *self.elapsed_ms.entry(phase.to_owned()).or_default() += since.elapsed().as_secs_f64() * 1000.0;

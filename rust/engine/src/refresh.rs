@@ -23,7 +23,7 @@ use crate::binding::{LeafNeeds, Side};
 use crate::change_plans::{AffectedGroups, Held};
 use crate::changes::{self, ChangeSets};
 use crate::commit::{self, Commitment, Said};
-use crate::difference::{Deletions, Matching, RowCounts};
+use crate::difference::{Deletions, Limit, Matching, RowCounts};
 use crate::digest::TargetDigest;
 use crate::error::EngineError;
 use crate::execution::{Execution, scanned};
@@ -80,6 +80,7 @@ impl<'a> Run<'a> {
     }
 
     async fn finish(mut self) -> Result<RefreshResult, EngineError> {
+        let started = Instant::now();
         let outcome = match self.request.strategy {
             Strategy::Recompute => self.recompute().await,
             Strategy::Incremental => self.incremental().await,
@@ -90,6 +91,9 @@ impl<'a> Run<'a> {
             Err(error) if self.request.strategy == Strategy::Incremental => GivenUp::from_error(error)?.into(),
             Err(error) => return Err(error),
         };
+        if ended.outcome == Outcome::FellBack {
+            self.progress.rest(started);
+        }
         Ok(self.progress.result(ended))
     }
 
@@ -171,7 +175,7 @@ impl<'a> Run<'a> {
         physical: &Arc<dyn ExecutionPlan>,
     ) -> Result<RowCounts> {
         let started = Instant::now();
-        let mut bag = RowCounts::new(target.schema(), execution.reserve("new rows of the view"), self.budget())?;
+        let mut bag = RowCounts::new(target.schema(), execution.reserve("new rows of the view"), self.limit())?;
         let mut stream = execution.stream(physical)?;
         while let Some(batch) = stream.try_next().await? {
             bag.add(&batch, None)?;
@@ -272,6 +276,11 @@ impl<'a> Run<'a> {
         }
         let started = Instant::now();
         let (optimized, among) = if covers_most(affected.rows, target) {
+            if let Some(rows) = self.request.change_limit_rows
+                && target.snapshot.rows().is_some_and(|compared| compared > rows)
+            {
+                return Err(EngineError::CheaperRecompute { rows }.into());
+            }
             // Picking nearly all groups out of the inputs and the target costs more than taking them all.
             (inputs.recompute_plan(self.session, execution, &self.request.bundle)?, Among::default())
         } else {
@@ -352,7 +361,7 @@ impl<'a> Run<'a> {
             return self.commit(inputs, Some(target), commitment).await;
         }
         let budget = self.budget();
-        let mut bag = RowCounts::new(target.schema(), execution.reserve("change of the view"), budget)?;
+        let mut bag = RowCounts::new(target.schema(), execution.reserve("change of the view"), self.limit())?;
         let mut stream = stream;
         while let Some(batch) = stream.try_next().await? {
             let width = batch.num_columns() - 1;
@@ -366,7 +375,11 @@ impl<'a> Run<'a> {
         self.progress.timed("compute", started);
         let started = Instant::now();
         let mut held = execution.reserve("values of rows to take from the target");
-        let among = Among::equal_to(&bag.negative()?, &target.snapshot, &mut held, budget)?;
+        let among = if covers_most(bag.removed(), target) {
+            Among::default()
+        } else {
+            Among::equal_to(&bag.negative()?, &target.snapshot, &mut held, budget)?
+        };
         self.progress.timed("match", started);
         self.apply(inputs, execution, target, bag, Matching::Weighted, among).await
     }
@@ -391,8 +404,8 @@ impl<'a> Run<'a> {
             self.progress.read = self.progress.read.plus(read);
             deletions
         };
-        if rule == Matching::Weighted && bag.missing() > 0 {
-            return Err(EngineError::TargetMismatch { rows: bag.missing() }.into());
+        if rule == Matching::Weighted && bag.removed() > 0 {
+            return Err(EngineError::TargetMismatch { rows: bag.removed() }.into());
         }
         let inserts = bag.positive()?;
         self.progress.timed("match", started);
@@ -527,6 +540,11 @@ impl<'a> Run<'a> {
         output_schema(self.request)
     }
 
+    /// How much of a view's rows may be compared.
+    fn limit(&self) -> Limit {
+        Limit { bytes: self.budget(), rows: self.request.change_limit_rows }
+    }
+
     /// Bytes that the incremental path may hold: a quarter of the pool, or what the request says.
     fn budget(&self) -> u64 {
         let pool = match self.session.runtime().memory_pool.memory_limit() {
@@ -549,9 +567,9 @@ fn physical_stream(execution: &Execution, physical: &Arc<dyn ExecutionPlan>) -> 
     )))
 }
 
-/// Whether affected groups are so many of the target's that picking them out saves nothing.
-fn covers_most(keys: u64, target: &Target) -> bool {
-    target.snapshot.rows().is_some_and(|groups| keys.saturating_mul(2) >= groups)
+/// Whether rows, or groups, are so many of the target's that picking them out saves nothing.
+fn covers_most(picked: u64, target: &Target) -> bool {
+    target.snapshot.rows().is_some_and(|rows| picked.saturating_mul(2) >= rows)
 }
 
 fn rows_of(files: &[WrittenFile]) -> u64 {

@@ -188,6 +188,10 @@ pub struct RefreshRequest {
     /// Most bytes that the incremental path may hold in memory before it gives up; none for a quarter of the pool.
     #[serde(default)]
     pub change_budget_bytes: Option<u64>,
+    /// Rows of the view that may change, or be compared, before the incremental path gives up because a recomputation
+    /// costs less; none where it does not.
+    #[serde(default)]
+    pub change_limit_rows: Option<u64>,
     /// Put as they are into the commit's metadata.
     #[serde(default)]
     pub extra_info: Map<String, Value>,

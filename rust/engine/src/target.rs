@@ -21,7 +21,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{DataFile, Lake, PinnedTable, TableSnapshot};
+use lake::{CHANGE_TYPE, DataFile, Lake, PinnedTable, TableSnapshot};
 
 use crate::difference::{Deletions, Matching, RowCounts};
 use crate::error::EngineError;
@@ -31,7 +31,6 @@ use crate::request::FileWork;
 const FILE: &str = "__file";
 const POSITION: &str = "__position";
 const TARGET: &str = "target";
-const CHANGE_TYPE: &str = "_change_type";
 
 /// The old content of a view.
 pub struct Target {

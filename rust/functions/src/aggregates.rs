@@ -18,7 +18,6 @@
 
 mod best_row;
 mod count;
-mod distinct_bytes;
 mod frame;
 mod set;
 pub(crate) mod single_group;

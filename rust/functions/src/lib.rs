@@ -13,6 +13,7 @@ mod arguments;
 pub mod change_types;
 mod constant;
 pub mod content_digest;
+mod distinct_bytes;
 pub mod exact_rewrite;
 pub mod exact_sums;
 pub mod identifiers;
@@ -45,6 +46,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TypeSignature, WindowUDF
 use serde::{Deserialize, Serialize};
 
 pub use content_digest::ContentDigest;
+pub use distinct_bytes::DistinctBytes;
 pub use macro_function::MacroFactory;
 pub use macros::{MacroProblem, MacroSource, Macros};
 pub use snapshot::{FunctionSnapshot, PlatformSnapshot, UdfPlanningSnapshot, registry};

@@ -75,6 +75,10 @@ pub struct ChangeFeed {
     pub removed: Vec<DataFile>,
     /// The files that are read where changes are read as they were recorded.
     pub recorded: Vec<DataFile>,
+    /// Whether some of those are change files that another writer than us has made.
+    pub by_others: bool,
+    /// Why change files that could have been read are not: what is wrong with them.
+    pub distrusted: Option<String>,
     /// The rows.
     pub parts: Vec<FeedPart>,
     /// Names of the operations in the range.
@@ -94,10 +98,15 @@ impl FeedPolicy {
     /// Whether the change files of a writer are taken for true.
     pub fn trusts(&self, engine_info: Option<&str>) -> bool {
         engine_info.is_some_and(|writer| {
-            writer.starts_with("deltakeep/")
+            is_ours(engine_info)
                 || self.trusted_writers.iter().any(|trusted| !trusted.is_empty() && writer.starts_with(trusted))
         })
     }
+}
+
+/// Whether a commit is one of ours.
+pub(crate) fn is_ours(engine_info: Option<&str>) -> bool {
+    engine_info.is_some_and(|writer| writer.starts_with("deltakeep/"))
 }
 
 impl Lake {
@@ -128,6 +137,8 @@ impl Lake {
         let mut feed = ChangeFeed {
             kind: FeedKind::Empty,
             recorded: Vec::new(),
+            by_others: false,
+            distrusted: None,
             parts: Vec::new(),
             operations: range.operations.clone(),
             before,
@@ -265,6 +276,8 @@ pub fn reference_difference(lake: &Lake, before: &Arc<TableSnapshot>, now: &Arc<
         before: Arc::clone(before),
         now: Arc::clone(now),
         recorded: Vec::new(),
+        by_others: false,
+        distrusted: None,
         parts: Vec::new(),
         operations: BTreeSet::new(),
         added,
@@ -330,6 +343,7 @@ impl ChangeFeed {
         self.kind = FeedKind::ChangeFiles;
         let change_files = recorded.change_files(&self.now);
         self.recorded = [&recorded.inserted[..], &change_files].concat();
+        self.by_others = recorded.by_others;
         let mut plus = Side::default();
         recorded.inserted.iter().for_each(|file| plus.whole(file));
         self.push_side(lake, plus, PartWeight::Plus);

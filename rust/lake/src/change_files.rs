@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 
-use crate::change_feed::{ChangeFeed, FeedPolicy};
+use crate::change_feed::{ChangeFeed, FeedPolicy, is_ours};
 use crate::error::Result;
 use crate::lake::Lake;
 use crate::log::{ChangeFile, Commit};
@@ -33,6 +33,8 @@ pub(crate) struct RecordedChanges {
 #[derive(Default)]
 pub(crate) struct Recorded {
     pub change_files: Vec<ChangeFile>,
+    /// Whether some of the change files are another writer's.
+    pub by_others: bool,
     pub inserted: Vec<DataFile>,
 }
 
@@ -77,6 +79,7 @@ impl Recorded {
     fn take(&mut self, commit: &Commit, known: &HashSet<String>, now: &TableSnapshot) -> bool {
         if !commit.change_files.is_empty() {
             self.change_files.extend(commit.change_files.iter().cloned());
+            self.by_others |= !is_ours(commit.engine_info.as_deref());
             return true;
         }
         // A file that was there before, in whatever state, does not come as an insert.

@@ -53,6 +53,7 @@ mod test_tables;
 
 pub use actions::{Format, Metadata, Protocol};
 pub use change_feed::*;
+pub use change_files::CHANGE_TYPE;
 pub use cleaning::vacuum;
 pub use commit::{CommitOutcome, CommitRequest, CommitStep, commit};
 pub use compact::{compact, purge};

@@ -24,15 +24,18 @@ use crate::leaves::Side;
 use crate::restriction::{Key, Restriction, key_columns, key_name, with_input};
 
 /// The changes of an operator with one input, over which the rows of its output with equal keys can be told apart.
+///
+/// `own` are the keys over the changes, `expressions` the same over the input.
 pub(crate) fn compared(
     plan: &LogicalPlan,
     input: &LogicalPlan,
     changes: &Changes,
+    own: &[Expr],
     expressions: &[Expr],
     derivation: Derivation<'_>,
 ) -> Result<Changes, Reason> {
     let lifted = |error| cannot_build(plan, &error);
-    let affected = keys_of(changes, expressions, Nulls::Kept).map_err(lifted)?;
+    let affected = keys_of(changes, own, Nulls::Kept).map_err(lifted)?;
     let affected = derivation.steps.once(affected).map_err(lifted)?;
     let keys = keys_over(expressions.iter().cloned());
     let side = |side| {

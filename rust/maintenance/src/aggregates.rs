@@ -39,7 +39,7 @@ pub(crate) fn changes(
 ) -> Result<Option<Changes>, Reason> {
     let Some(input) = derivation.changes(&aggregate.input)? else { return Ok(None) };
     match group_expressions(aggregate) {
-        Some(keys) => compared(plan, &aggregate.input, &input, &keys, derivation).map(Some),
+        Some(keys) => compared(plan, &aggregate.input, &input, &keys, &keys, derivation).map(Some),
         None if aggregate.group_expr.is_empty() => compared_as_a_whole(plan, derivation).map(Some),
         None => Err(refusal(plan)),
     }

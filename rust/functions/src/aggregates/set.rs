@@ -16,11 +16,11 @@ use datafusion::logical_expr::{
     TypeSignature,
 };
 
-use super::distinct_bytes::DistinctBytes;
 use super::frame::{FrameAccumulator, FrameResult};
 use super::single_group::{Peek, SingleGroup};
 use super::{SECTION, kept};
 use crate::arguments::{integer, listed_of_any, string};
+use crate::distinct_bytes::DistinctBytes;
 use crate::tags::{AGGREGATE, DETERMINISTIC};
 use crate::total_order::{self, Codec, Layout};
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -333,7 +333,7 @@ impl Sets {
         let values = match self.codec.layout() {
             Layout::Fixed => self.codec.write_fixed(members.into_iter().map(cell_of).collect(), None)?,
             Layout::Bytes if ordered => {
-                let order = self.bytes.order();
+                let order = self.bytes.order(|_| true);
                 let mut ranks = vec![0; order.len()];
                 for (rank, &name) in (0..).zip(&order) {
                     ranks[index(name)] = rank;

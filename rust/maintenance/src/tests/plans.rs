@@ -104,6 +104,18 @@ async fn the_changed_side_of_every_join_is_hashed() {
 }
 
 #[tokio::test]
+async fn windows_of_equal_partitions_are_compared_at_once() {
+    for (second, steps) in [("a ORDER BY b DESC", 1), ("s ORDER BY b", 2)] {
+        let sql = format!(
+            "SELECT rank() OVER (PARTITION BY a ORDER BY b) AS n, rank() OVER (PARTITION BY {second}) AS m FROM r"
+        );
+        let changes = change_plan(&planned(&sql).await, &inputs([MIXED, UNCHANGED, UNCHANGED])).unwrap();
+        let (ChangePlan::Rows { steps: found, .. } | ChangePlan::Groups { steps: found, .. }) = changes;
+        assert_eq!(found.len(), steps, "{second}");
+    }
+}
+
+#[tokio::test]
 async fn inserts_alone_are_not_consolidated() {
     assert_eq!(aggregates(&rows(THREE, [INSERTS, UNCHANGED, INSERTS]).await).len(), 0);
     assert_eq!(aggregates(&rows(THREE, [INSERTS, UNCHANGED, MIXED]).await).len(), 1);

@@ -121,18 +121,26 @@ fn nested(choices: &mut Choices) -> String {
     }
 }
 
+/// Calls over windows of `c0` and `c1`.
+const WINDOWS: [&str; 5] = [
+    "rank() OVER (PARTITION BY c0 ORDER BY c1)",
+    "count(c0) OVER (PARTITION BY c0 ORDER BY c1)",
+    "count(c1) OVER (PARTITION BY c0)",
+    "dense_rank() OVER (PARTITION BY c0, c1 ORDER BY c1 DESC)",
+    "count(c1) OVER (PARTITION BY c1)",
+];
+
 /// Window functions whose value does not depend on how ties are ordered.
 fn windowed(choices: &mut Choices) -> String {
     let inner = match choices.below(3) {
         0 => grouped(choices).replace(" AS v ", " AS c1 ").replace("AS k0", "AS c0"),
         _ => linear(choices),
     };
-    let call = choices.of(&[
-        "rank() OVER (PARTITION BY c0 ORDER BY c1)",
-        "count(c0) OVER (PARTITION BY c0 ORDER BY c1)",
-        "count(c1) OVER (PARTITION BY c0)",
-        "dense_rank() OVER (PARTITION BY c0, c1 ORDER BY c1 DESC)",
-    ]);
+    // Several at once are windows upon windows, over the same partitions or not.
+    let call = match choices.below(3) {
+        0 => format!("{} + 10 * {}", choices.of(&WINDOWS), choices.of(&WINDOWS)),
+        _ => (*choices.of(&WINDOWS)).to_owned(),
+    };
     match choices.below(3) {
         0 => format!("SELECT * FROM (SELECT c0, c1, {call} AS w FROM ({inner}) q) o WHERE w <= 2"),
         1 => format!("SELECT w, count(*) AS n FROM (SELECT {call} AS w FROM ({inner}) q) o GROUP BY w"),

@@ -181,6 +181,9 @@ shapes! {
 
     window_rank: "SELECT a, b, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r";
     window_sum_over_partitions: "SELECT a, b, sum(b) OVER (PARTITION BY a) AS total, count(*) OVER (PARTITION BY a, s) AS n FROM r";
+    windows_of_equal_partitions: "SELECT a, b, rank() OVER (PARTITION BY a ORDER BY b) AS n, rank() OVER (PARTITION BY a ORDER BY b DESC) AS m, count(*) OVER (PARTITION BY a, s) AS o FROM r";
+    windows_upon_windows: "SELECT a, n, max(n) OVER (PARTITION BY a) AS m FROM (SELECT a, b + 1 AS b, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r) q WHERE n < 4";
+    window_by_another_windows_value: "SELECT a, n, count(*) OVER (PARTITION BY n) AS m FROM (SELECT a, rank() OVER (PARTITION BY a ORDER BY b) AS n FROM r) q";
     window_running_sum: "SELECT s, b, sum(b) OVER (PARTITION BY s ORDER BY b) AS total FROM r";
     window_by_an_expression: "SELECT a, b, dense_rank() OVER (PARTITION BY a % 2 ORDER BY b DESC) AS n FROM r";
     window_hiding_its_key: "SELECT b, max(b) OVER (PARTITION BY a) AS most FROM r";

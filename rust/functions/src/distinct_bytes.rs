@@ -10,7 +10,7 @@ const END: u64 = u64::MAX;
 
 /// Byte strings that are kept once, one behind another; the number of each is its position among them.
 #[derive(Debug, Default)]
-pub(super) struct DistinctBytes {
+pub struct DistinctBytes {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     /// The last string with a hash; those before it follow in `previous`.
@@ -21,15 +21,11 @@ pub(super) struct DistinctBytes {
 
 impl DistinctBytes {
     /// The number of a string, which is taken in if it is new.
-    pub(super) fn name(&mut self, bytes: &[u8]) -> u64 {
+    pub fn name(&mut self, bytes: &[u8]) -> u64 {
         let hash = self.state.hash_one(bytes);
         let last = self.last.get(&hash).copied().unwrap_or(END);
-        let mut found = last;
-        while found != END {
-            if self.get(found) == bytes {
-                return found;
-            }
-            found = self.previous[index(found)];
+        if let Some(found) = self.among(last, bytes) {
+            return found;
         }
         let name = self.ends.len() as u64;
         self.bytes.extend_from_slice(bytes);
@@ -39,28 +35,54 @@ impl DistinctBytes {
         name
     }
 
+    /// The number of a string that was taken in.
+    pub fn find(&self, bytes: &[u8]) -> Option<u64> {
+        self.among(*self.last.get(&self.state.hash_one(bytes))?, bytes)
+    }
+
+    /// The number of a string among those of one hash, the last of which is given.
+    fn among(&self, last: u64, bytes: &[u8]) -> Option<u64> {
+        let mut found = last;
+        while found != END {
+            if self.get(found) == bytes {
+                return Some(found);
+            }
+            found = self.previous[index(found)];
+        }
+        None
+    }
+
     /// The string with a number.
-    pub(super) fn get(&self, name: u64) -> &[u8] {
+    pub fn get(&self, name: u64) -> &[u8] {
         let name = index(name);
         let start = if name == 0 { 0 } else { self.ends[name - 1] };
         &self.bytes[start..self.ends[name]]
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The numbers in the order of their strings.
-    pub(super) fn order(&self) -> Vec<u64> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The numbers that are asked for, in the order of their strings.
+    pub fn order(&self, asked: impl Fn(u64) -> bool) -> Vec<u64> {
         // Most strings differ in their first bytes, which are compared without looking them up.
-        let mut order: Vec<(u64, u64)> =
-            (0..self.ends.len() as u64).map(|name| (prefix(self.get(name)), name)).collect();
+        let mut order: Vec<(u64, u64)> = (0..self.ends.len() as u64)
+            .filter(|name| asked(*name))
+            .map(|name| (prefix(self.get(name)), name))
+            .collect();
         order
             .sort_unstable_by(|left, right| left.0.cmp(&right.0).then_with(|| self.get(left.1).cmp(self.get(right.1))));
         order.into_iter().map(|(_, name)| name).collect()
     }
 
-    pub(super) fn size(&self) -> usize {
+    /// The bytes of memory that they take.
+    pub fn size(&self) -> usize {
         // A hash table keeps a byte of control beside each entry.
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<usize>()
