@@ -3,11 +3,12 @@
 Each pair of queries reads the same rows and differs in the expression alone, so the time of the scan is in both.
 Ten million rows in batches as DataFusion makes them, and one million in batches of 64 rows, where the fixed costs of a
 call show.
+A family is judged by the geometric mean of its lines of both kinds; the lines say which of its functions lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import write_deltalake
 
+from benchmarks.both_paths import geometric_mean
 from benchmarks.measurement import Goal, Result, Setting, Work, take_turns, timed
 from benchmarks.projects import PARTITIONS, synthetic
 from registry.dataset import TableRef
@@ -38,6 +40,11 @@ class Pair:
     ours: str
     rival: str
     goal: Goal
+
+    @property
+    def family(self) -> str:
+        """What comes before the colon."""
+        return self.case.partition(":")[0]
 
 
 PAIRS: Final = (
@@ -179,6 +186,7 @@ PAIRS: Final = (
 def run(setting: Setting) -> Iterator[Result]:
     """Measure each pair on many rows, then on few rows in short batches."""
     root = setting.folder(NAME)
+    measured: dict[str, list[Result]] = {}
     for rows, settings, remark in (
         (setting.choose(100_000, 10_000_000), {}, ""),
         (setting.choose(20_000, 1_000_000), {"datafusion.execution.batch_size": str(SHORT_BATCH)}, ", short batches"),
@@ -191,7 +199,7 @@ def run(setting: Setting) -> Iterator[Result]:
             setting.tell(f"{pair.case}, {rows:,} rows{remark}")
             rivals = {"ours": _query(runtime, pair.ours, tables), "built-in": _query(runtime, pair.rival, tables)}
             found = take_turns(rivals, setting.choose(2, 5))
-            yield timed(
+            line = timed(
                 NAME,
                 f"{pair.case}, {rows:,} rows{remark}",
                 found["ours"],
@@ -199,6 +207,29 @@ def run(setting: Setting) -> Iterator[Result]:
                 goal=pair.goal,
                 goal_of_ratio=True,
             )
+            measured.setdefault(pair.family, []).append(line)
+            yield line
+    for family, lines in measured.items():
+        yield _of_family(family, lines, next(pair.goal for pair in PAIRS if pair.family == family))
+
+
+def _of_family(family: str, lines: Sequence[Result], goal: Goal) -> Result:
+    """The geometric mean of a family's ratios."""
+    ratios = [line.ratio for line in lines if line.ratio is not None]
+    mean = geometric_mean(ratios)
+    return Result(
+        benchmark=NAME,
+        case=f"the family of {family}",
+        value=mean,
+        unit="",
+        low=min(ratios),
+        high=max(ratios),
+        runs=len(ratios),
+        against="built-in",
+        ratio=mean,
+        goal=goal.text,
+        met=goal.met(mean),
+    )
 
 
 def _query(runtime: SessionRuntime, sql: str, tables: tuple[TableSpec, ...]) -> Work:

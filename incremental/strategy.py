@@ -26,6 +26,12 @@ from registry.view import RefreshPolicy
 WRITE_WEIGHT: Final = 3.0
 """What a written byte costs in read bytes: encoding Parquet is slower than decoding it."""
 
+COMPARE_WEIGHT: Final = 3.0
+"""What a byte of changes costs in read bytes where rows that came are compared with rows that went.
+
+Every row of both sides is hashed with all of its columns; of a file that was rewritten for a few rows nearly all meet.
+"""
+
 PREFERENCE: Final = 1.1
 """How much dearer than a recompute an incremental estimate may be and still be chosen.
 
@@ -47,7 +53,7 @@ CORRECTION_BOUNDS: Final = (0.1, 4.0)
 CORRECTION_SAMPLES: Final = 8
 """How many of the last refreshes of either path are looked at."""
 
-TIMED_SAMPLES: Final = 3
+TIMED_SAMPLES: Final = 2
 """How many incremental refreshes have to be timed before their time overrules the estimate in bytes."""
 
 WORTH_MS: Final = 10.0
@@ -293,8 +299,7 @@ def _worth_a_first_trial(plan: RefreshPlan, experience: Experience, costs: Costs
     """
     recomputes = bool(experience.estimates) and experience.estimates[-1].strategy == "recompute"
     timed = recomputes and experience.in_a_row_ms > 0
-    read = sum(unit.bytes for unit in plan.scan_units if unit.side == "changes")
-    small = read <= plan.recompute_bytes * SMALL_CHANGE
+    small = _bytes_of_changes(plan) <= plan.recompute_bytes * SMALL_CHANGE
     return timed and small and costs.incremental_ms is None and costs.incremental <= costs.recompute * TRIAL_RATIO
 
 
@@ -304,7 +309,7 @@ def costs_of(plan: RefreshPlan, target_bytes: int, experience: Experience) -> Co
     incremental = incremental_size(plan, target_bytes)
     recompute = plan.recompute_bytes + WRITE_WEIGHT * target_bytes
     return Costs(
-        incremental=incremental - plan.bytes_to_read * (1 - correction),
+        incremental=incremental - (plan.bytes_to_read - _bytes_of_changes(plan)) * (1 - correction),
         recompute=recompute,
         correction=correction,
         incremental_ms=_expected_ms(experience.estimates, ("incremental", changed_inputs(plan)), incremental),
@@ -318,12 +323,17 @@ def changed_inputs(plan: RefreshPlan) -> frozenset[str]:
 
 
 def incremental_size(plan: RefreshPlan, target_bytes: int) -> float:
-    """The weighted bytes of the incremental path, without a correction.
+    """The weighted bytes of the incremental path, without the correction of what the unchanged sides cost.
 
     It never writes more than the whole target and the changes again.
     """
     rewritten = min(plan.bytes_to_write_bound, target_bytes) if target_bytes else plan.bytes_to_write_bound
-    return plan.bytes_to_read + WRITE_WEIGHT * rewritten
+    return plan.bytes_to_read + (COMPARE_WEIGHT - 1) * plan.bytes_to_compare + WRITE_WEIGHT * rewritten
+
+
+def _bytes_of_changes(plan: RefreshPlan) -> int:
+    """The bytes that are read of changes; no key rules out any of them."""
+    return sum(unit.bytes for unit in plan.scan_units if unit.side == "changes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,6 +400,7 @@ class RefreshPlan(NativeModel):
     message: str | None = None
     scan_units: tuple[ScanUnit, ...] = ()
     bytes_to_read: int = 0
+    bytes_to_compare: int = 0
     candidate_target_files: int = 0
     bytes_to_write_bound: int = 0
     change_rows_bound: int = 0

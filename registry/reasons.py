@@ -109,8 +109,8 @@ _TEXTS: Final[dict[ReasonCode, tuple[str, str]]] = {
     _R.AGGREGATE_WITHOUT_GROUPS: (
         "the view aggregates without grouping",
         (
-            "group by a column, such as the day, and aggregate the groups in a later view; counts, sums, averages and "
-            'statistics of floats alone need no groups, unless the view says state_table = "never"'
+            "group by a column, such as the day, and aggregate the groups in a later view; counts, sums, averages, "
+            'statistics of floats, least and greatest values need no groups, unless the view says state_table = "never"'
         ),
     ),
     _R.WINDOW_NOT_INCREMENTAL: (

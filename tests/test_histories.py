@@ -53,6 +53,9 @@ VIEWS: Final = {
     "diamond": "SELECT f.id, g.n FROM filtered f JOIN facts x ON f.id = x.id JOIN grouped g ON x.k = g.k",
     "distinct_rows": "SELECT DISTINCT k, label FROM facts",
     "counted_at_all": "SELECT count(*) AS n, sum(amount) AS total FROM facts",
+    "extremes_of_all": (
+        "SELECT max(amount) AS most, min(label) AS first, max(id) FILTER (WHERE k > 0) AS id, count(*) AS n FROM facts"
+    ),
     "outer_joined": "SELECT f.id, s.name FROM facts f LEFT JOIN sides s ON f.k = s.k",
     "not_in_sides": "SELECT id FROM facts WHERE k NOT IN (SELECT k FROM sides)",
     "ranked": "SELECT id, k, rank() OVER (PARTITION BY k ORDER BY amount) AS place FROM facts",

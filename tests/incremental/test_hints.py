@@ -82,11 +82,11 @@ CASES: Final = (
         ),
     ),
     Case(
-        "maximum of everything",
+        "median of everything",
         _R.AGGREGATE_WITHOUT_GROUPS,
         "group by a column, such as the day, and aggregate the groups in a later view",
-        before="SELECT max(items) AS items FROM sales",
-        after="SELECT day, max(items) AS items FROM sales GROUP BY day",
+        before="SELECT median(items) AS items FROM sales",
+        after="SELECT day, median(items) AS items FROM sales GROUP BY day",
         later={"of_all": "SELECT max(items) AS items FROM kept"},
     ),
     Case(

@@ -194,3 +194,28 @@ def test_an_aggregate_that_is_added_leaves_other_states_alone(
         "large__state": "recompute",
         "large": "recompute",
     }
+
+
+def test_extremes_of_everything_read_the_rows_only_when_one_of_them_is_gone(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    sold = workspace.dataset("sales", SALES, sales(0, 20_000))
+    workspace.view("extremes", "SELECT max(day) AS last, min(items) AS least, count(*) AS n FROM sales")
+    keeper = workspace.open()
+    workspace.cycle(keeper)
+    whole = sum(add["size"] for add in sold.live_adds())
+
+    def bytes_read() -> int:
+        done = workspace.cycle(keeper)
+        workspace.assert_right()
+        assert {name: record.strategy for name, record in done.items()} == dict.fromkeys(
+            ("extremes__state", "extremes"), "incremental"
+        )
+        return done["extremes__state"].bytes_read
+
+    sold.append(sales(20_000, 1))
+    assert bytes_read() < whole / 10
+    sold.append([{"shop": None, "day": None, "items": None}])
+    assert bytes_read() < whole / 10
+    sold.delete_by_vector(lambda row: row["day"] == 20_000)
+    assert bytes_read() > whole / 10
+    assert all(report.equal for report in keeper.verify())

@@ -115,6 +115,22 @@ def test_the_cheaper_path_is_chosen() -> None:
     assert choose(plan(1900 * MB, 50 * MB, 100 * MB), 50 * MB, FRESH, STRICT).reason is ReasonCode.INCREMENTAL
 
 
+def test_rows_that_have_to_be_compared_cost_more_than_those_that_came() -> None:
+    """A file that was rewritten for one row is read twice, and all of its rows are compared."""
+
+    def strategy(read: int, compare: int) -> str:
+        units = (ScanUnit(relation="facts", version=1, side="changes", bytes=read),)
+        proposed = plan(read, 0, 100 * MB).model_copy(update={"scan_units": units, "bytes_to_compare": compare})
+        found = choose(proposed, 0, FRESH, AUTO)
+        assert isinstance(found, Choice)
+        return found.strategy
+
+    assert strategy(100 * MB, 0) == "incremental"
+    assert strategy(25 * MB, 25 * MB) == "incremental", "a file of eight, before and now"
+    assert strategy(100 * MB, 100 * MB) == "recompute"
+    assert strategy(200 * MB, 200 * MB) == "recompute", "no key rules out any of it"
+
+
 def test_small_work_hands_on_exact_changes() -> None:
     assert choose(plan(9_000, 500, 1_000), 500, FRESH, AUTO).reason is ReasonCode.INCREMENTAL
     assert choose(plan(90 * MB, 500, 1_000), 500, FRESH, AUTO).reason is ReasonCode.CHEAPER_RECOMPUTE

@@ -62,12 +62,13 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<(Refr
         Err(None)
     };
     let plan = match found {
-        Ok(Changes { units, appends, rows }) => RefreshPlan {
+        Ok(Changes { units, appends, rows, bytes_to_compare }) => RefreshPlan {
             strategy: Strategy::Incremental,
             reason: None,
             message: None,
             // The target is read once to find rows that go, and once more where their files are rewritten.
             bytes_to_read: bytes(&units) + if appends { 0 } else { 2 * target_size.1 },
+            bytes_to_compare,
             // Time may move any row that is looked at.
             change_rows_bound: units
                 .iter()
@@ -87,6 +88,7 @@ async fn plan(session: &EngineSession, request: &RefreshRequest) -> Result<(Refr
             message: given_up.map(|given_up| given_up.message),
             scan_units: recompute,
             bytes_to_read: recompute_bytes,
+            bytes_to_compare: 0,
             candidate_target_files: target_size.0,
             bytes_to_write_bound: target_size.1,
             change_rows_bound: 0,
@@ -105,6 +107,7 @@ struct Changes {
     appends: bool,
     /// The changed rows, where they are known.
     rows: Option<RowCount>,
+    bytes_to_compare: u64,
 }
 
 async fn changes(
@@ -135,7 +138,12 @@ async fn changes(
         nothing.then(RowCount::default)
     };
     let appends = compiled.groups.is_none() && compiled.insert_only;
-    Ok(Ok(Changes { units, appends, rows }))
+    let compared = |unit: &&ScanUnit| {
+        let feed = feeds.get(&unit.relation).filter(|_| unit.side == Side::Changes.name());
+        feed.is_some_and(|feed| feed.kind != FeedKind::InsertOnly)
+    };
+    let bytes_to_compare = units.iter().filter(compared).map(|unit| unit.bytes).sum();
+    Ok(Ok(Changes { units, appends, rows, bytes_to_compare }))
 }
 
 fn bytes(units: &[ScanUnit]) -> u64 {

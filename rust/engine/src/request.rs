@@ -314,6 +314,8 @@ pub struct RefreshPlan {
     pub scan_units: Vec<ScanUnit>,
     /// Upper bound of the bytes to read, from the inputs and from the target.
     pub bytes_to_read: u64,
+    /// Those of them whose rows have to be compared: the changes of inputs that did not only get rows.
+    pub bytes_to_compare: u64,
     /// Files of the target that may be rewritten.
     pub candidate_target_files: u64,
     /// Their bytes: what may be rewritten, without the new rows, which nobody knows before they are computed.

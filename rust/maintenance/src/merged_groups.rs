@@ -139,6 +139,14 @@ impl Measure {
         }
     }
 
+    /// The values whose least or greatest one it is.
+    pub fn extreme_of(&self) -> Option<&Expr> {
+        match self {
+            Self::Extreme(_, argument) => Some(argument),
+            _ => None,
+        }
+    }
+
     /// The measure of weighted changes; of an extreme that of the rows that came.
     fn of_changes(&self, data_type: &DataType) -> Result<Expr, DataFusionError> {
         Ok(match self {

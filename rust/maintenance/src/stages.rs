@@ -13,7 +13,8 @@
 //! a sum and a count there, and what is made of exact sums of floats is asked from their states.
 //!
 //! Grouping sets have one state, of the groups by all their keys: `ROLLUP`, `CUBE` and `GROUPING SETS` of the rest put its
-//! groups together.
+//! groups together.  The least and the greatest of everything are those of a state with one group, whose key is constant:
+//! by it the rows of the group are found again when an extreme is gone, and without rows there is no group.
 //!
 //! Where states are asked for always, such aggregates below joins, conditions and other groups are states too, each read
 //! by the view or by the states before it: what compares groups with each other or with rows then reads the changes of
@@ -23,16 +24,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::{DataFusionError, NullEquality, TableReference};
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan, TableScanBuilder, TableSource, cast, lit, when,
+    Aggregate, Expr, ExprSchemable, GroupingSet, Join, JoinConstraint, JoinType, LogicalPlan, LogicalPlanBuilder,
+    TableScanBuilder, TableSource, cast, lit, when,
 };
 use functions::exact_sums::states::{kept_as, value};
 
 use crate::analyze::analyze;
-use crate::columns::{all_columns, column_at, named_as, project};
+use crate::columns::{all_columns, column_at, named, named_as, project};
 use crate::merged_groups::{Measure, merged, plain_aggregate};
 use crate::restriction::{group_expressions, with_input};
 
@@ -151,7 +153,8 @@ where
                 }
                 found = true;
                 let Some(scan) = self.scan_of(&state.plan, first)? else { return Ok(Transformed::no(node)) };
-                let scan = if aggregate.group_expr.is_empty() { one_row(scan)? } else { scan };
+                let is_row = aggregate.group_expr.is_empty() && matches!(state.reading, Reading::Rows);
+                let scan = if is_row { one_row(scan)? } else { scan };
                 let read = with_state(&node, 0, &state, &scan)?;
                 Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
             })?;
@@ -180,12 +183,21 @@ fn one_row(scan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
 /// What is kept of an operator.
 struct State {
     plan: LogicalPlan,
-    /// How the state's groups are put together, where the operator has grouping sets.
-    sets: Option<Sets>,
+    reading: Reading,
     /// Where each column of the operator comes from.
     shown: Vec<Shown>,
     /// Whether it is kept from its own rows.
     added_up: bool,
+}
+
+/// How the rows of an operator are made of those of its state.
+enum Reading {
+    /// Row by row.
+    Rows,
+    /// The groups are put together to groups by fewer keys.
+    Sets(Sets),
+    /// There is one row, with these measures of the one group that the state has, or of none.
+    OneRow(Vec<Measure>),
 }
 
 /// Groupings of the groups of a state by fewer keys.
@@ -219,20 +231,35 @@ impl Sets {
         let parts = parts.map(|(number, measure)| measure.of_parts(column_at(scan.schema(), first + number)));
         let groups = Aggregate::try_new(Arc::new(scan.clone()), vec![Expr::GroupingSet(groupings)], parts.collect())?;
         let groups = LogicalPlan::Aggregate(groups);
-        // A count of no rows is zero, and a sum of no counts is none.
-        let columns = all_columns(groups.schema()).into_iter().enumerate().map(|(position, column)| {
-            match position.checked_sub(first + 1).and_then(|number| self.measures.get(number)) {
-                Some(Measure::Rows | Measure::Count(_)) => {
-                    let name = column.qualified_name();
-                    let counted = when(column.clone().is_not_null(), column).otherwise(lit(0_i64))?;
-                    Ok(counted.alias_qualified(name.0, name.1))
-                }
-                _ => Ok(column),
-            }
-        });
-        let columns = columns.collect::<Result<Vec<Expr>, DataFusionError>>()?;
+        let mut columns = all_columns(groups.schema());
+        for (column, measure) in columns.iter_mut().skip(first + 1).zip(&self.measures) {
+            *column = counted(measure, column.clone())?;
+        }
         project(columns, groups)
     }
+}
+
+/// The measures of the one group of a state whose key is 1; without it, those of no rows.
+fn one_group(scan: &LogicalPlan, measures: &[Measure]) -> Result<LogicalPlan, DataFusionError> {
+    let one = LogicalPlanBuilder::empty(true).project([lit(1_i64).alias("__one")])?.build()?;
+    let on = vec![(named("__one"), column_at(scan.schema(), 0))];
+    let (join, constraint) = (JoinType::Left, JoinConstraint::On);
+    let nulls = NullEquality::NullEqualsNothing;
+    let join = Join::try_new(Arc::new(one), Arc::new(scan.clone()), on, None, join, constraint, nulls, false)?;
+    let join = LogicalPlan::Join(join);
+    let columns = all_columns(join.schema()).into_iter().skip(2).zip(measures);
+    let columns = columns.map(|(column, measure)| counted(measure, column)).collect::<Result<_, _>>()?;
+    project(columns, join)
+}
+
+/// A measure under its own name: a count of no rows is zero, and a sum of no counts is none.
+fn counted(measure: &Measure, column: Expr) -> Result<Expr, DataFusionError> {
+    if !matches!(measure, Measure::Rows | Measure::Count(_)) {
+        return Ok(column);
+    }
+    let name = column.qualified_name();
+    let counted = when(column.clone().is_not_null(), column).otherwise(lit(0_i64))?;
+    Ok(counted.alias_qualified(name.0, name.1))
 }
 
 /// A column of an operator, over the columns of its state.
@@ -251,14 +278,31 @@ enum Shown {
     },
 }
 
+impl Shown {
+    /// The same where the columns that it names come after so many others.
+    fn after(self, first: usize) -> Self {
+        match self {
+            Self::Column(position) => Self::Column(first + position),
+            Self::Mean { sum, count } => Self::Mean { sum: first + sum, count: first + count },
+            Self::Value { state, word } => Self::Value { state: first + state, word },
+        }
+    }
+}
+
 /// The state of the topmost operator that has one, and how many operators are above that.
 fn topmost_state(view: &LogicalPlan) -> Result<Option<(State, usize)>, DataFusionError> {
     let (mut plan, mut depth, mut reduced) = (view, 0, false);
+    let mut last_resort = None;
     loop {
         let input = match plan {
             LogicalPlan::Aggregate(aggregate) => {
-                if let Some(state) = state_of(plan, aggregate)? {
-                    return Ok(Some((state, depth)));
+                match state_of(plan, aggregate)? {
+                    // Groups below it are few to read, and the rows that they are made of many where an extreme goes.
+                    Some(state) if matches!(state.reading, Reading::OneRow(_)) => {
+                        last_resort = last_resort.or(Some((state, depth)));
+                    }
+                    Some(state) => return Ok(Some((state, depth))),
+                    None => {}
                 }
                 reduced = true;
                 &aggregate.input
@@ -274,7 +318,7 @@ fn topmost_state(view: &LogicalPlan) -> Result<Option<(State, usize)>, DataFusio
             LogicalPlan::Join(join) if !reduced && !join.on.is_empty() => {
                 return Ok(kept(plan, 0)?.map(|state| (state, depth)));
             }
-            _ => return Ok(None),
+            _ => return Ok(last_resort),
         };
         (plan, depth) = (input, depth + 1);
     }
@@ -295,55 +339,78 @@ fn state_of(plan: &LogicalPlan, aggregate: &Aggregate) -> Result<Option<State>, 
 fn kept(plan: &LogicalPlan, keys: usize) -> Result<Option<State>, DataFusionError> {
     let shown = (0..plan.schema().fields().len()).map(Shown::Column).collect();
     let plan = named_by_position(plan, keys)?;
-    Ok(analyze(&plan).incremental.then_some(State { plan, sets: None, shown, added_up: false }))
+    Ok(analyze(&plan).incremental.then_some(State { plan, reading: Reading::Rows, shown, added_up: false }))
 }
 
 /// An aggregate that is kept from its own rows, with the counts for that; `None` if not all of it can be added up.
 fn added_up(aggregate: &Aggregate) -> Result<Option<State>, DataFusionError> {
     let input = &aggregate.input;
-    let keys: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
-    let groupings = match aggregate.group_expr.as_slice() {
-        [Expr::GroupingSet(groupings)] => Some(groupings.clone()),
-        _ => None,
-    };
-    // The number of the grouping comes between keys and measures.
-    let first = keys.len() + usize::from(groupings.is_some());
-    let mut measures: Vec<Measure> = Vec::new();
-    let mut place = |measure: Measure| {
-        let known = measures.iter().position(|one| *one == measure);
-        first
-            + known.unwrap_or_else(|| {
-                measures.push(measure);
-                measures.len() - 1
-            })
-    };
-    let mut shown: Vec<Shown> = (0..first).map(Shown::Column).collect();
+    let mut measures = Measures::default();
+    let mut shown = Vec::with_capacity(aggregate.aggr_expr.len());
     for expression in &aggregate.aggr_expr {
         shown.push(if let Some(measure) = Measure::of(expression, input) {
             let counted = measure.counted_by(input);
-            let position = place(measure);
-            counted.map(&mut place);
-            Shown::Column(position)
+            let number = measures.place(measure);
+            counted.map(|count| measures.place(count));
+            Shown::Column(number)
         } else if let Some((state, word)) = asked_of_state(expression) {
-            Shown::Value { state: place(state), word }
+            Shown::Value { state: measures.place(state), word }
         } else if let Some(argument) = averaged_decimal(expression, input) {
             let summed = Measure::Sum(argument);
             let Some(count) = summed.counted_by(input) else { return Ok(None) };
-            Shown::Mean { sum: place(summed), count: place(count) }
+            Shown::Mean { sum: measures.place(summed), count: measures.place(count) }
         } else {
             return Ok(None);
         });
     }
-    if !keys.is_empty() {
-        place(Measure::Rows);
+    let mut keys: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+    let groupings = match aggregate.group_expr.as_slice() {
+        [Expr::GroupingSet(groupings)] => Some(groupings.clone()),
+        _ => None,
+    };
+    let extremes = measures.0.iter().filter_map(Measure::extreme_of);
+    let types = extremes.map(|argument| argument.get_type(input.schema())).collect::<Result<Vec<_>, _>>()?;
+    let constant_key = keys.is_empty() && !types.is_empty();
+    if constant_key {
+        // DataFusion finds other extremes among NaN for a group than for everything.
+        if types.iter().any(DataType::is_floating) {
+            return Ok(None);
+        }
+        keys.push(lit(1_i64));
     }
-    let expressions = measures.iter().map(Measure::of_rows);
+    if !keys.is_empty() {
+        measures.place(Measure::Rows);
+    }
+    let expressions = measures.0.iter().map(Measure::of_rows);
     let expressions = expressions.enumerate().map(|(number, one)| one.alias(format!("__{number}"))).collect();
     let counted = Aggregate::try_new(Arc::clone(input), keys.clone(), expressions)?;
     let plan = named_by_position(&LogicalPlan::Aggregate(counted), keys.len())?;
-    let sets = groupings.map(|groupings| Sets { groupings, keys, measures });
-    let keeps = merged(&plan).is_some() && analyze(&plan).incremental;
-    Ok(keeps.then_some(State { plan, sets, shown, added_up: true }))
+    if merged(&plan).is_none() || !analyze(&plan).incremental {
+        return Ok(None);
+    }
+    let measures = measures.0;
+    // The number of the grouping comes between keys and measures.
+    let (reading, first) = match groupings {
+        Some(groupings) => (Reading::Sets(Sets { groupings, keys: keys.clone(), measures }), keys.len() + 1),
+        None if constant_key => (Reading::OneRow(measures), 0),
+        None => (Reading::Rows, keys.len()),
+    };
+    let shown = (0..first).map(Shown::Column).chain(shown.into_iter().map(|shown| shown.after(first))).collect();
+    Ok(Some(State { plan, reading, shown, added_up: true }))
+}
+
+/// The measures of a state, each once.
+#[derive(Default)]
+struct Measures(Vec<Measure>);
+
+impl Measures {
+    /// The number of a measure, which is taken in if it is new.
+    fn place(&mut self, measure: Measure) -> usize {
+        self.0.iter().position(|one| *one == measure).unwrap_or_else(|| {
+            self.0.push(measure);
+            self.0.len() - 1
+        })
+    }
 }
 
 /// The state that an exact aggregate is made of, and what it is asked for.
@@ -389,9 +456,10 @@ fn with_state(
         let input = inputs.first().ok_or_else(|| DataFusionError::Plan("an operator has no input".to_owned()))?;
         return with_input(plan, with_state(input, depth - 1, state, scan)?);
     }
-    let read = match &state.sets {
-        Some(sets) => &sets.over(scan)?,
-        None => scan,
+    let read = match &state.reading {
+        Reading::Rows => scan,
+        Reading::Sets(sets) => &sets.over(scan)?,
+        Reading::OneRow(measures) => &one_group(scan, measures)?,
     };
     let mut columns = Vec::with_capacity(state.shown.len());
     for (shown, field) in state.shown.iter().zip(plan.schema().fields()) {

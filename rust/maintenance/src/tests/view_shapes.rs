@@ -71,6 +71,8 @@ shapes! {
     merged_with_filters: "SELECT a, count(*) AS n, count(*) FILTER (WHERE b > 1) AS many, sum(b) FILTER (WHERE s = 'p') AS p, count(b) FILTER (WHERE s = 'p') AS ps, max(b) FILTER (WHERE s <> 'p') AS q, count_if(b = 2) AS twos FROM r GROUP BY a";
     merged_states_of_sums: "SELECT a, count(*) AS n, exact_sum_state(x, 1) AS total, exact_var_state(x * 3, 1) FILTER (WHERE b > 0) AS spread FROM r GROUP BY a";
     merged_states_of_pairs: "SELECT exact_covar_state(r.x, t.c, 1) AS both, exact_regr_state(t.c, r.x, 1) AS line, count(*) AS n, r.s FROM r JOIN t ON r.a = t.a GROUP BY r.s";
+    merged_extremes_of_everything: "SELECT 1 AS k, count(*) AS n, max(b) AS most, min(x) AS least FROM r WHERE a > 0 GROUP BY 1";
+    merged_extremes_of_a_join: "SELECT 1 AS k, count(*) AS n, max(t.c - r.b) AS most FROM r JOIN t ON r.a = t.a GROUP BY 1";
     merged_states_of_everything: "SELECT exact_sum_state(x, 1) AS total, count(*) AS n FROM r WHERE a > 0";
 
     merged_by_an_expression_under_another_name: "SELECT n, parity FROM (SELECT a % 2 AS parity, count(*) AS n FROM r GROUP BY a % 2) q";
