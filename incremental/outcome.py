@@ -119,9 +119,7 @@ def _estimated(memory: ViewMemory, ran: Ran) -> ViewMemory:
         return memory
     took_ms = _spent_ms(result) if ran.outcome is Outcome.COMMITTED else 0.0
     if ran.gave_up is not None and plan.plan is not None:
-        spent_ms = _spent_ms(ran.gave_up)
-        lesson = given_up(plan.plan, ran.gave_up.read.bytes, spent_ms, plan.choice, _bytes(plan.target))
-        memory = memory.estimated(lesson)
+        memory = memory.estimated(given_up(plan.plan, _spent_ms(ran.gave_up), plan.choice, _bytes(plan.target)))
     if plan.strategy == "incremental" and plan.plan is not None:
         expected, weighted = plan.plan.bytes_to_read, incremental_size(plan.plan, _bytes(plan.target))
         changed = changed_inputs(plan.plan)

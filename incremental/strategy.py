@@ -365,13 +365,16 @@ Kind = tuple[Strategy, frozenset[str]]
 RECOMPUTE: Final[Kind] = ("recompute", frozenset())
 
 
-def given_up(plan: RefreshPlan, read: int, spent_ms: float, choice: Choice | None, target_bytes: int) -> Estimate:
-    """What an incremental refresh that gave up for its changed rows teaches: it would have taken longer than that."""
+def given_up(plan: RefreshPlan, spent_ms: float, choice: Choice | None, target_bytes: int) -> Estimate:
+    """What an incremental refresh that gave up for its changed rows teaches: it would have taken longer than that.
+
+    Of bytes it teaches nothing, since it did not read to the end.
+    """
     recompute_ms = 0.0 if choice is None or choice.costs is None else choice.costs.recompute_ms or 0.0
     return Estimate(
         "incremental",
-        plan.bytes_to_read,
-        read,
+        0,
+        0,
         incremental_size(plan, target_bytes),
         max(spent_ms, recompute_ms) * GIVEN_UP + WORTH_MS,
         changed_inputs(plan),

@@ -184,7 +184,7 @@ def test_one_refresh_that_was_given_up_is_lesson_enough() -> None:
     taught = experienced(("recompute", 50))
     choice = chosen(taught)
     assert (choice.strategy, choice.limit_rows) == ("incremental", 20_000)
-    lesson = given_up(plan(0, 0, 0), 0, 30, choice, 0)
+    lesson = given_up(plan(0, 0, 0), 30, choice, 0)
     assert (lesson.took_ms, lesson.given_up) == (85, True)
     taught = taught.after(lesson).after(Estimate("recompute", 0, 0, 0, 50))
     assert chosen(taught).strategy == "recompute"
