@@ -35,11 +35,13 @@ _DONE: Final = (Outcome.COMMITTED, Outcome.UNCHANGED)
 class Refreshed:
     """One refresh of one view: from the look at its datasets to its commit.
 
-    `rows_read` counts the rows of the files that it read, before what row groups and keys rule out.
+    `paths` are the strategies of its stages, states included; `rows_read` counts the rows of the files that it read,
+    before what row groups and keys rule out.
     """
 
     sample: Sample
     record: RefreshRecord
+    paths: frozenset[str]
     rows_read: int
     rows_written: int
 
@@ -98,12 +100,17 @@ class Measured:
 
     @property
     def regrets(self) -> tuple[float, ...]:
-        """How much longer each chosen path takes than the better one, as a share of that; none without a choice."""
+        """How much longer each chosen path takes than the better one, as a share of that; none without a choice.
+
+        Where a state took one path and the view the other, it is what that took, if it is longer than the better path.
+        """
         incremental, recompute = self.incremental, self.recompute
         if incremental is None or recompute is None:
             return ()
-        took = {"incremental": incremental.wall_ms, "recompute": recompute.wall_ms}
-        return tuple(took[one.record.strategy] / min(took.values()) - 1 for one in self.computed)
+        took = {frozenset({"incremental"}): incremental.wall_ms, frozenset({"recompute"}): recompute.wall_ms}
+        better = min(took.values())
+        chosen = (took.get(one.paths, max(one.sample.wall_ms, better)) for one in self.computed)
+        return tuple(ms / better - 1 for ms in chosen)
 
     @property
     def paths(self) -> str:
@@ -166,13 +173,15 @@ def refresh_once(keeper: Keeper, recorder: Recorder, view: str, force: Force | N
 
     recorder.drain()
     cpu, wall = time.process_time(), time.perf_counter()
-    record = keeper.run_cycle([view], cause="benchmark", force=force, observer=note).of(view)
+    report = keeper.run_cycle([view], cause="benchmark", force=force, observer=note)
+    record = report.of(view)
     ended, spent = ends[-1]
     answers = [call.answer for call in recorder.drain() if call.method == "refresh"]
     last = answers[-1] if answers else {}
     return Refreshed(
         sample=Sample((ended - wall) * 1000, (spent - cpu) * 1000),
         record=record,
+        paths=frozenset(one.strategy for one in report.views if one.outcome in _DONE),
         rows_read=sum(unit["rows"] or 0 for unit in last.get("scan_units", ())),
         rows_written=last.get("written", {}).get("rows") or 0,
     )
