@@ -39,7 +39,10 @@ Its estimate is an upper bound, and it hands exact changes to the view's readers
 """
 
 SMALL: Final = 4 * 1024 * 1024
-"""Weighted bytes below which both paths cost little more than their fixed part, so that exact changes decide."""
+"""Weighted bytes below which both paths cost little more than their fixed part, so that exact changes decide.
+
+What comparing costs beyond reading is not among them: of so few rows it is little.
+"""
 
 UNTRIED: Final = 0.5
 """The correction of a view that has not shown yet what its incremental refreshes really read.
@@ -255,7 +258,8 @@ def choose(plan: RefreshPlan, target_bytes: int, experience: Experience, policy:
     incremental = replace(incremental, limit_rows=_limit_rows(costs))
     recompute = Choice("recompute", ReasonCode.CHEAPER_RECOMPUTE, _comparison(costs), costs)
     if costs.incremental_ms is None or costs.recompute_ms is None:
-        dearer = costs.incremental > max(costs.recompute * PREFERENCE, SMALL)
+        small = costs.incremental - (COMPARE_WEIGHT - 1) * plan.bytes_to_compare <= SMALL
+        dearer = not small and costs.incremental > costs.recompute * PREFERENCE
         if dearer and _worth_a_first_trial(plan, experience, costs):
             return replace(incremental, message=f"{_comparison(costs)} Nobody knows yet what it takes.")
         return recompute if dearer else incremental

@@ -160,7 +160,7 @@ def test_a_table_that_is_not_there_is_not_found(native: SessionRuntime, write_pr
 
 
 def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_project: WriteProject) -> None:
-    root = write_project(daily_sql=DAILY, top_sql="SELECT max(amount) AS amount FROM daily")
+    root = write_project(daily_sql=DAILY, top_sql="SELECT median(amount) AS amount FROM daily")
     project = with_orders(native, root)
     first = compiled(native, project)
     first.require_all()
@@ -182,7 +182,7 @@ def test_views_are_planned_once_and_found_again(native: SessionRuntime, write_pr
 def test_what_plans_read_is_registered_with_the_functions_of_that_time(
     native: SessionRuntime, write_project: WriteProject
 ) -> None:
-    project = with_orders(native, write_project(daily_sql=DAILY, top_sql="SELECT max(amount) AS amount FROM daily"))
+    project = with_orders(native, write_project(daily_sql=DAILY, top_sql="SELECT median(amount) AS amount FROM daily"))
     compiled(native, project).require_all()
     assert {spec.name for spec in native.catalog.specs()} >= {"orders", "daily"}
     sql = "SELECT name, kind, uri, version, udf_snapshot_hash FROM deltakeep.registrations ORDER BY name"
