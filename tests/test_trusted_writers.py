@@ -28,6 +28,13 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path, trusted_writers=["delta-rs"])
 
 
+def counted_words(workspace: Workspace) -> SourceTable:
+    """Make a table of 200 rows that tells its changes, and a view over it."""
+    workspace.view("words", "SELECT word, count(*) AS many, sum(id) AS ids FROM rows GROUP BY word")
+    rows = rows_of(*((number, "a" * (number % 3)) for number in range(200)))
+    return workspace.dataset("rows", ROWS, rows, change_data_feed=True)
+
+
 def changes_of(keeper: Keeper, view: str) -> dict[str, Any]:
     """Give what the newest refresh of a view found out about its only input."""
     report = keeper.why(view).to_json()
@@ -47,10 +54,7 @@ def rewrite_change_file(table: SourceTable, change: Callable[[pa.Table], pa.Tabl
 
 
 def test_true_change_files_are_read(workspace: Workspace) -> None:
-    rows = workspace.dataset(
-        "rows", ROWS, rows_of(*((number, "a" * (number % 3)) for number in range(200))), change_data_feed=True
-    )
-    workspace.view("words", "SELECT word, count(*) AS many, sum(id) AS ids FROM rows GROUP BY word")
+    rows = counted_words(workspace)
     keeper = workspace.open()
     workspace.cycle(keeper)
     changes: list[Callable[[], object]] = [
@@ -111,10 +115,7 @@ def test_an_update_whose_change_files_lose_a_row_is_right(workspace: Workspace) 
 def test_change_files_that_do_not_add_up_are_not_read(
     workspace: Workspace, change: Callable[[pa.Table], pa.Table], found: str
 ) -> None:
-    rows = workspace.dataset(
-        "rows", ROWS, rows_of(*((number, "a" * (number % 3)) for number in range(200))), change_data_feed=True
-    )
-    workspace.view("words", "SELECT word, count(*) AS many, sum(id) AS ids FROM rows GROUP BY word")
+    rows = counted_words(workspace)
     keeper = workspace.open()
     workspace.cycle(keeper)
     rows.delete("id < 5")

@@ -68,8 +68,8 @@ class Workspace:
         lines = ['[project]\nname = "test"\nstore = "state"\ntargets = "views_out"']
         trusted = f"trusted_writers = {json.dumps(list(self.trusted_writers))}"
         lines += [f'[datasets.{name}]\nuri = "lake/{name}"\n{trusted}' for name in self.datasets]
-        lines.append("[engine]\ndurable = false\ntarget_partitions = 2")
-        lines[-1] += f"\ntimed_choice = {json.dumps(self.timed_choice)}"
+        timed = json.dumps(self.timed_choice)
+        lines.append(f"[engine]\ndurable = false\ntarget_partitions = 2\ntimed_choice = {timed}")
         (self.root / "deltakeep.toml").write_text("\n\n".join([*lines, self.settings]) + "\n")
 
     def open(self) -> Keeper:
