@@ -70,8 +70,18 @@ def main() -> int:
     parts.add_argument("--percents", type=_numbers, default=(), help="shares of the rows that change, such as 0.1,1")
     parts.add_argument("--kinds", type=_listed, default=(), help=f"of {', '.join(tpch_changes.KINDS)}")
     parts.add_argument("--rounds", type=int, help="changes of each kind (default 10, with --quick 2)")
+    parts.add_argument(
+        "--change-files", action="store_true", help="the tables have a change data feed, whose writer is trusted"
+    )
     arguments = parser.parse_args()
-    selection = Selection(arguments.scale, arguments.views, arguments.percents, arguments.kinds, arguments.rounds)
+    selection = Selection(
+        arguments.scale,
+        arguments.views,
+        arguments.percents,
+        arguments.kinds,
+        arguments.rounds,
+        arguments.change_files,
+    )
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

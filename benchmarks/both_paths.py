@@ -129,13 +129,17 @@ class Project:
     _recorder: Recorder
 
     @classmethod
-    def build(cls, root: Path, datasets: Iterable[str], views: Mapping[str, str]) -> Project:
+    def build(
+        cls, root: Path, datasets: Iterable[str], views: Mapping[str, str], trusted_writers: Iterable[str] = ()
+    ) -> Project:
         """Build the views of a project whose datasets lie at `lake/<name>`.
 
         Views have states wherever these help: what is measured is tables that are large for their changes.
         """
         twins = {f"{name}{_TWIN}": f'/*\nrefresh = "incremental"\n*/\n{query}' for name, query in views.items()}
-        write_project(root, datasets, {**views, **twins}, state_table=StateTable.ALWAYS)
+        write_project(
+            root, datasets, {**views, **twins}, trusted_writers=trusted_writers, state_table=StateTable.ALWAYS
+        )
         keeper, recorder = open_recorded(root)
         require_committed(keeper.run_cycle(cause="benchmark"), *views)
         return cls(root, views, keeper, recorder)

@@ -62,6 +62,12 @@ PAIRS: Final = (
         EQUAL,
     ),
     Pair(
+        "identifiers: stable_hash_any",
+        "SELECT max(stable_hash_any(label, id)) FROM rows",
+        "SELECT max(digest(concat_ws(chr(31), label, CAST(id AS varchar)), 'blake3')) FROM rows",
+        EQUAL,
+    ),
+    Pair(
         "spans: make and overlap",
         "SELECT count(*) FROM rows WHERE span_overlaps(span_make(id, id + quantity), span_make(grp, grp + 1000))",
         "SELECT count(*) FROM (SELECT named_struct('start', id, 'end', id + quantity) AS a, "
@@ -74,6 +80,25 @@ PAIRS: Final = (
         "SELECT count(*) FROM nested WHERE span_overlaps(a, b)",
         "SELECT count(*) FROM nested WHERE a['unit'] = b['unit'] AND greatest(a['start'], b['start']) < "
         "least(a['end'], b['end'])",
+        EQUAL,
+    ),
+    Pair(
+        "spans: length of stored spans",
+        "SELECT sum(span_len(a)) FROM nested",
+        "SELECT sum(a['end'] - a['start']) FROM nested",
+        EQUAL,
+    ),
+    Pair(
+        "spans: a position in stored spans",
+        "SELECT count(*) FROM nested WHERE span_contains(a, payload['size'])",
+        "SELECT count(*) FROM nested WHERE a['start'] <= payload['size'] AND payload['size'] < a['end']",
+        EQUAL,
+    ),
+    Pair(
+        "spans: span_id",
+        "SELECT sum(octet_length(span_id('span', label, id, id + quantity))) FROM rows",
+        "SELECT sum(octet_length(concat('span:', encode(digest(concat_ws(chr(31), label, CAST(id AS varchar), "
+        "CAST(id + quantity AS varchar)), 'blake3'), 'hex')))) FROM rows",
         EQUAL,
     ),
     Pair(
@@ -173,6 +198,19 @@ PAIRS: Final = (
         "SELECT corr_exact(amount, quantity) FROM rows",
         "SELECT corr(amount, quantity) FROM rows",
         EXACT,
+    ),
+    Pair(
+        "change types: cdf_change_rank",
+        "SELECT sum(cdf_change_rank(change)) FROM rows",
+        "SELECT sum(CASE change WHEN 'update_preimage' THEN 0 WHEN 'delete' THEN 1 WHEN 'insert' THEN 2 "
+        "WHEN 'update_postimage' THEN 3 END) FROM rows",
+        EQUAL,
+    ),
+    Pair(
+        "change types: cdf_is_delete",
+        "SELECT count(*) FROM rows WHERE cdf_is_delete(change)",
+        "SELECT count(*) FROM rows WHERE change = 'delete'",
+        EQUAL,
     ),
     Pair(
         "change types: cdf_is_upsert",

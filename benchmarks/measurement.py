@@ -98,6 +98,7 @@ class Selection:
     percents: tuple[float, ...] = ()
     kinds: tuple[str, ...] = ()
     rounds: int | None = None
+    change_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

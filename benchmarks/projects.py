@@ -78,6 +78,11 @@ def write_rows(path: Path, rows: int, *, files: int = 1, properties: Mapping[str
             append_table(path, table)
 
 
+def record_changes(path: Path) -> None:
+    """Have all later changes of a table recorded in change files too."""
+    DeltaTable(path).alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+
+
 def append_table(path: Path, table: pa.Table) -> None:
     """Append rows as a stranger would, in one commit; the table is created if it is not there."""
     write_deltalake(path, table, mode="append", post_commithook_properties=_QUIET)

@@ -6,6 +6,8 @@ The rivals recompute the query from the files as they are after the last change,
 and kind, the better of two runs, since their time does not depend on what changed.
 A table line stands for all views; views have lines of their own at 0.1 %, and wherever they lose.
 Refreshes that were skipped, because the change cannot concern the view, are in no mean.
+Deletes and updates rewrite files; with change files (`--change-files`) they also say which rows changed, as they do for
+tables with a change data feed.
 Choices are judged by what both paths take for the last change of each kind, when they are forced on a twin of the view.
 """
 
@@ -21,6 +23,7 @@ from typing import Any, Final
 
 from benchmarks.both_paths import TOLERANCE, Measured, Project, Round, counted, geometric_mean
 from benchmarks.measurement import Goal, Result, Samples, Setting, repeat, timed
+from benchmarks.projects import record_changes
 from benchmarks.rivals import Rivals
 from benchmarks.tpch_changes import KINDS, STREAMS, Kind, change
 from benchmarks.tpch_data import Sizes, prepare
@@ -37,6 +40,7 @@ NO_LOSS: Final = Goal("ratio at most 1.1", 1.1)
 RIGHT: Final = Goal("at least 95 %", 95, at_least=True)
 REGRET: Final = Goal("at most 5 %", 5)
 NONE: Final = Goal("none", 0)
+CHANGE_FILES: Final = ", change files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,13 @@ class Case:
 
     percent: float
     kind: Kind
+    change_files: bool
     views: Mapping[str, Measured]
     rivals: Mapping[str, Mapping[str, Samples]]
 
     @property
     def text(self) -> str:
-        return f"{self.percent:g} % {self.kind}"
+        return f"{self.percent:g} % {self.kind}{CHANGE_FILES if self.change_files else ''}"
 
     def faster(self, view: str) -> tuple[str, Samples]:
         """The rival that takes less for a view."""
@@ -72,6 +77,7 @@ class Extent:
     percents: Sequence[float]
     kinds: Sequence[Kind]
     rounds: int
+    change_files: bool
 
     @classmethod
     def of(cls, setting: Setting) -> Extent:
@@ -86,6 +92,7 @@ class Extent:
             percents=chosen.percents or ((SHOWN_PERCENT,) if setting.quick else PERCENTS),
             kinds=[kind for kind in KINDS if kind in (chosen.kinds or KINDS)],
             rounds=chosen.rounds or setting.choose(2, 10),
+            change_files=chosen.change_files,
         )
 
 
@@ -106,6 +113,7 @@ def run(setting: Setting) -> Iterator[Result]:
                 yield from _lines(case)
             cases += found
     part = f"{', '.join(f'{percent:g}' for percent in extent.percents)} % {', '.join(extent.kinds)}"
+    part += CHANGE_FILES if extent.change_files else ""
     yield from _choices(cases, part)
     yield Result(
         benchmark=NAME,
@@ -130,7 +138,10 @@ def _measure(
     # Files of a Delta table are never written again, so links are as good as copies.
     shutil.copytree(base, lake, copy_function=os.link)
     setting.tell(f"{percent:g} % {' and '.join(stream)}: build")
-    project = Project.build(root, TPCH, extent.views)
+    if extent.change_files:
+        for name in TPCH:
+            record_changes(lake / name)
+    project = Project.build(root, TPCH, extent.views, ["delta-rs"] if extent.change_files else [])
     rounds: dict[Kind, list[Mapping[str, Round]]] = {kind: [] for kind in stream}
     rivals: dict[Kind, Mapping[str, Mapping[str, Samples]]] = {}
     for number in range(extent.rounds):
@@ -149,6 +160,7 @@ def _measure(
         Case(
             percent,
             kind,
+            extent.change_files,
             {view: Measured(tuple(one[view] for one in rounds[kind])) for view in extent.views},
             rivals[kind],
         )

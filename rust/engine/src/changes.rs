@@ -20,6 +20,7 @@ use crate::change_types::signed;
 use crate::error::EngineError;
 use crate::execution::{Collected, Execution};
 use crate::request::FileWork;
+use crate::rewritten_files::without_common_rows;
 
 /// The change set of one relation.
 pub struct ChangeSet {
@@ -49,13 +50,20 @@ pub fn shape(feed: Option<&ChangeFeed>) -> InputShape {
 
 /// Read the part of a feed that `needs` asks for.
 pub async fn read(execution: &Execution, feed: &ChangeFeed, needs: &LeafNeeds, budget: u64) -> Result<ChangeSet> {
-    let plan = consolidated(execution, feed.kind, &feed.parts, needs)?;
-    let collected = execution.collect(&plan, budget).await?;
+    let (parts, compared) = without_common_rows(execution, &feed.parts, needs, budget).await?;
+    let plan = consolidated(execution, feed.kind, &parts, needs)?;
+    let mut collected = execution.collect(&plan, budget).await?;
+    collected.read = collected.read.plus(compared);
     Ok(ChangeSet { table: collected.table(&plan)?, rows: collected.rows, collected })
 }
 
 /// The plan of a change set: the parts of the feed, cut to what is needed, signed, and added up.
-fn consolidated(execution: &Execution, kind: FeedKind, parts: &[FeedPart], needs: &LeafNeeds) -> Result<LogicalPlan> {
+pub(crate) fn consolidated(
+    execution: &Execution,
+    kind: FeedKind,
+    parts: &[FeedPart],
+    needs: &LeafNeeds,
+) -> Result<LogicalPlan> {
     let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != LEAF_WEIGHT).collect();
     let mut union: Option<LogicalPlanBuilder> = None;
     for part in parts {

@@ -40,6 +40,7 @@ pub mod records;
 pub mod refresh;
 pub mod relation_source;
 pub mod request;
+mod rewritten_files;
 mod row_order;
 mod scan_units;
 pub mod session;

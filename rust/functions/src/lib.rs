@@ -11,6 +11,7 @@
 pub mod aggregates;
 mod arguments;
 pub mod change_types;
+mod common_rows;
 mod constant;
 pub mod content_digest;
 mod distinct_bytes;
@@ -45,6 +46,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, TypeSignature, WindowUDF};
 use serde::{Deserialize, Serialize};
 
+pub use common_rows::{BagSide, CommonRows, HashedRows, RowPlace};
 pub use content_digest::ContentDigest;
 pub use distinct_bytes::DistinctBytes;
 pub use macro_function::MacroFactory;

@@ -468,9 +468,7 @@ fn check_comparable(function: &str, a: &Spans<'_>, b: &Spans<'_>, rows: usize) -
     let nulls = NullBuffer::union(a.nulls(rows).as_ref(), b.nulls(rows).as_ref());
     a.check_positions(rows, nulls.as_ref())?;
     b.check_positions(rows, nulls.as_ref())?;
-    let differs = |row: &usize| a.unit(*row) != b.unit(*row) && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
-    let compared = if a.one_unit && b.one_unit { rows.min(1) } else { rows };
-    let different = (0..compared).find(differs);
+    let different = a.unit_differs(b, rows, nulls.as_ref());
     // Where the units are equal, those of one side are known if those of the other are.
     b.check_units(rows, nulls.as_ref())?;
     if let Some(row) = different {

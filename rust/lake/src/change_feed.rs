@@ -94,6 +94,13 @@ pub struct FeedPolicy {
     pub force: Option<FeedKind>,
 }
 
+impl FeedPart {
+    /// The files and rows that it reads; none where it is no scan of a table.
+    pub fn pinned(&self) -> Option<&PinnedTable> {
+        self.provider.downcast_ref()
+    }
+}
+
 impl FeedPolicy {
     /// Whether the change files of a writer are taken for true.
     pub fn trusts(&self, engine_info: Option<&str>) -> bool {

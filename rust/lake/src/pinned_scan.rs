@@ -121,11 +121,16 @@ impl PinnedTable {
         self.with_layout()
     }
 
-    /// Reads only the given rows of some files.
+    /// Reads only the given rows of some files, by their physical numbers.
     #[must_use]
-    pub(crate) fn with_chosen_rows(mut self, rows: HashMap<FileKey, Arc<RoaringTreemap>>) -> Self {
+    pub fn with_chosen_rows(mut self, rows: HashMap<FileKey, Arc<RoaringTreemap>>) -> Self {
         self.chosen_rows = Arc::new(rows);
         self
+    }
+
+    /// How many rows there are without a filter, where the log tells of every file.
+    pub fn rows(&self) -> Option<u64> {
+        self.files.iter().map(|file| self.live_rows(file)).sum()
     }
 
     /// The files that are scanned if no filter excludes them.

@@ -52,7 +52,7 @@ pub(crate) struct Grouped<'a> {
     /// The lowest plan whose changes say which groups are affected.
     base: &'a LogicalPlan,
     /// The group keys over the columns of `base`.
-    base_keys: Vec<Key>,
+    base_keys: Vec<Expr>,
 }
 
 /// The groups at the top of a view, below projections and conditions only; `None` if the view is something else or does
@@ -83,13 +83,21 @@ pub(crate) fn grouped(view: &LogicalPlan) -> Option<Grouped<'_>> {
         };
         key_columns.push(shown_at.get(position).copied().flatten()?);
     }
-    let (mut base, mut base_keys) = (*plan.inputs().first()?, keys_over(expressions));
+    let (base, base_keys) = below_stack(plan.inputs().first()?, keys_over(expressions));
+    Some(Grouped { key_columns, base, base_keys })
+}
+
+/// What lies below a stack of groups and partitions that keep rows with these keys together, and the keys over it.
+///
+/// A change below the stack stays within its keys on every level of it, so no level has to be looked at by itself.
+pub(crate) fn below_stack(plan: &LogicalPlan, keys: Vec<Key>) -> (&LogicalPlan, Vec<Expr>) {
+    let (mut base, mut base_keys) = (plan, keys);
     while stacked(base)
         && let Some((input, keys)) = below(base, &base_keys)
     {
         (base, base_keys) = (input, keys);
     }
-    Some(Grouped { key_columns, base, base_keys })
+    (base, base_keys.into_iter().map(|key| key.expression).collect())
 }
 
 /// The expressions over its input by which an operator keeps rows together.
@@ -128,11 +136,10 @@ impl Grouped<'_> {
         let changes = derivation.changes(self.base)?;
         let build = || -> Result<LogicalPlan, DataFusionError> {
             let changes = changes.unwrap_or_else(|| Changes { plan: without_rows(self.base), insert_only: true });
-            let expressions: Vec<Expr> = self.base_keys.iter().map(|key| key.expression.clone()).collect();
-            let distinct = keys_of(&changes, &expressions, Nulls::Kept)?;
+            let distinct = keys_of(&changes, &self.base_keys, Nulls::Kept)?;
             let fields = view.schema().fields();
             let names = self.key_columns.iter().map(|position| fields[*position].name());
-            let shown = key_columns(expressions.len()).into_iter().zip(names);
+            let shown = key_columns(self.base_keys.len()).into_iter().zip(names);
             project(shown.map(|(column, name)| column.alias(name)).collect(), distinct)
         };
         build().map_err(|error| cannot_build(view, &error))

@@ -11,9 +11,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Window};
 
 use crate::Reason;
 use crate::affected_keys::{compared, keys_over};
+use crate::aggregates::below_stack;
 use crate::analyze::refusal;
 use crate::derivation::{Changes, Derivation};
-use crate::restriction::{Key, below};
 
 /// The expressions by which all functions of a window operator are partitioned.
 pub(crate) fn partition_keys(window: &Window) -> Vec<Expr> {
@@ -41,25 +41,7 @@ pub(crate) fn changes(
     if keys.is_empty() {
         return Err(refusal(plan));
     }
-    let (lowest, expressions) = lowest(&window.input, keys_over(keys.iter().cloned()));
+    let (lowest, expressions) = below_stack(&window.input, keys_over(keys.iter().cloned()));
     let Some(input) = derivation.changes(lowest)? else { return Ok(None) };
     compared(plan, &window.input, &input, &expressions, &keys, derivation).map(Some)
-}
-
-/// What lies below a stack of windows with these partitions in common, and their keys over it.
-///
-/// A change below the stack stays within its partitions on every level of it, so no level has to be compared by itself.
-fn lowest(input: &LogicalPlan, keys: Vec<Key>) -> (&LogicalPlan, Vec<Expr>) {
-    let (mut reached, mut expressions) = (input, keys.clone());
-    let (mut plan, mut over) = (input, keys);
-    while matches!(plan, LogicalPlan::Window(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_))
-        && let Some((next, keys)) = below(plan, &over)
-    {
-        let passed = matches!(plan, LogicalPlan::Window(_));
-        (plan, over) = (next, keys);
-        if passed {
-            (reached, expressions) = (plan, over.clone());
-        }
-    }
-    (reached, expressions.into_iter().map(|key| key.expression).collect())
 }
