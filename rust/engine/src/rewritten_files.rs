@@ -26,7 +26,7 @@ use futures::TryStreamExt;
 use lake::{FeedPart, FileKey, PartWeight, PinnedTable};
 use maintenance::LEAF_WEIGHT;
 use roaring::RoaringTreemap;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::binding::LeafNeeds;
 use crate::error::EngineError;
@@ -36,8 +36,8 @@ use crate::request::FileWork;
 const FILE: &str = "__deltakeep_file";
 const POSITION: &str = "__deltakeep_position";
 
-/// Rows of the smaller side from which on reading twice costs less than adding up all rows.
-const WORTH_ROWS: u64 = 50_000;
+/// Rows of the smaller side from which on rows are hashed first: fewer are added up as quickly, and need little memory.
+const WORTH_ROWS: u64 = 100_000;
 
 /// The parts of a difference without the rows that both sides have, and what was read to find them.
 ///
@@ -105,15 +105,27 @@ async fn unequal(
         plans.push(physical);
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| EngineError::defect("change set", format!("a task broke: {error}")))??;
+        ended.map_err(|error| broken(&error))??;
     }
     let read = plans.iter().map(scanned).fold(FileWork::default(), FileWork::plus);
-    let common = Arc::into_inner(common).ok_or_else(|| EngineError::defect("change set", "a task still runs"))?;
-    let left = common.left();
+    let mut tasks = JoinSet::new();
+    for part in 0..common.parts() {
+        let common = Arc::clone(&common);
+        tasks.spawn(async move { common.left(part) });
+    }
+    let mut left = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        left.extend(ended.map_err(|error| broken(&error))?);
+    }
+    left.sort_unstable();
     let of = |side| left.iter().filter(move |(of, _)| *of == side).map(|(_, place)| *place);
     let parts = [(now, BagSide::Now, PartWeight::Plus), (before, BagSide::Before, PartWeight::Minus)];
     let parts = parts.map(|(table, side, weight)| FeedPart { provider: Arc::new(only(table, of(side))), weight });
     Ok((parts.to_vec(), read))
+}
+
+fn broken(error: &JoinError) -> EngineError {
+    EngineError::defect("change set", format!("a task broke: {error}"))
 }
 
 /// What is needed of the rows of a table, with their places.

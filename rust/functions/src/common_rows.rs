@@ -1,28 +1,26 @@
 //! Rows that two sides have in common, found without keeping any of them: what is left is the difference of two bags.
 //!
 //! A row is known by its hash, XXH3's of 128 bits with a random seed, and by the place that it came from.
-//! A row meets an equal one of the other side that nothing has met before, and both are forgotten; which of several
-//! equal rows meet does not matter, because bags only count them.
-//! So memory holds the rows that have met nothing yet: few, where both sides come in about the same order.
+//! Equal hashes of both sides cancel each other, one by one; which of several equal rows do does not matter, because
+//! bags only count them.
+//! Hashes are kept in the order in which they come, and sorted when they have become twice as many as were left the last
+//! time: looking each of them up in a table would wait for memory at every row.
+//! So memory holds 32 bytes for each row, and fewer where both sides come in about the same order.
 //!
-//! Two different rows of *n* meet by accident once in 2^129 / n² times: for a billion rows, once in 10^21.
+//! Two different rows of *n* have the same hash by accident once in 2^129 / n² times: for a billion rows, once in 10^21.
 //! The seed keeps whoever writes the rows from choosing such rows.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::row::Rows;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::distinct_bytes::Identity;
-
-/// Parts of the table, so that threads seldom wait for each other.
+/// Parts by the first bits of the hash, each with a lock of its own.
 const SHARDS: usize = 64;
 
-/// No place comes before this one in a chain.
-const END: u32 = u32::MAX;
+/// The hashes of a part below which cancelling is not worth it.
+const FEW: usize = 1 << 14;
 
 /// Which bag a row is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,38 +40,34 @@ pub struct RowPlace {
     pub row: u64,
 }
 
-/// The rows of two sides that have met no equal one of the other.  Shared by the threads that read either side.
+/// The rows of two sides without those that both have.  Shared by the threads that read either side.
 #[derive(Debug)]
 pub struct CommonRows {
     shards: Vec<Mutex<Shard>>,
     seed: u64,
 }
 
-/// 128 bits of a hash, halves apart so that entries of the table are not aligned to 16 bytes.
-type RowHash = (u64, u64);
-
 #[derive(Debug, Default)]
 struct Shard {
-    /// For each row that met nothing: its side, and the last of the places with this row.
-    rows: HashMap<RowHash, (BagSide, u32), BuildHasherDefault<Identity>>,
-    places: Vec<Link>,
-    free: Vec<u32>,
+    rows: Vec<HashedRow>,
+    /// How many were left when equal ones were cancelled the last time.
+    left: usize,
     /// The bytes that were told of.
     told: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    row: u64,
-    file: u32,
-    /// Another place with the same row.
-    next: u32,
+/// Ordered by its hash, then by its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct HashedRow {
+    hash: [u64; 2],
+    side: BagSide,
+    place: RowPlace,
 }
 
 /// The hashes of a batch, to be used again for the next one.
 #[derive(Debug)]
 pub struct HashedRows {
-    by_shard: Vec<Vec<(RowHash, RowPlace)>>,
+    by_shard: Vec<Vec<HashedRow>>,
 }
 
 impl Default for HashedRows {
@@ -101,14 +95,16 @@ impl CommonRows {
         for (index, row) in rows.iter().enumerate() {
             let hash = xxh3_128_with_seed(row.data(), self.seed);
             let [shard, ..] = hash.to_be_bytes();
-            scratch.by_shard[usize::from(shard) % SHARDS].push((halves(hash), place(index)));
+            let row = HashedRow { hash: halves(hash), side, place: place(index) };
+            scratch.by_shard[usize::from(shard) % SHARDS].push(row);
         }
         let mut grown = 0;
         for (shard, hashed) in self.shards.iter().zip(&mut scratch.by_shard) {
             if !hashed.is_empty() {
                 let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                for (hash, place) in hashed.drain(..) {
-                    shard.meet(side, hash, place);
+                shard.rows.append(hashed);
+                if shard.rows.len() > 2 * shard.left + FEW {
+                    shard.cancel();
                 }
                 grown += shard.grown();
             }
@@ -116,78 +112,57 @@ impl CommonRows {
         grown
     }
 
-    /// The places of the rows that met nothing, in order.
-    pub fn left(self) -> Vec<(BagSide, RowPlace)> {
-        let mut left = Vec::new();
-        for shard in self.shards {
-            let shard = shard.into_inner().unwrap_or_else(PoisonError::into_inner);
-            for (side, last) in shard.rows.values() {
-                let mut link = *last;
-                while let Some(Link { row, file, next }) = shard.places.get(index(link)) {
-                    left.push((*side, RowPlace { file: *file, row: *row }));
-                    link = *next;
-                }
-            }
-        }
-        left.sort_unstable();
-        left
+    /// How many parts there are; work on them can be shared.
+    pub fn parts(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The places of the rows of a part that the other side does not have.  To be asked when all rows were taken in.
+    pub fn left(&self, part: usize) -> Vec<(BagSide, RowPlace)> {
+        let mut shard = self.shards[part].lock().unwrap_or_else(PoisonError::into_inner);
+        shard.cancel();
+        shard.rows.iter().map(|row| (row.side, row.place)).collect()
     }
 }
 
 impl Shard {
-    fn meet(&mut self, side: BagSide, hash: RowHash, place: RowPlace) {
-        let RowPlace { file, row } = place;
-        match self.rows.entry(hash) {
-            Entry::Vacant(vacant) => {
-                vacant.insert((side, keep(&mut self.places, &mut self.free, Link { row, file, next: END })));
-            }
-            Entry::Occupied(mut found) if found.get().0 == side => {
-                let next = found.get().1;
-                found.get_mut().1 = keep(&mut self.places, &mut self.free, Link { row, file, next });
-            }
-            Entry::Occupied(mut found) => {
-                let last = found.get().1;
-                match self.places[index(last)].next {
-                    END => {
-                        found.remove();
-                    }
-                    next => found.get_mut().1 = next,
-                }
-                self.free.push(last);
-            }
+    /// Takes away as many equal hashes of one side as there are of the other.
+    fn cancel(&mut self) {
+        // By half of the hash first, which is quick to compare and seldom leaves anything to decide.
+        self.rows.sort_unstable_by_key(|row| row.hash[0]);
+        for alike in self.rows.chunk_by_mut(|one, next| one.hash[0] == next.hash[0]) {
+            alike.sort_unstable();
         }
+        let mut kept = 0;
+        let mut start = 0;
+        while let Some(first) = self.rows.get(start) {
+            let (hash, rest) = (first.hash, &self.rows[start..]);
+            let equal = rest.iter().take_while(|row| row.hash == hash).count();
+            let before = rest[..equal].iter().take_while(|row| row.side == BagSide::Before).count();
+            let both = before.min(equal - before);
+            for range in [start + both..start + before, start + before + both..start + equal] {
+                let length = range.len();
+                self.rows.copy_within(range, kept);
+                kept += length;
+            }
+            start += equal;
+        }
+        self.rows.truncate(kept);
+        self.left = kept;
     }
 
     /// How many bytes more it takes than ever before.
     fn grown(&mut self) -> usize {
-        // A hash table keeps a byte of control beside each entry.
-        let size = self.rows.capacity() * (size_of::<(RowHash, (BagSide, u32))>() + 1)
-            + self.places.capacity() * size_of::<Link>()
-            + self.free.capacity() * size_of::<u32>();
-        let more = size.saturating_sub(self.told);
+        let more = (self.rows.capacity() * size_of::<HashedRow>()).saturating_sub(self.told);
         self.told += more;
         more
     }
 }
 
-fn keep(places: &mut Vec<Link>, free: &mut Vec<u32>, link: Link) -> u32 {
-    if let Some(number) = free.pop() {
-        places[index(number)] = link;
-        return number;
-    }
-    places.push(link);
-    // Four billion places in one shard are beyond any budget.
-    u32::try_from(places.len() - 1).unwrap_or(END)
-}
-
-/// The halves of a hash, the lower one last: the table goes by that one.
-fn halves(hash: u128) -> RowHash {
+/// The halves of a hash, the higher one first.
+fn halves(hash: u128) -> [u64; 2] {
     let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
-    (half(hash >> 64), half(hash))
-}
-
-fn index(link: u32) -> usize {
-    usize::try_from(link).unwrap_or(usize::MAX)
+    [half(hash >> 64), half(hash)]
 }
 
 #[cfg(test)]
@@ -206,6 +181,13 @@ mod tests {
         RowConverter::new(vec![SortField::new(DataType::Float64)]).unwrap().convert_columns(&[column]).unwrap()
     }
 
+    fn all_left(common: &CommonRows) -> Vec<(BagSide, u32, u64)> {
+        let left = (0..common.parts()).flat_map(|part| common.left(part));
+        let mut places: Vec<_> = left.map(|(side, place)| (side, place.file, place.row)).collect();
+        places.sort_unstable();
+        places
+    }
+
     fn left(sides: &[(BagSide, Vec<Option<f64>>)]) -> Vec<(BagSide, u32, u64)> {
         let common = CommonRows::default();
         let mut scratch = HashedRows::default();
@@ -213,7 +195,7 @@ mod tests {
             let place = |row| RowPlace { file, row: row as u64 };
             common.take(*side, &encoded(values), &mut scratch, place);
         }
-        common.left().into_iter().map(|(side, place)| (side, place.file, place.row)).collect()
+        all_left(&common)
     }
 
     #[test]
@@ -234,18 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_rows_that_meet_nothing_and_not_with_those_that_do() {
-        let values: Vec<Option<f64>> = (0..20_000_u32).map(|value| Some(f64::from(value))).collect();
-        let rows = encoded(&values);
+    fn rows_of_both_sides_in_turns_take_no_more_memory_than_a_few() {
+        let values: Vec<Option<f64>> = (0..8_192_u32).map(|value| Some(f64::from(value))).collect();
         let common = CommonRows::default();
         let mut scratch = HashedRows::default();
-        let place = |row| RowPlace { file: 0, row: row as u64 };
-        let first = common.take(BagSide::Before, &rows, &mut scratch, place);
-        assert!(first >= 20_000 * (size_of::<RowHash>() + size_of::<Link>()), "{first}");
-        // The places that became free are listed, and taken again.
-        let met = common.take(BagSide::Now, &rows, &mut scratch, place);
-        let again = common.take(BagSide::Before, &rows, &mut scratch, place);
-        assert!(met < first / 4 && again < first / 4, "{met} and {again} after {first}");
+        let mut grown = 0;
+        let most = SHARDS * (FEW + 8_192) * size_of::<HashedRow>() * 2;
+        for number in 0..400 {
+            let values: Vec<Option<f64>> =
+                values.iter().map(|value| value.map(|one| one + 8_192.0 * f64::from(number))).collect();
+            let rows = encoded(&values);
+            let place = |row| RowPlace { file: number, row: row as u64 };
+            grown += common.take(BagSide::Before, &rows, &mut scratch, place);
+            grown += common.take(BagSide::Now, &rows, &mut scratch, place);
+        }
+        assert!(grown < most, "{grown}");
+        assert_eq!(all_left(&common), []);
     }
 
     proptest! {
@@ -262,7 +248,7 @@ mod tests {
                 })
                 .collect();
             let value = |file: u32, row: u64| sides[file as usize].1[usize::try_from(row).unwrap()].map(f64::to_bits);
-            let mut counts: HashMap<Option<u64>, i64> = HashMap::new();
+            let mut counts: std::collections::HashMap<Option<u64>, i64> = std::collections::HashMap::new();
             for (side, values) in &sides {
                 for value in values {
                     *counts.entry(value.map(f64::to_bits)).or_default() += if *side == BagSide::Now { 1 } else { -1 };

@@ -106,7 +106,7 @@ fn index(name: u64) -> usize {
 
 /// Keys that are hashes already.
 #[derive(Debug, Default)]
-pub(crate) struct Identity(u64);
+struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {
