@@ -146,13 +146,17 @@ class Project:
 
     def refresh_after(self, change: Callable[[], None], *, forced: bool) -> dict[str, Round]:
         """Refresh each view after a change; `forced` takes both paths with its twin too."""
-        # The twins may have missed other changes; this brings them to the state before this one.
-        recomputed = {view: self.refresh(view + _TWIN, force="recompute") for view in self.views} if forced else {}
+        if forced:
+            # The twins may have missed other changes; this brings them to the state before this one.
+            for view in self.views:
+                self.refresh(view + _TWIN, force="recompute")
         change()
         refreshed = {view: self.refresh(view) for view in self.views}
         if not forced:
             return {view: Round(one) for view, one in refreshed.items()}
         incremental = {view: self.refresh(view + _TWIN) for view in self.views}
+        # Of the same files as the other path: those from before the change may be better to read.
+        recomputed = {view: self.refresh(view + _TWIN, force="recompute") for view in self.views}
         return {
             view: Round(one, _took(incremental[view], "incremental"), _took(recomputed[view], "recompute"))
             for view, one in refreshed.items()

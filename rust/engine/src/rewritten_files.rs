@@ -108,6 +108,19 @@ async fn unequal(
         ended.map_err(|error| broken(&error))??;
     }
     let read = plans.iter().map(scanned).fold(FileWork::default(), FileWork::plus);
+    let left = left(common, &claim, budget).await?;
+    let of = |side| left.iter().filter(move |(of, _)| *of == side).map(|(_, place)| *place);
+    let parts = [(now, BagSide::Now, PartWeight::Plus), (before, BagSide::Before, PartWeight::Minus)];
+    let parts = parts.map(|(table, side, weight)| FeedPart { provider: Arc::new(only(table, of(side))), weight });
+    Ok((parts.to_vec(), read))
+}
+
+/// The rows that one side alone has, in order.
+async fn left(
+    common: Arc<CommonRows>,
+    claim: &Mutex<MemoryReservation>,
+    budget: u64,
+) -> Result<Vec<(BagSide, RowPlace)>> {
     let mut tasks = JoinSet::new();
     for part in 0..common.parts() {
         let common = Arc::clone(&common);
@@ -115,13 +128,12 @@ async fn unequal(
     }
     let mut left = Vec::new();
     while let Some(ended) = tasks.join_next().await {
-        left.extend(ended.map_err(|error| broken(&error))?);
+        let part: Vec<(BagSide, RowPlace)> = ended.map_err(|error| broken(&error))?;
+        grow(&mut claim.lock().unwrap_or_else(PoisonError::into_inner), size_of_val(part.as_slice()), budget)?;
+        left.extend(part);
     }
     left.sort_unstable();
-    let of = |side| left.iter().filter(move |(of, _)| *of == side).map(|(_, place)| *place);
-    let parts = [(now, BagSide::Now, PartWeight::Plus), (before, BagSide::Before, PartWeight::Minus)];
-    let parts = parts.map(|(table, side, weight)| FeedPart { provider: Arc::new(only(table, of(side))), weight });
-    Ok((parts.to_vec(), read))
+    Ok(left)
 }
 
 fn broken(error: &JoinError) -> EngineError {

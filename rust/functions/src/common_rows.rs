@@ -205,7 +205,7 @@ mod tests {
         let found = left(&[(BagSide::Before, before), (BagSide::Now, now)]);
         assert_eq!(
             found,
-            [(BagSide::Before, 0, 0), (BagSide::Before, 0, 2), (BagSide::Before, 0, 3), (BagSide::Now, 1, 2)]
+            [(BagSide::Before, 0, 0), (BagSide::Before, 0, 3), (BagSide::Before, 0, 4), (BagSide::Now, 1, 2)]
         );
     }
 
