@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringViewArray, StructArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StructArray, new_null_array};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, UInt64Type};
@@ -22,21 +22,8 @@ use crate::text_arrays::is_text;
 
 /// What positions count.
 pub(crate) const UNITS: [&str; 3] = ["byte", "utf16", "codepoint"];
-/// The units as views, which hold strings of up to twelve bytes themselves.
-const UNIT_VIEWS: [u128; 3] = [view(UNITS[0]), view(UNITS[1]), view(UNITS[2])];
 /// A span, for errors.
 pub(crate) const A_SPAN: &str = "a span (a struct with the fields start, end and unit)";
-
-/// A short string as its view: the length in four bytes, then the string.
-const fn view(unit: &str) -> u128 {
-    let bytes = unit.as_bytes();
-    let (mut view, mut index) = (bytes.len() as u128, 0);
-    while index < bytes.len() {
-        view |= (bytes[index] as u128) << (32 + 8 * index);
-        index += 1;
-    }
-    view
-}
 
 /// The type of spans.
 pub fn span_type() -> DataType {
@@ -74,8 +61,8 @@ pub(crate) struct Spans<'a> {
     names: Names<'a>,
     start: Int64Array,
     end: Int64Array,
-    /// None is [`UNITS`]' first, which nobody had to name.  Units are short: each is within its view.
-    unit: Option<StringViewArray>,
+    /// None is [`UNITS`]' first, which nobody had to name.
+    unit: Option<StringArray>,
     nulls: Option<NullBuffer>,
     /// One span for all rows.
     pub(crate) constant: bool,
@@ -119,7 +106,7 @@ impl<'a> Spans<'a> {
             Some(unit) => Some(strings(&unit.to_array(if one_unit { 1 } else { rows })?)?),
         };
         let (start, end) = (positions(&start.to_array(rows)?)?, positions(&end.to_array(rows)?)?);
-        let of_unit = match unit.as_ref().and_then(StringViewArray::nulls) {
+        let of_unit = match unit.as_ref().and_then(StringArray::nulls) {
             Some(nulls) if one_unit => nulls.is_null(0).then(|| NullBuffer::new_null(rows)),
             nulls => nulls.cloned(),
         };
@@ -199,10 +186,9 @@ impl<'a> Spans<'a> {
         let is_unknown = |row: &usize| !UNITS.contains(&self.unit(*row));
         let unknown = if self.one_unit {
             (0..rows).find(|row| is_used(nulls, *row)).filter(is_unknown)
-        } else if self.views().iter().all(|view| UNIT_VIEWS.contains(view)) {
+        } else if self.known_unit().is_some() {
             None
         } else {
-            // Rows that are NULL may hold anything, so they are told apart only if something is wrong.
             (0..rows).find(|row| is_used(nulls, *row) && is_unknown(row))
         };
         match unknown {
@@ -217,21 +203,26 @@ impl<'a> Spans<'a> {
         }
     }
 
-    /// The first row that is not NULL and in which the other span has another unit.
-    pub(crate) fn unit_differs(&self, other: &Self, rows: usize, nulls: Option<&NullBuffer>) -> Option<usize> {
-        let differs = |row: &usize| self.unit(*row) != other.unit(*row) && is_used(nulls, *row);
-        if self.one_unit && other.one_unit {
-            return (0..rows.min(1)).find(differs);
+    /// The unit that all spans have, if it is one that there is; most columns have only one.
+    pub(crate) fn known_unit(&self) -> Option<&str> {
+        let Some(units) = &self.unit else { return Some(UNITS[0]) };
+        let first = UNITS.iter().copied().find(|unit| !units.is_empty() && units.value(0) == *unit)?;
+        // Strings of one length that follow each other are equal if the bytes of all repeat those of the first.
+        let length = i32::try_from(first.len()).ok()?;
+        let offsets = units.offsets();
+        let different = offsets.windows(2).fold(0, |any, ends| any | ((ends[1] - ends[0]) ^ length));
+        if different != 0 {
+            return None;
         }
-        let (these, others) = (self.views(), other.views());
-        // Equal views are equal units; units that came from elsewhere can be longer than what a view holds.
-        let equal = these.len() == others.len() && these == others;
-        if equal { None } else { (0..rows).find(differs) }
+        let place = |offset: i32| usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = units.values().get(place(*offsets.first()?)..place(*offsets.last()?))?;
+        (bytes[first.len()..] == bytes[..bytes.len() - first.len()]).then_some(first)
     }
 
-    /// The units as views, none where nobody had to name them.
-    fn views(&self) -> &[u128] {
-        self.unit.as_ref().map_or(&[], |unit| unit.views())
+    /// The first row that is not NULL and in which the other span has another unit.
+    pub(crate) fn unit_differs(&self, other: &Self, rows: usize, nulls: Option<&NullBuffer>) -> Option<usize> {
+        let compared = if self.one_unit && other.one_unit { rows.min(1) } else { rows };
+        (0..compared).find(|row| self.unit(*row) != other.unit(*row) && is_used(nulls, *row))
     }
 
     fn malformed<T>(&self, row: usize) -> Result<T> {
@@ -268,6 +259,13 @@ impl<'a> Spans<'a> {
         BooleanBuffer::new((0..rows).step_by(64).map(word).collect::<Vec<u64>>().into(), 0, rows)
     }
 
+    /// The lengths of the spans, which were checked where they are not NULL.
+    pub(crate) fn lengths(&self, rows: usize) -> Vec<i64> {
+        let (starts, ends) = (self.all(&self.start, rows), self.all(&self.end, rows));
+        // Only where the row is NULL can the positions be anything.
+        starts.iter().zip(ends.iter()).map(|(start, end)| end.wrapping_sub(*start)).collect()
+    }
+
     /// The positions of so many rows.
     fn all<'p>(&self, positions: &'p Int64Array, rows: usize) -> Cow<'p, [i64]> {
         if self.constant { vec![positions.value(0); rows].into() } else { positions.values().as_ref().into() }
@@ -278,8 +276,6 @@ impl<'a> Spans<'a> {
         self.check(rows, nulls.as_ref())?;
         let unit = match &self.unit {
             Some(units) if !self.one_unit => {
-                let units = cast(units, &DataType::Utf8)?;
-                let units: &StringArray = units.as_string();
                 StringArray::try_new(units.offsets().clone(), units.values().clone(), nulls.clone())?
             }
             unit => {
@@ -314,7 +310,7 @@ fn is_used(nulls: Option<&NullBuffer>, row: usize) -> bool {
 const TOO_LARGE: i64 = i64::MIN;
 
 /// Integers of any representation as Int64.
-pub(crate) fn positions(array: &ArrayRef) -> Result<Int64Array> {
+fn positions(array: &ArrayRef) -> Result<Int64Array> {
     let array = match array.data_type() {
         DataType::Int64 => return Ok(array.as_primitive::<Int64Type>().clone()),
         DataType::Dictionary(_, values) => cast(array, values)?,
@@ -326,12 +322,7 @@ pub(crate) fn positions(array: &ArrayRef) -> Result<Int64Array> {
     Ok(cast(&array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
-/// Strings of any representation as views.
-fn strings(array: &ArrayRef) -> Result<StringViewArray> {
-    let array = match array.data_type() {
-        DataType::Utf8View => return Ok(array.as_string_view().clone()),
-        DataType::Dictionary(_, values) => cast(array, values)?,
-        _ => Arc::clone(array),
-    };
-    Ok(cast(&array, &DataType::Utf8View)?.as_string_view().clone())
+/// Strings of any representation as Utf8.
+fn strings(array: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(array, &DataType::Utf8)?.as_string().clone())
 }

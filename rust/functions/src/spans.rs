@@ -51,7 +51,7 @@ use crate::arguments::{
 };
 use crate::identifiers::{Messages, Scheme, ids};
 pub use crate::span_columns::span_type;
-use crate::span_columns::{A_SPAN, Span, Spans, UNITS, is_span, positions};
+use crate::span_columns::{A_SPAN, Span, Spans, UNITS, is_span};
 use crate::tags::{HASH, ID, POSITION_ENCODING, SPAN};
 use crate::text_arrays::Texts;
 use crate::{Function, NullBehaviour, PlatformFunction};
@@ -422,12 +422,7 @@ impl ScalarUDFImpl for SpanFunction {
 fn lengths(spans: &Spans<'_>, rows: usize) -> Result<ArrayRef> {
     let nulls = spans.nulls(rows);
     spans.check(rows, nulls.as_ref())?;
-    let length = |row| {
-        let (start, end) = spans.at(row);
-        // Only where the row is NULL can the positions be anything.
-        end.wrapping_sub(start)
-    };
-    Ok(Arc::new(Int64Array::try_new((0..rows).map(length).collect(), nulls)?))
+    Ok(Arc::new(Int64Array::try_new(spans.lengths(rows).into(), nulls)?))
 }
 
 /// The arguments of `span_make`, if this is a call of it or a constant that it gave.
@@ -468,6 +463,11 @@ fn check_comparable(function: &str, a: &Spans<'_>, b: &Spans<'_>, rows: usize) -
     let nulls = NullBuffer::union(a.nulls(rows).as_ref(), b.nulls(rows).as_ref());
     a.check_positions(rows, nulls.as_ref())?;
     b.check_positions(rows, nulls.as_ref())?;
+    if let (Some(of_a), Some(of_b)) = (a.known_unit(), b.known_unit())
+        && of_a == of_b
+    {
+        return Ok(nulls);
+    }
     let different = a.unit_differs(b, rows, nulls.as_ref());
     // Where the units are equal, those of one side are known if those of the other are.
     b.check_units(rows, nulls.as_ref())?;
@@ -485,13 +485,15 @@ fn check_comparable(function: &str, a: &Spans<'_>, b: &Spans<'_>, rows: usize) -
 }
 
 fn contains_positions(spans: &Spans<'_>, position: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
-    let position = positions(&position.to_array(rows)?)?;
-    let nulls = NullBuffer::union(spans.nulls(rows).as_ref(), position.nulls());
+    // A position is read as the empty span there, which nobody checks.
+    let places = Spans::of_arguments("span_contains", position, position, None, rows)?;
+    let nulls = NullBuffer::union(spans.nulls(rows).as_ref(), places.nulls(rows).as_ref());
     spans.check(rows, nulls.as_ref())?;
-    let values = BooleanBuffer::collect_bool(rows, |row| {
-        let (start, end) = spans.at(row);
-        (start..end).contains(&position.value(row))
-    });
+    let contains = |(start, end): Span, (place, _): Span| {
+        // Below 0 where both hold: neither bound is below 0, so only a place below 0 could wrap.
+        if place < 0 { 0 } else { place.wrapping_sub(end) & !place.wrapping_sub(start) }
+    };
+    let values = spans.signs(&places, rows, contains);
     Ok(Arc::new(BooleanArray::new(values, nulls)))
 }
 
