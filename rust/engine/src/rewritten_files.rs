@@ -16,7 +16,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
@@ -41,7 +41,8 @@ const WORTH_ROWS: u64 = 100_000;
 
 /// The parts of a difference without the rows that both sides have, and what was read to find them.
 ///
-/// Parts that are too small, or whose rows cannot be told apart this way, come back as they are.
+/// Parts come back as they are where they are small, where rows cannot be told apart this way, where the hashes do not
+/// fit into the budget (adding up spills), and where so many rows are left that reading them again is not worth it.
 pub(crate) async fn without_common_rows(
     execution: &Execution,
     parts: &[FeedPart],
@@ -52,10 +53,21 @@ pub(crate) async fn without_common_rows(
         Some((before, now))
             if before.rows() >= Some(WORTH_ROWS) && now.rows() >= Some(WORTH_ROWS) && can_be_told_apart(now, needs) =>
         {
-            unequal(execution, before, now, needs, budget).await
+            let mut read = FileWork::default();
+            match only_on_one_side(execution, before, now, needs, budget, &mut read).await {
+                Ok(Some(fewer)) => Ok((fewer, read)),
+                Ok(None) => Ok((parts.to_vec(), read)),
+                Err(error) if is_over_budget(&error) => Ok((parts.to_vec(), read)),
+                Err(error) => Err(error),
+            }
         }
         _ => Ok((parts.to_vec(), FileWork::default())),
     }
+}
+
+fn is_over_budget(error: &DataFusionError) -> bool {
+    let DataFusionError::External(inner) = error.find_root() else { return false };
+    matches!(inner.downcast_ref(), Some(EngineError::BudgetExceeded { .. }))
 }
 
 /// The rows before and the rows now, if these are all there is.
@@ -68,14 +80,15 @@ fn sides(parts: &[FeedPart]) -> Option<(&PinnedTable, &PinnedTable)> {
     }
 }
 
-/// Whether rows have a form in bytes, and are more than a number of rows.
+/// Whether rows have a form in bytes, and their places can stand beside them.
 fn can_be_told_apart(table: &PinnedTable, needs: &LeafNeeds) -> bool {
     let schema = table.schema();
     let fields: Vec<SortField> = columns(needs)
         .filter_map(|name| schema.field_with_name(name).ok())
         .map(|field| SortField::new(field.data_type().clone()))
         .collect();
-    !fields.is_empty() && RowConverter::supports_fields(&fields)
+    let is_taken = |name| schema.column_with_name(name).is_some();
+    !fields.is_empty() && RowConverter::supports_fields(&fields) && !is_taken(FILE) && !is_taken(POSITION)
 }
 
 /// The columns of the table that are needed.
@@ -83,13 +96,16 @@ fn columns(needs: &LeafNeeds) -> impl Iterator<Item = &str> {
     needs.columns.iter().map(String::as_str).filter(|name| *name != LEAF_WEIGHT)
 }
 
-async fn unequal(
+/// The rows that either table has more often than the other; none where these are more than half of all, or where the
+/// files number their rows in a way that does not find them again.
+async fn only_on_one_side(
     execution: &Execution,
     before: &PinnedTable,
     now: &PinnedTable,
     needs: &LeafNeeds,
     budget: u64,
-) -> Result<(Vec<FeedPart>, FileWork)> {
+    read: &mut FileWork,
+) -> Result<Option<Vec<FeedPart>>> {
     let common = Arc::new(CommonRows::default());
     let claim = Arc::new(Mutex::new(execution.reserve("rows that were written again")));
     let mut tasks = JoinSet::new();
@@ -104,15 +120,23 @@ async fn unequal(
         }
         plans.push(physical);
     }
+    let mut taken = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| broken(&error))??;
+        // What was read until then counts too.
+        taken = taken.and(ended.map_err(|error| broken(&error))?);
     }
-    let read = plans.iter().map(scanned).fold(FileWork::default(), FileWork::plus);
+    *read = plans.iter().map(scanned).fold(FileWork::default(), FileWork::plus);
+    taken?;
     let left = left(common, &claim, budget).await?;
+    if left.len() as u64 > read.rows / 2 {
+        return Ok(None);
+    }
     let of = |side| left.iter().filter(move |(of, _)| *of == side).map(|(_, place)| *place);
-    let parts = [(now, BagSide::Now, PartWeight::Plus), (before, BagSide::Before, PartWeight::Minus)];
-    let parts = parts.map(|(table, side, weight)| FeedPart { provider: Arc::new(only(table, of(side))), weight });
-    Ok((parts.to_vec(), read))
+    let (Some(now), Some(before)) = (only(now, of(BagSide::Now)), only(before, of(BagSide::Before))) else {
+        return Ok(None);
+    };
+    let part = |table, weight| FeedPart { provider: Arc::new(table), weight };
+    Ok(Some(vec![part(now, PartWeight::Plus), part(before, PartWeight::Minus)]))
 }
 
 /// The rows that one side alone has, in order.
@@ -156,22 +180,24 @@ fn numbered(table: &PinnedTable) -> Arc<HashMap<String, u32>> {
     Arc::new((0..).zip(table.files().iter()).map(|(number, file)| (file.path.clone(), number)).collect())
 }
 
-/// The given rows of a table alone; places are in order.
-fn only(table: &PinnedTable, places: impl Iterator<Item = RowPlace>) -> PinnedTable {
+/// The given rows of a table alone; places are in order.  None where two rows have one place.
+fn only(table: &PinnedTable, places: impl Iterator<Item = RowPlace>) -> Option<PinnedTable> {
     let mut rows: HashMap<FileKey, Arc<RoaringTreemap>> = HashMap::new();
     let mut files = Vec::new();
     let mut places = places.peekable();
     for (number, file) in (0..).zip(table.files().iter()) {
         let mut chosen = RoaringTreemap::new();
         while let Some(place) = places.next_if(|place| place.file == number) {
-            chosen.insert(place.row);
+            if !chosen.insert(place.row) {
+                return None;
+            }
         }
         if !chosen.is_empty() {
             rows.insert(file.key(), Arc::new(chosen));
             files.push(file.clone());
         }
     }
-    table.clone().with_files(files).with_chosen_rows(rows)
+    Some(table.clone().with_files(files).with_chosen_rows(rows))
 }
 
 /// Reads rows of one side.

@@ -104,7 +104,9 @@ impl Table {
     /// The parts that are left, which must add up to the same, and how many rows they have.
     async fn left(&self, needs: &LeafNeeds) -> (Option<u64>, Option<u64>) {
         let (before, now) = sides(&self.feed.parts).unwrap();
-        let (parts, read) = unequal(&self.execution(), before, now, needs, u64::MAX).await.unwrap();
+        let mut read = FileWork::default();
+        let found = only_on_one_side(&self.execution(), before, now, needs, u64::MAX, &mut read).await.unwrap();
+        let parts = found.unwrap();
         assert!(read.rows > 0 && read.bytes > 0);
         assert_eq!(self.added_up(&parts, needs).await, self.added_up(&self.feed.parts, needs).await);
         let (before, now) = sides(&parts).unwrap();
@@ -171,6 +173,27 @@ async fn few_rows_are_added_up_as_they_are() {
 async fn what_met_nothing_is_within_the_budget() {
     let table = Table::of(OLD, &[OLD[0]]).await;
     let (before, now) = sides(&table.feed.parts).unwrap();
-    let error = unequal(&table.execution(), before, now, &needs(&["id"]), 16).await.unwrap_err();
-    assert_eq!(EngineError::execution("changes", error).code(), "budget_exceeded");
+    let mut read = FileWork::default();
+    let error = only_on_one_side(&table.execution(), before, now, &needs(&["id"]), 16, &mut read).await.unwrap_err();
+    assert!(is_over_budget(&error), "{error}");
+    assert!(read.rows > 0);
+}
+
+#[tokio::test]
+async fn where_most_rows_are_left_they_are_added_up_as_they_are() {
+    let now: &[Row] = &[(Some(10), None, 1.0), (Some(11), None, 1.0), (Some(4), Some("b"), 4.0)];
+    let table = Table::of(OLD, &[now]).await;
+    let (before, now) = sides(&table.feed.parts).unwrap();
+    let mut read = FileWork::default();
+    let found = only_on_one_side(&table.execution(), before, now, &needs(&["id"]), u64::MAX, &mut read).await.unwrap();
+    assert!(found.is_none() && read.rows > 0);
+}
+
+#[tokio::test]
+async fn files_that_give_two_rows_one_number_are_not_read_by_number() {
+    let table = Table::of(OLD, &[OLD[0]]).await;
+    let (before, _) = sides(&table.feed.parts).unwrap();
+    let place = |row| RowPlace { file: 0, row };
+    assert_eq!(only(before, [place(1), place(2)].into_iter()).unwrap().rows(), Some(2));
+    assert!(only(before, [place(1), place(1)].into_iter()).is_none());
 }

@@ -8,7 +8,7 @@
 //! So memory holds 32 bytes for each row, and fewer where both sides come in about the same order.
 //!
 //! Two different rows of *n* have the same hash by accident once in 2^129 / n² times: for a billion rows, once in 10^21.
-//! The seed keeps whoever writes the rows from choosing such rows.
+//! The seed makes it hard to choose such rows for whoever does not know it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -52,8 +52,8 @@ struct Shard {
     rows: Vec<HashedRow>,
     /// How many were left when equal ones were cancelled the last time.
     left: usize,
-    /// The bytes that were told of.
-    told: usize,
+    /// The bytes that callers were told of.
+    claimed: usize,
 }
 
 /// Ordered by its hash, then by its side.
@@ -61,8 +61,11 @@ struct Shard {
 struct HashedRow {
     hash: [u64; 2],
     side: BagSide,
-    place: RowPlace,
+    file: u32,
+    row: u64,
 }
+
+const _: () = assert!(size_of::<HashedRow>() == 32, "what the memory of a refresh is planned with");
 
 /// The hashes of a batch, to be used again for the next one.
 #[derive(Debug)]
@@ -95,7 +98,8 @@ impl CommonRows {
         for (index, row) in rows.iter().enumerate() {
             let hash = xxh3_128_with_seed(row.data(), self.seed);
             let [shard, ..] = hash.to_be_bytes();
-            let row = HashedRow { hash: halves(hash), side, place: place(index) };
+            let RowPlace { file, row } = place(index);
+            let row = HashedRow { hash: halves(hash), side, file, row };
             scratch.by_shard[usize::from(shard) % SHARDS].push(row);
         }
         let mut grown = 0;
@@ -121,7 +125,7 @@ impl CommonRows {
     pub fn left(&self, part: usize) -> Vec<(BagSide, RowPlace)> {
         let mut shard = self.shards[part].lock().unwrap_or_else(PoisonError::into_inner);
         shard.cancel();
-        shard.rows.iter().map(|row| (row.side, row.place)).collect()
+        shard.rows.iter().map(|row| (row.side, RowPlace { file: row.file, row: row.row })).collect()
     }
 }
 
@@ -153,8 +157,8 @@ impl Shard {
 
     /// How many bytes more it takes than ever before.
     fn grown(&mut self) -> usize {
-        let more = (self.rows.capacity() * size_of::<HashedRow>()).saturating_sub(self.told);
-        self.told += more;
+        let more = (self.rows.capacity() * size_of::<HashedRow>()).saturating_sub(self.claimed);
+        self.claimed += more;
         more
     }
 }

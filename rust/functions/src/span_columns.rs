@@ -219,7 +219,8 @@ impl<'a> Spans<'a> {
         (bytes[first.len()..] == bytes[..bytes.len() - first.len()]).then_some(first)
     }
 
-    /// The first row that is not NULL and in which the other span has another unit.
+    /// The first row that is not NULL and in which the other span has another unit; of structs, of which a constant one
+    /// has one unit.
     pub(crate) fn unit_differs(&self, other: &Self, rows: usize, nulls: Option<&NullBuffer>) -> Option<usize> {
         let compared = if self.one_unit && other.one_unit { rows.min(1) } else { rows };
         (0..compared).find(|row| self.unit(*row) != other.unit(*row) && is_used(nulls, *row))
