@@ -63,6 +63,13 @@ pub struct LeafNeeds {
     filters: Vec<Option<Expr>>,
 }
 
+impl LeafNeeds {
+    /// The columns that are the relation's own: a change set has its weight beside them.
+    pub fn own_columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str).filter(|name| *name != LEAF_WEIGHT)
+    }
+}
+
 /// Visit each leaf of an optimized plan with the predicate that the optimizer left directly above it.
 pub fn visit_leaves(plan: &LogicalPlan, mut visit: impl FnMut(&TableScan, Option<&Expr>) -> Result<()>) -> Result<()> {
     plan.apply_with_subqueries(|node| {

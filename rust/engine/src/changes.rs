@@ -64,7 +64,6 @@ pub(crate) fn consolidated(
     parts: &[FeedPart],
     needs: &LeafNeeds,
 ) -> Result<LogicalPlan> {
-    let columns: Vec<&String> = needs.columns.iter().filter(|name| name.as_str() != LEAF_WEIGHT).collect();
     let mut union: Option<LogicalPlanBuilder> = None;
     for part in parts {
         let mut builder = LogicalPlanBuilder::scan("part", provider_as_source(Arc::clone(&part.provider)), None)?;
@@ -76,9 +75,9 @@ pub(crate) fn consolidated(
             PartWeight::Minus => lit(-1_i64),
             PartWeight::ChangeType => signed(execution, part.provider.as_ref())?,
         };
-        let projection = columns
-            .iter()
-            .map(|name| Expr::Column(Column::new_unqualified(name.as_str())).alias(name.as_str()))
+        let projection = needs
+            .own_columns()
+            .map(|name| Expr::Column(Column::new_unqualified(name)).alias(name))
             .chain([cast(weight, DataType::Int64).alias(WEIGHT)]);
         builder = builder.project(projection)?;
         union = Some(match union {

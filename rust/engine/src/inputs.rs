@@ -244,7 +244,7 @@ impl Inputs {
             bytes: kept.iter().map(|file| file.size).sum(),
             rows: kept.iter().filter_map(|file| file.live_rows()).sum(),
             filters: filters.iter().map(ToString::to_string).collect(),
-            columns: needs.columns.iter().filter(|name| name.as_str() != maintenance::LEAF_WEIGHT).cloned().collect(),
+            columns: needs.own_columns().map(str::to_owned).collect(),
         })
     }
 

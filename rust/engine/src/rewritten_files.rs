@@ -24,7 +24,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use functions::{BagSide, CommonRows, HashedRows, RowPlace};
 use futures::TryStreamExt;
 use lake::{FeedPart, FileKey, PartWeight, PinnedTable};
-use maintenance::LEAF_WEIGHT;
 use roaring::RoaringTreemap;
 use tokio::task::{JoinError, JoinSet};
 
@@ -83,17 +82,13 @@ fn sides(parts: &[FeedPart]) -> Option<(&PinnedTable, &PinnedTable)> {
 /// Whether rows have a form in bytes, and their places can stand beside them.
 fn can_be_told_apart(table: &PinnedTable, needs: &LeafNeeds) -> bool {
     let schema = table.schema();
-    let fields: Vec<SortField> = columns(needs)
+    let fields: Vec<SortField> = needs
+        .own_columns()
         .filter_map(|name| schema.field_with_name(name).ok())
         .map(|field| SortField::new(field.data_type().clone()))
         .collect();
     let is_taken = |name| schema.column_with_name(name).is_some();
     !fields.is_empty() && RowConverter::supports_fields(&fields) && !is_taken(FILE) && !is_taken(POSITION)
-}
-
-/// The columns of the table that are needed.
-fn columns(needs: &LeafNeeds) -> impl Iterator<Item = &str> {
-    needs.columns.iter().map(String::as_str).filter(|name| *name != LEAF_WEIGHT)
 }
 
 /// The rows that either table has more often than the other; none where these are more than half of all, or where the
@@ -171,7 +166,7 @@ async fn located(execution: &Execution, table: &PinnedTable, needs: &LeafNeeds) 
     if let Some(filter) = &needs.filter {
         rows = rows.filter(filter.clone())?;
     }
-    let columns = columns(needs).chain([FILE, POSITION]).map(|name| Expr::Column(Column::new_unqualified(name)));
+    let columns = needs.own_columns().chain([FILE, POSITION]).map(|name| Expr::Column(Column::new_unqualified(name)));
     execution.physical(&execution.optimize(&rows.project(columns)?.build()?)?).await
 }
 

@@ -13,6 +13,8 @@ use lake::{
     WrittenFile, commit, write_files,
 };
 
+use maintenance::LEAF_WEIGHT;
+
 use super::*;
 use crate::changes::consolidated;
 use crate::session::{EngineOptions, EngineSession};
